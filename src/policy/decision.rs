@@ -1,0 +1,229 @@
+//! What becomes of a request: a permit, a refusal, or a local answer to `OPTIONS`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::credential::{Digest, Scheme};
+use super::identity::Identity;
+use super::method::{Method, MethodSet};
+use super::reason::Reason;
+use super::rules::{Access, RuleId, RuleTable};
+use super::scope::ScopeSet;
+use super::site::NameId;
+
+/// The decision on a request.
+#[derive(Debug)]
+pub struct Decision {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The route that was met, as far as it got.
+    pub rule: Option<RuleId>,
+    /// The public name that the client called, as far as it was one.
+    pub name: NameId,
+    /// The credential that was presented, as far as it was one.
+    pub caller: Caller,
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Forward it.
+    Permit(Permit),
+    /// Refuse it.
+    Deny(Denial),
+    /// Answer `OPTIONS` with these methods.
+    Options(MethodSet),
+}
+
+/// Who called, for logs and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// How the credential came.
+    pub scheme: Option<Scheme>,
+    /// What it is known by.
+    pub digest: Option<Digest>,
+    /// Who it is.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// What goes upstream in place of the credential that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// The caller's own credential, which is Sentry's own.
+    AsIs,
+    /// The credential of the upstream in the gateway's config.
+    Exchange,
+    /// No credential.
+    Anonymous,
+}
+
+/// Proof that a request may be forwarded. Only this module's parents can make one.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) rule: RuleId,
+    pub(super) method: Method,
+    pub(super) forward: Forward,
+    pub(super) prefix_len: usize,
+}
+
+impl Permit {
+    /// The rule that let it through.
+    pub const fn rule(&self) -> RuleId {
+        self.rule
+    }
+
+    /// The method.
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// What goes upstream as the credential.
+    pub const fn forward(&self) -> Forward {
+        self.forward
+    }
+
+    /// How many bytes of the request target are the gateway's own path prefix. What follows is
+    /// forwarded byte for byte.
+    pub const fn prefix_len(&self) -> usize {
+        self.prefix_len
+    }
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// The one sentence on it, where the reason alone does not say everything.
+    pub note: Option<Cow<'static, str>>,
+    /// The scopes that the caller holds; empty unless its identity is known.
+    pub held: ScopeSet,
+    /// The methods that the route takes, for `Allow`.
+    pub allow: MethodSet,
+    /// How long to wait before trying again, in seconds.
+    pub retry_after: Option<u32>,
+}
+
+impl Denial {
+    /// A refusal that its reason explains.
+    pub const fn new(reason: Reason) -> Self {
+        let (held, allow) = (ScopeSet::EMPTY, MethodSet::EMPTY);
+        Self { reason, note: None, held, allow, retry_after: None }
+    }
+
+    /// With a sentence of its own.
+    #[must_use]
+    pub fn note(self, note: impl Into<Cow<'static, str>>) -> Self {
+        Self { note: Some(note.into()), ..self }
+    }
+
+    /// Whether what follows on the connection can't be trusted.
+    pub const fn closes(&self) -> bool {
+        self.reason.status() == 400
+    }
+
+    /// The scopes of which one was needed; empty when scopes were not the matter.
+    pub fn required(&self, rule: Option<RuleId>, rules: &RuleTable) -> ScopeSet {
+        match (self.reason, rule.map(|id| rules.rule(id).access)) {
+            (Reason::MissingScope, Some(Access::AnyOf(scopes))) => scopes,
+            (_, Some(Access::AnyOf(_) | Access::Public | Access::Authenticated | Access::NotExposed))
+            | (_, None) => ScopeSet::EMPTY,
+        }
+    }
+
+    /// The sentence that Sentry's clients print: what was refused, and what to do.
+    pub fn detail(&self, rule: Option<RuleId>, rules: &RuleTable, method: &str) -> Cow<'static, str> {
+        if let Some(note) = &self.note {
+            return note.clone();
+        }
+        let route = rule.map(|id| rules.rule(id).template.as_str()).unwrap_or_default();
+        let text = match self.reason {
+            Reason::MalformedRequest => "the request is malformed; send one that has one reading",
+            Reason::BadPath => "the path could be read in two ways; send it in its plain form",
+            Reason::MultipleCredentials => "the request has more than one credential; send one",
+            Reason::MissingCredential => {
+                "this route needs a credential; send `Authorization: Bearer <token>`"
+            }
+            Reason::MalformedCredential => "the credential can't be read; copy it again",
+            Reason::WrongCredentialKind => "this route does not take this kind of credential",
+            Reason::UnknownToken => {
+                "the token is not known here; check that it was copied whole and not deleted"
+            }
+            Reason::ExpiredToken => "the token has expired; create a new one",
+            Reason::DisabledToken => "the token was revoked or is inactive; create a new one",
+            Reason::MissingScope => {
+                let needed = self.required(rule, rules).list();
+                let held = self.held.list();
+                return format!(
+                    "the token lacks a scope for {method} {route}: it needs one of {needed}; it has {held}"
+                )
+                .into();
+            }
+            Reason::WrongOrganization => {
+                "the token is bound to another organization than the path names"
+            }
+            Reason::Binding => "the token is bound to something that this route does not name",
+            Reason::Origin => "the token may not be used from this browser origin",
+            Reason::RouteNotExposed => {
+                return format!("the gateway does not let {route} out to API clients").into();
+            }
+            Reason::NoSuchRoute => "there is no such route; check the path and its trailing slash",
+            Reason::MethodNotAllowed => {
+                return format!("{route} does not take {method}; it takes {}", self.allow).into();
+            }
+            Reason::LengthRequired => {
+                "Sentry reads a chunked request body as empty; send it with `Content-Length`"
+            }
+            Reason::TooLarge => "the request body is larger than this route takes",
+            Reason::Misdirected => "the `Host` header does not name this gateway",
+            Reason::StoreUnavailable => {
+                "the gateway can't reach its token store, so it can't tell who you are; try again"
+            }
+        };
+        text.into()
+    }
+
+    /// The `WWW-Authenticate` value (RFC 6750, section 3). Never `Basic`: a browser would prompt.
+    pub fn challenge(&self, rule: Option<RuleId>, rules: &RuleTable) -> Option<Cow<'static, str>> {
+        match self.reason {
+            Reason::MissingCredential | Reason::WrongCredentialKind => {
+                Some(r#"Bearer realm="sentry""#.into())
+            }
+            Reason::MalformedCredential
+            | Reason::UnknownToken
+            | Reason::ExpiredToken
+            | Reason::DisabledToken => {
+                Some(r#"Bearer realm="sentry", error="invalid_token""#.into())
+            }
+            Reason::MissingScope => {
+                let scope = self.required(rule, rules).names();
+                let start = r#"Bearer realm="sentry", error="insufficient_scope""#;
+                Some(format!(r#"{start}, scope="{scope}""#).into())
+            }
+            Reason::MalformedRequest
+            | Reason::BadPath
+            | Reason::MultipleCredentials
+            | Reason::WrongOrganization
+            | Reason::Binding
+            | Reason::Origin
+            | Reason::RouteNotExposed
+            | Reason::NoSuchRoute
+            | Reason::MethodNotAllowed
+            | Reason::LengthRequired
+            | Reason::TooLarge
+            | Reason::Misdirected
+            | Reason::StoreUnavailable => None,
+        }
+    }
+}
+
+/// What a look-up of a credential came to.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// A store knows it.
+    Found(Arc<Identity>),
+    /// Every store that takes its kind answered, and none knows it.
+    Unknown,
+    /// One of them could not answer, and the others don't know it.
+    Unavailable,
+}

@@ -1,0 +1,283 @@
+//! The frame of a request: what must be unambiguous before anything in it is believed.
+//!
+//! Everything that two HTTP readers could take differently is refused here, and the connection is
+//! closed: what follows on it could be read as another request.
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+
+use super::method::Method;
+use super::reason::Reason;
+
+/// The largest request head, in bytes. uWSGI reads heads into 32 KiB (`buffer-size`) and closes
+/// the connection without an answer beyond it; what the gateway adds must fit too.
+pub const MAX_HEAD_LEN: usize = 31 * 1024;
+
+/// The head of a request, as far as a decision needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method as it came.
+    pub method: &'a str,
+    /// The request target exactly as it would be forwarded.
+    pub target: &'a [u8],
+    /// The authority of an HTTP/2 request; `None` on HTTP/1.
+    pub authority: Option<&'a str>,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The bytes of an HTTP/1 head before anything was dropped from it; empty on HTTP/2.
+    pub raw: &'a [u8],
+}
+
+/// How a request body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    None,
+    /// `Content-Length` bytes.
+    Length(u64),
+    /// Chunked, of unknown length.
+    Chunked,
+}
+
+/// A frame that has one reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The method.
+    pub method: Method,
+    /// The host that the client called, as it wrote it.
+    pub host: &'a str,
+    /// How the body is delimited.
+    pub body: Body,
+    /// The `Authorization` field, if there is one.
+    pub authorization: Option<&'a HeaderValue>,
+}
+
+/// Why a frame was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFrame {
+    /// Another method, or one of ours in another letter case.
+    #[error("the method is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS in capitals")]
+    Method,
+    /// Not origin-form.
+    #[error("the request target must be a path that starts with `/`")]
+    Target,
+    /// What was sent is not what would be forwarded: a fragment, or blanks in the target.
+    #[error("the request line has a fragment (`#`) or blanks in its target; send neither")]
+    RequestLine,
+    /// None, several, empty, or not a host.
+    #[error("the request must have exactly one `Host` header that names a host")]
+    Host,
+    /// More than one `Authorization`.
+    #[error("the request has more than one `Authorization` header; send one")]
+    SeveralAuthorizations,
+    /// Both ways of delimiting a body.
+    #[error("the request has both `Content-Length` and `Transfer-Encoding`; send one")]
+    LengthAndEncoding,
+    /// Several lengths, or one that is not a number.
+    #[error("the request has a `Content-Length` that is not one number")]
+    Length,
+    /// Anything but `chunked`.
+    #[error("the request has a `Transfer-Encoding` other than `chunked`")]
+    Encoding,
+    /// Over [`MAX_HEAD_LEN`].
+    #[error("the request head is larger than {MAX_HEAD_LEN} bytes, which Sentry does not read")]
+    TooLarge,
+}
+
+impl BadFrame {
+    /// The reason that it is refused for.
+    pub const fn reason(self) -> Reason {
+        match self {
+            BadFrame::SeveralAuthorizations => Reason::MultipleCredentials,
+            BadFrame::Method
+            | BadFrame::Target
+            | BadFrame::RequestLine
+            | BadFrame::Host
+            | BadFrame::LengthAndEncoding
+            | BadFrame::Length
+            | BadFrame::Encoding
+            | BadFrame::TooLarge => Reason::MalformedRequest,
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the frame.
+    ///
+    /// # Errors
+    /// [`BadFrame`] when it could be read in two ways.
+    pub fn parse(head: &RequestHead<'a>) -> Result<Self, BadFrame> {
+        let method = Method::from_name(head.method).ok_or(BadFrame::Method)?;
+        if head.target.first() != Some(&b'/') {
+            return Err(BadFrame::Target);
+        }
+        if head.raw.len() > MAX_HEAD_LEN {
+            return Err(BadFrame::TooLarge);
+        }
+        if !head.raw.is_empty() {
+            request_line(head)?;
+        }
+        let host = host(head)?;
+        let authorization = at_most_one(head.headers, &AUTHORIZATION)
+            .map_err(|Several| BadFrame::SeveralAuthorizations)?;
+        Ok(Self { method, host, body: body(head)?, authorization })
+    }
+}
+
+/// The parser cuts fragments and escapes blanks; only a line that it left alone is taken.
+fn request_line(head: &RequestHead<'_>) -> Result<(), BadFrame> {
+    let start = head.raw.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(0);
+    let rest = head.raw[start..].strip_prefix(head.method.as_bytes());
+    let rest = rest.and_then(|rest| rest.strip_prefix(b" "));
+    let rest = rest.and_then(|rest| rest.strip_prefix(head.target));
+    match rest {
+        Some([b' ', b'H', ..]) => Ok(()),
+        Some(_) | None => Err(BadFrame::RequestLine),
+    }
+}
+
+fn host<'a>(head: &RequestHead<'a>) -> Result<&'a str, BadFrame> {
+    let field = at_most_one(head.headers, &HOST).map_err(|Several| BadFrame::Host)?;
+    let field = field.map(|value| value.to_str().map_err(|_| BadFrame::Host)).transpose()?;
+    let host = match (head.authority, field) {
+        (Some(authority), Some(field)) if authority != field => return Err(BadFrame::Host),
+        (Some(authority), _) => authority,
+        (None, Some(field)) => field,
+        (None, None) => return Err(BadFrame::Host),
+    };
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+    };
+    if host.is_empty() || !host.bytes().all(plain) { Err(BadFrame::Host) } else { Ok(host) }
+}
+
+fn body(head: &RequestHead<'_>) -> Result<Body, BadFrame> {
+    let length = at_most_one(head.headers, &CONTENT_LENGTH).map_err(|Several| BadFrame::Length)?;
+    let encoding =
+        at_most_one(head.headers, &TRANSFER_ENCODING).map_err(|Several| BadFrame::Encoding)?;
+    match (length, encoding) {
+        (None, None) => Ok(Body::None),
+        (Some(length), None) => parse_length(length.as_bytes()),
+        (Some(_), Some(_)) => Err(BadFrame::LengthAndEncoding),
+        (None, Some(encoding)) => {
+            // The parser drops a Content-Length beside Transfer-Encoding before we see the fields.
+            if names_content_length(head.raw) {
+                Err(BadFrame::LengthAndEncoding)
+            } else if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                Ok(Body::Chunked)
+            } else {
+                Err(BadFrame::Encoding)
+            }
+        }
+    }
+}
+
+fn parse_length(value: &[u8]) -> Result<Body, BadFrame> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|t| t.parse().ok());
+    match length {
+        Some(0) => Ok(Body::None),
+        Some(length) => Ok(Body::Length(length)),
+        None => Err(BadFrame::Length),
+    }
+}
+
+fn names_content_length(raw: &[u8]) -> bool {
+    let name = CONTENT_LENGTH.as_str().as_bytes();
+    raw.split(|byte| *byte == b'\n').skip(1).any(|line| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+            && matches!(line.get(name.len()), Some(b':' | b' ' | b'\t'))
+    })
+}
+
+/// More than one field of a name.
+#[derive(Debug)]
+struct Several;
+
+fn at_most_one<'a>(
+    headers: &'a HeaderMap,
+    name: &http::HeaderName,
+) -> Result<Option<&'a HeaderValue>, Several> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Several) } else { Ok(first) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a head the way the server's parser hands it over.
+    fn parse(raw: &str) -> Result<(Method, Body), BadFrame> {
+        let mut lines = raw.split("\r\n");
+        let line = lines.next().unwrap();
+        let (method, rest) = line.split_once(' ').unwrap();
+        let target = rest.rsplit_once(' ').unwrap().0.split('#').next().unwrap();
+        let mut headers = HeaderMap::new();
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').unwrap();
+            let name: http::HeaderName = name.parse().unwrap();
+            headers.append(name, value.trim().parse().unwrap());
+        }
+        if headers.contains_key(TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        let (target, raw) = (target.as_bytes(), raw.as_bytes());
+        let head = RequestHead { method, target, authority: None, headers: &headers, raw };
+        Frame::parse(&head).map(|frame| (frame.method, frame.body))
+    }
+
+    #[test]
+    fn one_reading_or_none() {
+        use BadFrame::*;
+        let rows: &[(&str, Result<(Method, Body), BadFrame>)] = &[
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok((Method::Get, Body::None))),
+            ("POST /?a=b HTTP/1.1\r\nHost: a:80\r\nContent-Length: 3\r\n\r\n", Ok((Method::Post, Body::Length(3)))),
+            ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 0\r\n\r\n", Ok((Method::Post, Body::None))),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok((Method::Post, Body::Chunked))),
+            ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Method)),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Method)),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Err(Target)),
+            ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(Target)),
+            ("GET p HTTP/1.1\r\nHost: a\r\n\r\n", Err(Target)),
+            ("GET /#/x HTTP/1.1\r\nHost: a\r\n\r\n", Err(RequestLine)),
+            ("GET / HTTP/1.1\r\n\r\n", Err(Host)),
+            ("GET / HTTP/1.1\r\nHost: \r\n\r\n", Err(Host)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(Host)),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Err(Host)),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Err(Host)),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Err(Host)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", Err(SeveralAuthorizations)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(LengthAndEncoding)),
+            ("POST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(LengthAndEncoding)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", Err(Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", Err(Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", Err(Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", Err(Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(Encoding)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Encoding)),
+        ];
+        for (raw, wanted) in rows {
+            assert_eq!(parse(raw), *wanted, "{raw}");
+        }
+        let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(MAX_HEAD_LEN));
+        assert_eq!(parse(&large), Err(TooLarge));
+    }
+
+    #[test]
+    fn a_line_that_the_parser_changed_is_refused() {
+        // Two blanks and a blank inside: the parser escapes them, the raw line does not.
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("a"));
+        for (target, raw) in [
+            (&b"/a%20b"[..], &b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n"[..]),
+            (b"/", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (b"/", b"GET / x HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ] {
+            let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw };
+            assert_eq!(Frame::parse(&head).unwrap_err(), BadFrame::RequestLine);
+        }
+        let raw = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = RequestHead { method: "GET", target: b"/", authority: None, headers: &headers, raw };
+        assert!(Frame::parse(&head).is_ok());
+    }
+}

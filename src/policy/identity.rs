@@ -1,0 +1,170 @@
+//! Who is calling: what a token store knows of a credential.
+
+use std::fmt;
+
+use super::scope::ScopeSet;
+use crate::clock::Timestamp;
+
+/// What a credential stands for. A rule lists the kinds that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum IdentityKind {
+    /// A Bearer token that acts as a user, and a Bearer token that the gateway issued.
+    UserToken,
+    /// An organisation token (`sntrys_…`).
+    OrgToken,
+    /// A legacy API key, presented by Basic.
+    ApiKey,
+    /// A project key, presented as a DSN.
+    ProjectKey,
+}
+
+impl IdentityKind {
+    /// Every kind.
+    pub const ALL: &'static [IdentityKind] = &[
+        IdentityKind::UserToken,
+        IdentityKind::OrgToken,
+        IdentityKind::ApiKey,
+        IdentityKind::ProjectKey,
+    ];
+
+    /// The name in rule files and in stores.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            IdentityKind::UserToken => "user_token",
+            IdentityKind::OrgToken => "org_token",
+            IdentityKind::ApiKey => "api_key",
+            IdentityKind::ProjectKey => "dsn",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        IdentityKind::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for IdentityKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindSet(u8);
+
+impl KindSet {
+    /// No kind.
+    pub const EMPTY: KindSet = KindSet(0);
+    /// What a rule takes that does not say: Sentry's default authenticators, sessions left out.
+    pub const DEFAULT: KindSet = KindSet(0)
+        .with(IdentityKind::UserToken)
+        .with(IdentityKind::OrgToken)
+        .with(IdentityKind::ApiKey);
+
+    /// This set and `kind`.
+    #[must_use]
+    pub const fn with(self, kind: IdentityKind) -> Self {
+        KindSet(self.0 | 1 << kind as u8)
+    }
+
+    /// Whether `kind` is in the set.
+    pub const fn contains(self, kind: IdentityKind) -> bool {
+        self.0 & 1 << kind as u8 != 0
+    }
+
+    /// Whether the two sets share a kind.
+    pub const fn intersects(self, other: KindSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The kinds in it.
+    pub fn iter(self) -> impl Iterator<Item = IdentityKind> {
+        IdentityKind::ALL.iter().copied().filter(move |kind| self.contains(*kind))
+    }
+}
+
+impl FromIterator<IdentityKind> for KindSet {
+    fn from_iter<I: IntoIterator<Item = IdentityKind>>(kinds: I) -> Self {
+        kinds.into_iter().fold(KindSet::EMPTY, KindSet::with)
+    }
+}
+
+/// Which organisations or projects a credential reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Whatever its scopes reach.
+    Any,
+    /// Only those of these slugs and ids, compared byte for byte.
+    Only(Box<[Box<str>]>),
+    /// The store can't tell. It may be forwarded with its own credential, where Sentry checks; it
+    /// is never exchanged.
+    Unknown,
+}
+
+impl Binding {
+    /// Whether the binding lets a request name `name`.
+    pub fn admits(&self, name: &str) -> bool {
+        match self {
+            Binding::Any | Binding::Unknown => true,
+            Binding::Only(names) => names.iter().any(|own| **own == *name),
+        }
+    }
+
+    /// Whether it narrows anything.
+    pub const fn is_bound(&self) -> bool {
+        match self {
+            Binding::Any | Binding::Unknown => false,
+            Binding::Only(_) => true,
+        }
+    }
+}
+
+/// Who issued a credential, and so whether the upstream may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// Sentry: forwarded as it is, and checked there again.
+    Sentry,
+    /// The gateway: replaced by the credential of the upstream, never forwarded.
+    Gateway,
+}
+
+/// Whether a credential is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In force.
+    Active,
+    /// Revoked, or its key, user or application is disabled.
+    Disabled,
+}
+
+/// What a store knows of a credential. Never the secret.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The name by which logs and people know it; not secret.
+    pub id: Box<str>,
+    /// What it stands for.
+    pub kind: IdentityKind,
+    /// Who issued it.
+    pub issuer: Issuer,
+    /// Whether it is in force.
+    pub state: State,
+    /// What it may do; nothing when empty.
+    pub scopes: ScopeSet,
+    /// The organisations that it reaches.
+    pub organizations: Binding,
+    /// The projects that it reaches.
+    pub projects: Binding,
+    /// From when on it is refused; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// Browser origins that may use it, lower-case, as Sentry writes them; none when empty.
+    pub allowed_origins: Box<[Box<str>]>,
+}
+
+impl Identity {
+    /// Whether it has expired at `now` (Sentry: `now >= expires_at`).
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expiry| now >= expiry)
+    }
+}

@@ -1,0 +1,356 @@
+//! Deciding: a pure function of the rules, the request head, the identity that was looked up, and
+//! the time.
+//!
+//! It comes in two halves around the one look-up: [`Policy::screen`] reads the request and either
+//! decides or says which credential must be looked up; [`Pending::resolve`] decides on the answer.
+//!
+//! **Invariant:** no I/O, no clock, no async, no logging, no serde and no pingora in here, and no
+//! secret leaves [`credential`]. A [`Permit`] can be made only here.
+
+pub mod credential;
+pub mod decision;
+pub mod frame;
+pub mod identity;
+pub mod method;
+pub mod path;
+pub mod reason;
+pub mod rules;
+pub mod scope;
+pub mod site;
+pub mod template;
+pub mod token;
+
+use credential::{Authorization, Credential, Scheme};
+use decision::{Caller, Decision, Denial, Forward, Lookup, Permit, Verdict};
+use frame::{Body, Frame, RequestHead};
+use http::HeaderMap;
+use identity::{Binding, Identity, IdentityKind, Issuer, State};
+use method::Method;
+use path::Target;
+use reason::Reason;
+use rules::{Access, Found, Rule, RuleId, RuleTable};
+use site::{NameId, Site};
+
+use crate::clock::Timestamp;
+
+/// The header by which SDKs present a project key. Sentry's web API does not read it.
+const SENTRY_AUTH: &str = "x-sentry-auth";
+/// The query parameter by which SDKs present a project key.
+const SENTRY_KEY: &str = "sentry_key";
+
+/// Everything that a decision depends on besides the request, the identity and the time.
+#[derive(Debug)]
+pub struct Policy {
+    /// The rules.
+    pub rules: RuleTable,
+    /// The public names.
+    pub site: Site,
+    /// The largest request body, in bytes, where a rule does not say.
+    pub max_body: u64,
+}
+
+/// The first half of a decision.
+#[derive(Debug)]
+pub enum Screened<'a> {
+    /// Decided without a look-up.
+    Decided(Decision),
+    /// This credential must be looked up.
+    Pending(Box<Pending<'a>>),
+}
+
+/// A request that awaits the identity of its caller.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    policy: &'a Policy,
+    request: Request<'a>,
+    credential: Credential,
+}
+
+/// A request whose frame, host, path and route are known.
+#[derive(Debug)]
+struct Request<'a> {
+    frame: Frame<'a>,
+    target: Target<'a>,
+    headers: &'a HeaderMap,
+    name: NameId,
+    rule: RuleId,
+    /// The first segment behind the path prefix.
+    skip: usize,
+    prefix_len: usize,
+}
+
+impl Policy {
+    /// Reads the request: frame, host, path, route, credential, in this order.
+    pub fn screen<'a>(&'a self, head: &RequestHead<'a>) -> Screened<'a> {
+        match self.route(head) {
+            Ok(request) => self.credential(request),
+            Err(refused) => Screened::Decided(*refused),
+        }
+    }
+
+    fn route<'a>(&self, head: &RequestHead<'a>) -> Result<Request<'a>, Box<Decision>> {
+        let refuse = |name, rule, denial| {
+            let (verdict, caller) = (Verdict::Deny(denial), Caller::default());
+            Box::new(Decision { verdict, rule, name, caller })
+        };
+        let early = |denial| refuse(NameId::PUBLIC, None, denial);
+        let frame = Frame::parse(head)
+            .map_err(|bad| early(Denial::new(bad.reason()).note(bad.to_string())))?;
+        let name = self.site.named(frame.host);
+        let name = name.ok_or_else(|| early(Denial::new(Reason::Misdirected)))?;
+        let target = Target::parse(head.target).map_err(|bad| {
+            refuse(name, None, Denial::new(Reason::BadPath).note(bad.to_string()))
+        })?;
+        let nothing = || refuse(name, None, Denial::new(Reason::NoSuchRoute));
+        let path = target.path();
+        let (rest, skip) = self.site.strip(path.raw()).ok_or_else(nothing)?;
+        let prefix_len = path.raw().len() - rest.len();
+        let rule = match self.rules.find(path, skip, frame.method.governed_by()) {
+            Found::Rule(rule) => rule,
+            Found::Nothing => return Err(nothing()),
+            Found::MethodNotAllowed(rule) => {
+                let allow = self.rules.methods_of(path, skip);
+                if frame.method == Method::Options {
+                    let (verdict, caller) = (Verdict::Options(allow), Caller::default());
+                    return Err(Box::new(Decision { verdict, rule: Some(rule), name, caller }));
+                }
+                let denial = Denial { allow, ..Denial::new(Reason::MethodNotAllowed) };
+                return Err(refuse(name, Some(rule), denial));
+            }
+        };
+        match self.rules.rule(rule).access {
+            Access::NotExposed => {
+                Err(refuse(name, Some(rule), Denial::new(Reason::RouteNotExposed)))
+            }
+            Access::Public | Access::Authenticated | Access::AnyOf(_) => {
+                let headers = head.headers;
+                Ok(Request { frame, target, headers, name, rule, skip, prefix_len })
+            }
+        }
+    }
+
+    fn credential<'a>(&'a self, request: Request<'a>) -> Screened<'a> {
+        let rule = self.rules.rule(request.rule);
+        let public = rule.access == Access::Public;
+        let header = request.frame.authorization.map(|value| Authorization::parse(value.as_bytes()));
+        let other = request.other_credential();
+        let refuse = |scheme, denial| {
+            let caller = Caller { scheme, ..Caller::default() };
+            Screened::Decided(request.decide(caller, Verdict::Deny(denial)))
+        };
+        match header {
+            Some(Authorization::Credential(_) | Authorization::Malformed(..)) if other.is_some() => {
+                let note = "the request has an `Authorization` header and a project key; send one";
+                refuse(None, Denial::new(Reason::MultipleCredentials).note(note))
+            }
+            Some(Authorization::Malformed(scheme, error)) => {
+                // A public route of Sentry's takes a Basic with a password for no credential.
+                if public && scheme != Scheme::Bearer {
+                    return self.anonymous(&request);
+                }
+                let denial = Denial::new(Reason::MalformedCredential).note(error.to_string());
+                refuse(Some(scheme), denial)
+            }
+            Some(Authorization::Credential(credential)) => {
+                if rule.credentials.intersects(credential.kinds) {
+                    let pending = Pending { policy: self, request, credential };
+                    return Screened::Pending(Box::new(pending));
+                }
+                if public && credential.scheme == Scheme::Dsn {
+                    return self.anonymous(&request);
+                }
+                refuse(Some(credential.scheme), wrong_kind(rule, credential.scheme.kinds().iter()))
+            }
+            Some(Authorization::Unrecognized) | None if public => self.anonymous(&request),
+            Some(Authorization::Unrecognized) => {
+                let note = "the `Authorization` header has a scheme that Sentry does not take; \
+                            send `Bearer <token>`";
+                refuse(None, Denial::new(Reason::MissingCredential).note(note))
+            }
+            None if other.is_some() => {
+                refuse(None, wrong_kind(rule, [IdentityKind::ProjectKey].into_iter()))
+            }
+            None => refuse(None, Denial::new(Reason::MissingCredential)),
+        }
+    }
+
+    fn anonymous<'a>(&self, request: &Request<'_>) -> Screened<'a> {
+        let verdict = match request.body(self) {
+            Ok(()) => Verdict::Permit(request.permit(Forward::Anonymous)),
+            Err(denial) => Verdict::Deny(denial),
+        };
+        Screened::Decided(request.decide(Caller::default(), verdict))
+    }
+}
+
+fn wrong_kind(rule: &Rule, seen: impl Iterator<Item = IdentityKind>) -> Denial {
+    let list = |kinds: &mut dyn Iterator<Item = IdentityKind>| {
+        kinds.map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")
+    };
+    let (seen, taken) = (list(&mut { seen }), list(&mut rule.credentials.iter()));
+    let note = format!("this route does not take the credential kind {seen}; it takes {taken}");
+    Denial::new(Reason::WrongCredentialKind).note(note)
+}
+
+impl Request<'_> {
+    fn decide(&self, caller: Caller, verdict: Verdict) -> Decision {
+        Decision { verdict, rule: Some(self.rule), name: self.name, caller }
+    }
+
+    fn permit(&self, forward: Forward) -> Permit {
+        let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
+        Permit { rule, method, forward, prefix_len }
+    }
+
+    /// A project key beside the `Authorization` header: in a header, or in the query.
+    fn other_credential(&self) -> Option<()> {
+        let header = self.headers.contains_key(SENTRY_AUTH);
+        let query = self.target.query().is_some_and(|query| {
+            query.split('&').any(|pair| pair.split('=').next() == Some(SENTRY_KEY))
+        });
+        (header || query).then_some(())
+    }
+
+    fn body(&self, policy: &Policy) -> Result<(), Denial> {
+        let limit = policy.rules.rule(self.rule).max_body.unwrap_or(policy.max_body);
+        match self.frame.body {
+            Body::None => Ok(()),
+            Body::Chunked => Err(Denial::new(Reason::LengthRequired)),
+            Body::Length(length) if length > limit => {
+                let note = format!(
+                    "the request body has {length} bytes; this route takes at most {limit}"
+                );
+                Err(Denial::new(Reason::TooLarge).note(note))
+            }
+            Body::Length(_) => Ok(()),
+        }
+    }
+
+    /// The first decoded segment of a parameter whose name starts with `name`, for each of them.
+    fn parameters<'s>(&'s self, rule: &'s Rule, name: &'s str) -> impl Iterator<Item = &'s str> {
+        let segments = rule.template.segments().iter().enumerate();
+        segments.filter_map(move |(index, segment)| {
+            let named = segment.name().is_some_and(|own| own.starts_with(name));
+            named.then(|| self.target.path().segment(self.skip + index))
+        })
+    }
+}
+
+impl Pending<'_> {
+    /// The credential to look up.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Decides on what the look-up came to.
+    pub fn resolve(self, lookup: Lookup, now: Timestamp) -> Decision {
+        let (verdict, identity) = match lookup {
+            Lookup::Found(identity) => {
+                let decided = self.judge(&identity, now);
+                let permit = |forward| Verdict::Permit(self.request.permit(forward));
+                (decided.map_or_else(Verdict::Deny, permit), Some(identity))
+            }
+            Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
+            Lookup::Unavailable => {
+                let retry_after = Some(1);
+                let denial = Denial { retry_after, ..Denial::new(Reason::StoreUnavailable) };
+                (Verdict::Deny(denial), None)
+            }
+        };
+        let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
+        self.request.decide(Caller { scheme, digest, identity }, verdict)
+    }
+
+    /// What may be forwarded for `identity`, or why nothing.
+    fn judge(&self, identity: &Identity, now: Timestamp) -> Result<Forward, Denial> {
+        let rule = self.policy.rules.rule(self.request.rule);
+        let deny = |reason| Denial { held: identity.scopes, ..Denial::new(reason) };
+        if !self.credential.kinds.contains(identity.kind) || !self.is_of_its_project(identity) {
+            return Err(Denial::new(Reason::UnknownToken));
+        }
+        match identity.state {
+            State::Active => {}
+            State::Disabled => return Err(Denial::new(Reason::DisabledToken)),
+        }
+        if identity.is_expired(now) {
+            return Err(Denial::new(Reason::ExpiredToken));
+        }
+        if !rule.credentials.contains(identity.kind) {
+            return Err(wrong_kind(rule, [identity.kind].into_iter()));
+        }
+        match rule.access {
+            Access::Public | Access::Authenticated => {}
+            Access::AnyOf(scopes) if scopes.intersects(identity.scopes) => {}
+            Access::AnyOf(_) => return Err(deny(Reason::MissingScope)),
+            Access::NotExposed => return Err(deny(Reason::RouteNotExposed)),
+        }
+        let bound = self.bindings(rule, identity)?;
+        self.request.body(self.policy)?;
+        match identity.issuer {
+            Issuer::Sentry => Ok(Forward::AsIs),
+            // What a public route shows beyond the binding stays unseen.
+            Issuer::Gateway if rule.access == Access::Public && bound => Ok(Forward::Anonymous),
+            Issuer::Gateway => {
+                self.origin(identity)?;
+                self.exchange(identity)
+            }
+        }
+    }
+
+    /// A DSN names its project; a row of another project is not that DSN's row.
+    fn is_of_its_project(&self, identity: &Identity) -> bool {
+        match (self.credential.project, &identity.projects) {
+            (None, _) => true,
+            (Some(project), Binding::Only(_)) => identity.projects.admits(&project.to_string()),
+            (Some(_), Binding::Any | Binding::Unknown) => false,
+        }
+    }
+
+    /// Whether the identity is bound and the route names something else, or nothing.
+    fn bindings(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
+        let kinds = [
+            ("organization_", &identity.organizations, Reason::WrongOrganization),
+            ("project_", &identity.projects, Reason::Binding),
+        ];
+        let mut bound = false;
+        for (parameter, binding, reason) in kinds {
+            if !binding.is_bound() {
+                continue;
+            }
+            bound = true;
+            let what = parameter.trim_end_matches('_');
+            let mut named = self.request.parameters(rule, parameter).peekable();
+            if named.peek().is_none() && rule.access != Access::Public {
+                let note = format!("the token is bound to one {what} or more, and this route names none");
+                return Err(Denial::new(Reason::Binding).note(note));
+            }
+            if let Some(name) = named.find(|name| !binding.admits(name)) {
+                let note = format!("the token is not bound to the {what} `{}`", name.escape_debug());
+                return Err(Denial::new(reason).note(note));
+            }
+        }
+        Ok(bound)
+    }
+
+    /// A browser origin is checked here only where Sentry will not see the token; `null` is none
+    /// (`is_valid_origin` in Sentry's `utils/http.py`).
+    fn origin(&self, identity: &Identity) -> Result<(), Denial> {
+        let Some(origin) = self.request.headers.get(http::header::ORIGIN) else { return Ok(()) };
+        let origin = origin.as_bytes();
+        let listed = |own: &str| own == "*" || own.as_bytes().eq_ignore_ascii_case(origin);
+        if origin == b"null" || identity.allowed_origins.iter().any(|own| listed(own)) {
+            return Ok(());
+        }
+        Err(Denial::new(Reason::Origin))
+    }
+
+    fn exchange(&self, identity: &Identity) -> Result<Forward, Denial> {
+        match identity.organizations {
+            Binding::Any | Binding::Only(_) => Ok(Forward::Exchange),
+            Binding::Unknown => Err(Denial::new(Reason::Binding)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Every reason for which the gateway itself answers, and what each means to a client.
+//!
+//! The set is closed: the code is the `code` of the answer, the label `reason` of the metrics and
+//! the field `reason` of the access log, so all three speak of the same thing.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal;)*) => {
+        /// Why a request was not forwarded.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The stable name.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Reason::$variant => $code,)*
+                }
+            }
+
+            /// The HTTP status.
+            pub const fn status(self) -> u16 {
+                match self {
+                    $(Reason::$variant => $status,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame of the request is ambiguous; the connection is closed.
+    MalformedRequest = "malformed_request", 400;
+    /// The path could be read in two ways; the connection is closed.
+    BadPath = "bad_path", 400;
+    /// More than one credential; the connection is closed.
+    MultipleCredentials = "multiple_credentials", 400;
+    /// The route needs a credential and there is none.
+    MissingCredential = "missing_credential", 401;
+    /// There is one, and it can't be read.
+    MalformedCredential = "malformed_credential", 401;
+    /// It is of a kind that the route does not take.
+    WrongCredentialKind = "wrong_credential_kind", 401;
+    /// No store knows it.
+    UnknownToken = "unknown_token", 401;
+    /// Its time is over.
+    ExpiredToken = "expired_token", 401;
+    /// It was revoked, or is inactive.
+    DisabledToken = "disabled_token", 401;
+    /// None of the scopes that the route asks for is held.
+    MissingScope = "missing_scope", 403;
+    /// The route names an organisation that the credential is not bound to.
+    WrongOrganization = "wrong_organization", 403;
+    /// The route does not name what the credential is bound to, or names another project.
+    Binding = "binding", 403;
+    /// The browser origin is not on the token's list.
+    Origin = "origin", 403;
+    /// Sentry has the route, and the gateway does not let it out.
+    RouteNotExposed = "route_not_exposed", 403;
+    /// There is no such route.
+    NoSuchRoute = "no_such_route", 404;
+    /// There is, but not for this method.
+    MethodNotAllowed = "method_not_allowed", 405;
+    /// A body of unknown length, which Sentry would read as empty.
+    LengthRequired = "length_required", 411;
+    /// A body larger than the route takes.
+    TooLarge = "too_large", 413;
+    /// A `Host` that is not ours.
+    Misdirected = "misdirected", 421;
+    /// The token store can't answer and nothing usable is cached.
+    StoreUnavailable = "store_unavailable", 503;
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why a permitted request got no answer of the upstream's. Counted apart from refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum UpstreamFailure {
+    /// It can't be reached, or broke off.
+    Unreachable,
+    /// It was silent for too long.
+    Timeout,
+}
+
+impl UpstreamFailure {
+    /// Every failure.
+    pub const ALL: &'static [UpstreamFailure] =
+        &[UpstreamFailure::Unreachable, UpstreamFailure::Timeout];
+
+    /// The stable name.
+    pub const fn code(self) -> &'static str {
+        match self {
+            UpstreamFailure::Unreachable => "upstream_unreachable",
+            UpstreamFailure::Timeout => "upstream_timeout",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            UpstreamFailure::Unreachable => 502,
+            UpstreamFailure::Timeout => 504,
+        }
+    }
+
+    /// What the client is told.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            UpstreamFailure::Unreachable => {
+                "Sentry can't be reached from the gateway, or broke off its answer; try again"
+            }
+            UpstreamFailure::Timeout => "Sentry did not answer the gateway in time; try again",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_the_contract() {
+        // The table that clients and alerts rely on; a change here is a breaking change.
+        let rows = [
+            ("malformed_request", 400),
+            ("bad_path", 400),
+            ("multiple_credentials", 400),
+            ("missing_credential", 401),
+            ("malformed_credential", 401),
+            ("wrong_credential_kind", 401),
+            ("unknown_token", 401),
+            ("expired_token", 401),
+            ("disabled_token", 401),
+            ("missing_scope", 403),
+            ("wrong_organization", 403),
+            ("binding", 403),
+            ("origin", 403),
+            ("route_not_exposed", 403),
+            ("no_such_route", 404),
+            ("method_not_allowed", 405),
+            ("length_required", 411),
+            ("too_large", 413),
+            ("misdirected", 421),
+            ("store_unavailable", 503),
+        ];
+        let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();
+        assert_eq!(seen, rows);
+    }
+}
