@@ -228,39 +228,39 @@ mod tests {
 
     #[test]
     fn one_reading_or_none() {
-        use BadFrame::*;
-        let rows: &[(&str, Result<(Method, Body), BadFrame>)] = &[
+        use super::BadFrame as Bad;
+        let rows: &[(&str, Result<(Method, Body), Bad>)] = &[
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok((Method::Get, Body::None))),
             ("POST /?a=b HTTP/1.1\r\nHost: a:80\r\nContent-Length: 3\r\n\r\n", Ok((Method::Post, Body::Length(3)))),
             ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 0\r\n\r\n", Ok((Method::Post, Body::None))),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok((Method::Post, Body::Chunked))),
-            ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Method)),
-            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Method)),
-            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Err(Target)),
-            ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(Target)),
-            ("GET p HTTP/1.1\r\nHost: a\r\n\r\n", Err(Target)),
-            ("GET /#/x HTTP/1.1\r\nHost: a\r\n\r\n", Err(RequestLine)),
-            ("GET / HTTP/1.1\r\n\r\n", Err(Host)),
-            ("GET / HTTP/1.1\r\nHost: \r\n\r\n", Err(Host)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(Host)),
-            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Err(Host)),
-            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Err(Host)),
-            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Err(Host)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", Err(SeveralAuthorizations)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(LengthAndEncoding)),
-            ("POST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(LengthAndEncoding)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", Err(Length)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", Err(Length)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", Err(Length)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", Err(Length)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(Encoding)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Encoding)),
+            ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Method)),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Method)),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Target)),
+            ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Target)),
+            ("GET p HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Target)),
+            ("GET /#/x HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::RequestLine)),
+            ("GET / HTTP/1.1\r\n\r\n", Err(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: \r\n\r\n", Err(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Err(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Err(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Err(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Err(Bad::Host)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", Err(Bad::SeveralAuthorizations)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::LengthAndEncoding)),
+            ("POST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::LengthAndEncoding)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", Err(Bad::Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", Err(Bad::Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", Err(Bad::Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", Err(Bad::Length)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(Bad::Encoding)),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::Encoding)),
         ];
         for (raw, wanted) in rows {
             assert_eq!(parse(raw), *wanted, "{raw}");
         }
         let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(MAX_HEAD_LEN));
-        assert_eq!(parse(&large), Err(TooLarge));
+        assert_eq!(parse(&large), Err(Bad::TooLarge));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl BaseUrl {
             // A prefix is compared byte for byte, so it has to be canonical itself.
             if !prefix.is_empty() {
                 super::path::CanonicalPath::parse(prefix.as_bytes()).ok()?;
-                if prefix.contains('%') {
+                if prefix.contains('%') || prefix.ends_with('/') {
                     return None;
                 }
             }
@@ -137,10 +137,13 @@ impl BaseUrl {
     }
 
     /// Whether an authority written with `scheme` is this one: letter case, a trailing dot and a
-    /// port that the scheme implies make no difference, and neither does `http` for `https`.
+    /// port that the scheme implies make no difference, and neither does `http` for `https` where
+    /// both are at their own ports.
     pub fn is_at(&self, authority: &Authority<'_>, scheme: HttpScheme) -> bool {
-        let port = authority.port.filter(|port| *port != scheme.default_port());
-        authority.host.eq_ignore_ascii_case(&self.host) && port == self.port
+        let port = authority.port.unwrap_or(scheme.default_port());
+        let own = self.port.unwrap_or(self.scheme.default_port());
+        let both_default = self.port.is_none() && port == scheme.default_port();
+        authority.host.eq_ignore_ascii_case(&self.host) && (port == own || both_default)
     }
 }
 
