@@ -81,6 +81,18 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Every scheme.
+    pub const ALL: &'static [Scheme] = &[Scheme::Bearer, Scheme::Basic, Scheme::Dsn];
+
+    /// The name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Bearer => "bearer",
+            Scheme::Basic => "basic",
+            Scheme::Dsn => "dsn",
+        }
+    }
+
     /// The kinds that can come by this scheme.
     pub const fn kinds(self) -> KindSet {
         let none = KindSet::EMPTY;
@@ -171,9 +183,8 @@ impl Authorization {
 }
 
 fn scheme(name: &[u8]) -> Option<Scheme> {
-    [("bearer", Scheme::Bearer), ("basic", Scheme::Basic), ("dsn", Scheme::Dsn)]
-        .into_iter()
-        .find_map(|(known, scheme)| name.eq_ignore_ascii_case(known.as_bytes()).then_some(scheme))
+    let named = |scheme: &Scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes());
+    Scheme::ALL.iter().copied().find(named)
 }
 
 fn visible(part: &[u8]) -> Result<Secret<'_>, BadCredential> {

@@ -53,6 +53,14 @@ impl Method {
         Method::ALL.iter().copied().find(|method| method.as_str() == name)
     }
 
+    /// Whether it only reads (RFC 9110, 9.2.1).
+    pub const fn is_safe(self) -> bool {
+        match self {
+            Method::Get | Method::Head | Method::Options => true,
+            Method::Post | Method::Put | Method::Patch | Method::Delete => false,
+        }
+    }
+
     /// The method whose rule decides: `HEAD` follows `GET`.
     pub const fn governed_by(self) -> Self {
         match self {

@@ -288,11 +288,9 @@ impl Pending<'_> {
         self.request.body(self.policy)?;
         match identity.issuer {
             Issuer::Sentry => Ok(Forward::AsIs),
-            // What a public route shows beyond the binding stays unseen.
-            Issuer::Gateway if rule.access == Access::Public && bound => Ok(Forward::Anonymous),
             Issuer::Gateway => {
                 self.origin(identity)?;
-                self.exchange(identity)
+                self.exchange(rule, identity, bound)
             }
         }
     }
@@ -344,10 +342,28 @@ impl Pending<'_> {
         Err(Denial::new(Reason::Origin))
     }
 
-    fn exchange(&self, identity: &Identity) -> Result<Forward, Denial> {
-        match identity.organizations {
-            Binding::Any | Binding::Only(_) => Ok(Forward::Exchange),
-            Binding::Unknown => Err(Denial::new(Reason::Binding)),
+    /// The upstream's credential stands in for the token. Where a rule asks for a scope, that is
+    /// what the token is for. Where it asks for none, the credential would lend the caller its own
+    /// account: so only to read, only to a token that may do something, and not past a binding.
+    fn exchange(
+        &self,
+        rule: &Rule,
+        identity: &Identity,
+        bound: bool,
+    ) -> Result<Forward, Denial> {
+        if identity.organizations == Binding::Unknown {
+            return Err(Denial::new(Reason::Binding));
+        }
+        let reads = self.request.frame.method.is_safe() && !identity.scopes.is_empty() && !bound;
+        match rule.access {
+            Access::AnyOf(_) => Ok(Forward::Exchange),
+            Access::Public | Access::Authenticated if reads => Ok(Forward::Exchange),
+            Access::Public => Ok(Forward::Anonymous),
+            Access::Authenticated | Access::NotExposed => {
+                let note = "this route acts as the user whom a token stands for, and a token of \
+                            the gateway stands for nobody; use a token of Sentry's own";
+                Err(Denial::new(Reason::WrongCredentialKind).note(note))
+            }
         }
     }
 }

@@ -127,6 +127,16 @@ impl PathTemplate {
         self.segments.len() == other.segments.len()
     }
 
+    /// Whether both match exactly the same paths, whatever their parameters are called.
+    pub fn same_shape(&self, other: &PathTemplate) -> bool {
+        let same = |(a, b): (&Segment, &Segment)| match (a, b) {
+            (Segment::Literal(a), Segment::Literal(b)) => a == b,
+            (a, b) => a.rank() == b.rank(),
+        };
+        self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(same)
+    }
+
     /// How this template ranks against one that it overlaps: the more specific one is greater,
     /// and `None` means that neither wins at every position.
     pub fn compare(&self, other: &PathTemplate) -> Option<Ordering> {

@@ -48,6 +48,8 @@ fn policy(public: &str) -> Policy {
             ..rule(&[Post], &format!("{org}/chunk-upload/"), any("org:ci project:releases"))
         },
         rule(&[Get], "/api/0/api-tokens/", Access::NotExposed),
+        rule(&[Post], "/api/0/wizard/", Access::Public),
+        rule(&[Post], "/api/0/relocations/", Access::Authenticated),
         Rule {
             credentials: KindSet::EMPTY.with(IdentityKind::UserToken),
             ..rule(&[Get], "/api/0/internal/health/", Access::Authenticated)
@@ -97,6 +99,7 @@ fn lookup(digest: Digest) -> Lookup {
         ("revoked", Identity { state: State::Disabled, ..identity(UserToken, "event:read") }),
         ("bound", acme(gateway(identity(UserToken, "event:read org:read")))),
         ("gateway", gateway(identity(UserToken, "event:read"))),
+        ("powerless", gateway(identity(UserToken, ""))),
         ("unknown-org", Identity {
             organizations: Binding::Unknown,
             ..gateway(identity(UserToken, "event:read"))
@@ -213,6 +216,14 @@ fn the_decision_table() {
         ("GET /api/0/", "Bearer none", "AsIs"),
         ("GET /api/0/", "Bearer gateway", "Exchange"),
         ("GET /api/0/", "Bearer bound", "Anonymous"),
+        ("GET /api/0/", "Bearer powerless", "Anonymous"),
+        ("POST /api/0/wizard/", "Bearer gateway", "Anonymous"),
+        ("POST /api/0/wizard/", "Bearer read", "AsIs"),
+        ("POST /api/0/relocations/", "Bearer gateway", "wrong_credential_kind"),
+        ("POST /api/0/relocations/", "Bearer none", "AsIs"),
+        ("GET /api/0/internal/health/", "Bearer gateway", "Exchange"),
+        ("GET /api/0/internal/health/", "Bearer powerless", "wrong_credential_kind"),
+        ("GET /api/0/internal/health/", "Bearer bound", "binding"),
         // DSN
         (feedback, "DSN https://abc@h/2", "AsIs"),
         ("POST /api/0/projects/acme/2/user-feedback/", "dsn https://abc:old@h:1/p/2", "AsIs"),

@@ -1,0 +1,173 @@
+//! The config: a file, read once, into things that work.
+//!
+//! [`raw`] mirrors the file, [`compile`] turns it into a [`Config`] or says everything that is
+//! wrong with it. What is compiled can't be invalid any more: the request path meets no config
+//! error.
+//!
+//! **Invariant:** no sockets and no stores are opened in here; files and the environment are read
+//! through [`Source`].
+
+mod compile;
+mod problem;
+mod raw;
+mod rules;
+mod value;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+pub use problem::{ConfigError, Problem};
+
+use crate::policy::Policy;
+use crate::policy::site::BaseUrl;
+
+/// The annotated default config, as it is shipped.
+pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
+/// The rules for Sentry, as they are shipped.
+pub const SENTRY_RULES: &str = include_str!("../../config/sentry.toml");
+/// What the shipped rules are called in messages and logs.
+pub const SENTRY_RULES_NAME: &str = "sentry.toml";
+
+/// A config that can be served.
+#[derive(Debug)]
+pub struct Config {
+    /// Rules and public names.
+    pub policy: Policy,
+    /// Where clients are listened to.
+    pub listen: Vec<SocketAddr>,
+    /// Where operators are listened to.
+    pub admin: SocketAddr,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Sentry's web service.
+    pub web: Upstream,
+    /// The token stores, in the order in which they are asked.
+    pub stores: Vec<Store>,
+    /// The identity cache.
+    pub cache: Cache,
+    /// What is logged.
+    pub log: Log,
+    /// How the process runs.
+    pub server: Server,
+}
+
+/// An upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Where it is reached.
+    pub address: BaseUrl,
+    /// What it calls itself in the URLs that it sends.
+    pub canonical: BaseUrl,
+    /// `Authorization` in place of tokens that the gateway issued. Sensitive: prints nothing.
+    pub credential: Option<HeaderValue>,
+    /// How long a connection may take to be made, TLS included.
+    pub connect_timeout: Duration,
+    /// How long it may be silent, where a rule does not say.
+    pub timeout: Duration,
+    /// How long an idle connection is kept; shorter than the upstream keeps it.
+    pub idle_timeout: Duration,
+}
+
+/// A token store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The name in metrics and messages.
+    pub name: String,
+    /// Its database: a file.
+    pub path: PathBuf,
+}
+
+/// The identity cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// How long an identity is believed.
+    pub ttl: Duration,
+    /// How long an unknown token stays unknown.
+    pub unknown_ttl: Duration,
+    /// How long past `ttl` an identity is believed while the store can't answer.
+    pub stale_if_error: Duration,
+    /// How many identities are kept.
+    pub capacity: u64,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The gateway's own messages.
+    pub level: crate::telemetry::diagnostics::Level,
+    /// Whether requests are logged.
+    pub access: bool,
+}
+
+/// How the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads.
+    pub threads: usize,
+    /// How long requests in flight may take to end after a signal to stop.
+    pub drain: Duration,
+}
+
+/// Where files and the environment are read from.
+pub trait Source {
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// As the file system has them.
+    fn read(&self, path: &Path) -> io::Result<String>;
+    /// A variable of the environment.
+    fn env(&self, name: &str) -> Option<String>;
+}
+
+/// The machine's own files and environment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine;
+
+impl Source for Machine {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+impl Config {
+    /// Reads and compiles the config at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem that was found.
+    pub fn load(path: &Path, source: &dyn Source) -> Result<Self, ConfigError> {
+        let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
+        Self::parse(path, &text, source)
+    }
+
+    /// Compiles the text of a config; `path` is what it is called, and where its relative paths
+    /// start from.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem that was found.
+    pub fn parse(path: &Path, text: &str, source: &dyn Source) -> Result<Self, ConfigError> {
+        let raw = toml::from_str(text).map_err(|error| ConfigError::syntax(path, &error))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        compile::compile(raw, folder, source)
+            .map_err(|problems| ConfigError { file: path.to_path_buf(), problems })
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

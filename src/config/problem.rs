@@ -1,0 +1,64 @@
+//! What is wrong with a config: where, what, and the fix. All of it at once.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: a key (`upstream.web.urls`), or a file with a line.
+    pub at: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Problem {
+    /// A problem.
+    pub fn new(at: impl Into<String>, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { at: at.into(), what: what.into(), help: help.into() }
+    }
+}
+
+/// Everything that is wrong with a config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The config.
+    pub file: PathBuf,
+    /// What is wrong with it; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    pub(super) fn read(path: &Path, error: &io::Error) -> Self {
+        let help = "name a file that the gateway may read with `--config`";
+        let problem = Problem::new("file", format!("can't be read: {error}"), help);
+        Self { file: path.to_path_buf(), problems: vec![problem] }
+    }
+
+    pub(super) fn syntax(path: &Path, error: &toml::de::Error) -> Self {
+        Self { file: path.to_path_buf(), problems: vec![syntax("file", error)] }
+    }
+}
+
+/// A problem out of an error of the TOML parser, which says line and column itself.
+pub(super) fn syntax(at: impl Into<String>, error: &toml::de::Error) -> Problem {
+    let text = error.to_string();
+    let help = "fix the line; `config/portcullis.toml` shows every key";
+    Problem::new(at, format!("can't be parsed\n    {}", text.trim_end().replace('\n', "\n    ")), help)
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, count) = (self.file.display(), self.problems.len());
+        writeln!(f, "{file}: {count} problem{}", if count == 1 { "" } else { "s" })?;
+        for Problem { at, what, help } in &self.problems {
+            write!(f, "\n  {at}: {what}\n    help: {help}\n")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

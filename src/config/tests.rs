@@ -1,0 +1,225 @@
+//! Every way to get a config wrong, and what is said about it.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::policy::method::Method;
+use crate::policy::path::CanonicalPath;
+use crate::policy::rules::{Access, Found, RuleTable};
+
+/// Files and variables that a test makes up.
+#[derive(Default)]
+struct Fake {
+    files: HashMap<String, String>,
+    env: HashMap<String, String>,
+}
+
+impl Source for Fake {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let name = path.to_string_lossy();
+        let found = self.files.iter().find(|(known, _)| name.ends_with(*known));
+        found.map(|(_, text)| text.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
+}
+
+fn fake() -> Fake {
+    let mut fake = Fake::default();
+    fake.files.insert("sentry-token".into(), "sntryu_0123\n".into());
+    fake
+}
+
+const MINIMAL: &str = r#"
+public_url = "https://sentry.example.com"
+listen = [{ address = "0.0.0.0:8080" }]
+store = [{ kind = "portcullis", url = "sqlite:///tokens.db" }]
+[upstream.web]
+urls = ["http://web:9000"]
+credential = { file = "sentry-token" }
+"#;
+
+fn parse(text: &str, source: &dyn Source) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("gw/portcullis.toml"), text, source)
+}
+
+/// Fails with exactly one problem, and hands it over.
+fn problem(text: &str, source: &dyn Source) -> Problem {
+    let error = parse(text, source).map(|_| ()).unwrap_err();
+    assert_eq!(error.problems.len(), 1, "{error}");
+    error.problems[0].clone()
+}
+
+#[test]
+fn the_shipped_config_is_every_default() {
+    let shipped = parse(DEFAULT, &fake()).unwrap();
+    let minimal = parse(MINIMAL, &fake()).unwrap();
+    assert_eq!(shipped.cache, minimal.cache);
+    assert_eq!(shipped.log, minimal.log);
+    assert_eq!(shipped.server, minimal.server);
+    assert_eq!(shipped.admin, minimal.admin);
+    assert_eq!(shipped.listen, minimal.listen);
+    assert_eq!(shipped.policy.rules.len(), minimal.policy.rules.len());
+    assert_eq!(shipped.policy.max_body, minimal.policy.max_body);
+    assert_eq!(shipped.stores[0].name, minimal.stores[0].name);
+    assert_eq!(shipped.web.timeout, minimal.web.timeout);
+    assert_eq!(shipped.web.connect_timeout, minimal.web.connect_timeout);
+    assert_eq!(shipped.web.idle_timeout, minimal.web.idle_timeout);
+    assert_eq!(minimal.web.canonical, minimal.web.address);
+}
+
+#[test]
+fn a_secret_is_read_and_never_printed() {
+    let mut source = fake();
+    source.env.insert("TOKEN".into(), "sntryu_4567".into());
+    let from_env = MINIMAL.replace("{ file = \"sentry-token\" }", "{ env = \"TOKEN\" }");
+    for (text, wanted) in [(MINIMAL, "Bearer sntryu_0123"), (&from_env, "Bearer sntryu_4567")] {
+        let config = parse(text, &source).unwrap();
+        assert_eq!(config.web.credential.as_ref().unwrap(), wanted);
+        assert!(!format!("{config:?}").contains("sntryu_"));
+    }
+    source.env.insert("TOKEN".into(), "two words-of-a-secret".into());
+    let error = parse(&from_env, &source).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("words-of-a-secret"), "{error}");
+}
+
+#[test]
+fn one_problem_each() {
+    let rows: &[(&str, &str, &str, &str)] = &[
+        // (what is replaced, by what, where the problem is, what it says)
+        ("https://sentry.example.com", "sentry.example.com", "public_url", "is not a base URL"),
+        ("listen = [{", "public_aliases = [\"https://b/x\"]\nlisten = [{", "public_aliases[0]", "another path prefix"),
+        ("listen = [{", "trusted_proxies = [\"10.0.0.0/33\"]\nlisten = [{", "trusted_proxies[0]", "is not a network"),
+        ("0.0.0.0:8080", "0.0.0.0", "listen[0].address", "is not an IP address with a port"),
+        ("0.0.0.0:8080\"", "0.0.0.0:8080\", expose = [\"ui\"]", "listen[0].expose", "lets in `api`"),
+        ("[{ address = \"0.0.0.0:8080\" }]", "[]", "listen", "is empty"),
+        ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "0 addresses"),
+        ("[\"http://web:9000\"]", "[\"http://a\", \"http://b\"]", "upstream.web.urls", "2 addresses"),
+        ("http://web:9000", "http://web:9000/x", "upstream.web.urls[0]", "has a path"),
+        ("credential = { file = \"sentry-token\" }", "", "upstream.web.credential", "is missing"),
+        ("{ file = \"sentry-token\" }", "{ file = \"gone\" }", "upstream.web.credential", "can't be read"),
+        ("{ file = \"sentry-token\" }", "{ env = \"GONE\" }", "upstream.web.credential", "has no `GONE`"),
+        ("{ file = \"sentry-token\" }", "{ file = \"a\", env = \"b\" }", "upstream.web.credential", "either a file or a variable"),
+        ("{ file = \"sentry-token\" }", "\"sntryu_inline\"", "file", "never the secret itself"),
+        ("credential =", "timeout = \"0s\"\ncredential =", "upstream.web.timeout", "is zero"),
+        ("credential =", "timeout = 30\ncredential =", "file", "a duration such as"),
+        ("credential =", "max_body = \"lots\"\ncredential =", "file", "a size such as"),
+        ("credential =", "timout = \"3s\"\ncredential =", "file", "unknown field `timout`"),
+        ("\"portcullis\"", "\"redis\"", "store[0].kind", "is not a kind of store"),
+        ("sqlite:///tokens.db", "tokens.db", "store[0].url", "is not the URL of a SQLite file"),
+        ("store = [{", "store = [{ kind = \"portcullis\", url = \"sqlite://b\" }, {", "store[1].name", "is taken"),
+        ("[upstream.web]", "[rules]\nsentry = false\n[upstream.web]", "rules", "every request would be refused"),
+        ("[upstream.web]", "[rules]\nfiles = [\"gone.toml\"]\n[upstream.web]", "rules.files[0]", "can't be read"),
+        ("[upstream.web]", "[log]\nlevel = \"loud\"\n[upstream.web]", "log.level", "is not a level"),
+        ("[upstream.web]", "[cache]\nttl = \"0s\"\n[upstream.web]", "cache.ttl", "is zero"),
+        ("[upstream.web]", "[admin]\naddress = \"x\"\n[upstream.web]", "admin.address", "is not an IP address"),
+        ("public_url", "public_ur", "file", "unknown field `public_ur`"),
+    ];
+    for (old, new, at, what) in rows {
+        assert!(MINIMAL.contains(old), "{old}");
+        let seen = problem(&MINIMAL.replace(old, new), &fake());
+        assert_eq!(seen.at, *at, "{new}: {seen:?}");
+        assert!(seen.what.contains(what), "{new}: {seen:?}");
+        assert!(!seen.help.is_empty());
+    }
+}
+
+#[test]
+fn all_problems_at_once() {
+    let text = MINIMAL
+        .replace("https://sentry.example.com", "x")
+        .replace("0.0.0.0:8080", "y")
+        .replace("http://web:9000", "z");
+    let error = parse(&text, &fake()).unwrap_err();
+    let places: Vec<_> = error.problems.iter().map(|problem| problem.at.as_str()).collect();
+    assert_eq!(places, ["public_url", "listen[0].address", "upstream.web.urls[0]"]);
+    let text = error.to_string();
+    assert!(text.starts_with("gw/portcullis.toml: 3 problems\n"), "{text}");
+    assert_eq!(text.matches("help: ").count(), 3);
+}
+
+/// The rules that come of an operator's own file on top of `base.toml`.
+fn rules(own: &str) -> Result<RuleTable, ConfigError> {
+    let base = r#"
+        [[rule]]
+        methods = ["GET", "PUT"]
+        path = "/a/{x}/"
+        scopes = ["org:read"]
+        [[rule]]
+        methods = ["GET"]
+        path = "/b/"
+        aliases = ["/c/"]
+        access = "public"
+    "#;
+    let mut source = fake();
+    source.files.insert("base.toml".into(), base.into());
+    source.files.insert("own.toml".into(), own.into());
+    let rules = "[rules]\nsentry = false\nfiles = [\"base.toml\", \"own.toml\"]\n[upstream.web]";
+    parse(&MINIMAL.replace("[upstream.web]", rules), &source).map(|config| config.policy.rules)
+}
+
+fn access(rules: &RuleTable, method: Method, path: &str) -> Option<Access> {
+    match rules.find(&CanonicalPath::parse(path.as_bytes()).unwrap(), 0, method) {
+        Found::Rule(id) => Some(rules.rule(id).access),
+        Found::MethodNotAllowed(_) | Found::Nothing => None,
+    }
+}
+
+#[test]
+fn an_operators_file_adds_overrides_and_removes() {
+    let rules = rules(
+        r#"
+        [[rule]]
+        methods = ["GET"]
+        path = "/d/"
+        access = "authenticated"
+        [[rule]]
+        methods = ["GET"]
+        path = "/a/{y}/"
+        access = "not_exposed"
+        override = true
+        [[remove]]
+        path = "/c/"
+    "#,
+    )
+    .unwrap();
+    assert_eq!(access(&rules, Method::Get, "/d/"), Some(Access::Authenticated));
+    assert_eq!(access(&rules, Method::Get, "/a/1/"), Some(Access::NotExposed));
+    assert!(matches!(access(&rules, Method::Put, "/a/1/"), Some(Access::AnyOf(_))));
+    assert_eq!(access(&rules, Method::Get, "/b/"), Some(Access::Public));
+    assert_eq!(access(&rules, Method::Get, "/c/"), None);
+}
+
+#[test]
+fn wrong_rules_name_their_place() {
+    let rule = |rest: &str| format!("\n[[rule]]\nmethods = [\"GET\"]\n{rest}\n");
+    let rows: Vec<(String, &str, &str)> = vec![
+        (rule("path = \"/a/{y}/\"\naccess = \"public\""), "rules", "base.toml:4"),
+        (rule("path = \"/a/{y}/\"\naccess = \"public\""), "rules", "own.toml:4"),
+        (rule("path = \"/{y}/b/\"\naccess = \"public\""), "rules", "neither is more specific"),
+        (rule("path = \"/d/\""), "own.toml:4", "asks for nothing"),
+        (rule("path = \"/d/\"\naccess = \"open\""), "own.toml:4", "unknown access `open`"),
+        (rule("path = \"/d/\"\naccess = \"public\"\nscopes = [\"org:read\"]"), "own.toml:4", "only one can hold"),
+        (rule("path = \"/d/\"\nscope = [\"org:read\"]"), "own.toml", "unknown field `scope`"),
+        (rule("path = \"/d/\"\nscopes = []"), "own.toml:4", "empty list of scopes"),
+        (rule("path = \"/d/\"\nscopes = [\"org:reed\"]"), "own.toml:4", "unknown scope `org:reed`"),
+        (rule("path = \"d/\"\naccess = \"public\""), "own.toml:4", "starts with `/`"),
+        (rule("path = \"/d/\"\naccess = \"public\"\ncredentials = [\"cookie\"]"), "own.toml:4", "unknown credential `cookie`"),
+        (rule("path = \"/d/\"\naccess = \"public\"\ncredentials = []"), "own.toml:4", "nothing can satisfy"),
+        (rule("path = \"/d/\"\naccess = \"public\"\noverride = true"), "own.toml:4", "no earlier file has it"),
+        ("[[rule]]\nmethods = [\"HEAD\"]\npath = \"/d/\"\naccess = \"public\"".into(), "own.toml:3", "`HEAD` is not a method"),
+        ("[[rule]]\nmethods = []\npath = \"/d/\"\naccess = \"public\"".into(), "own.toml:3", "no methods"),
+        ("[[remove]]\npath = \"/d/\"".into(), "own.toml:2", "no earlier file has it"),
+        ("[[remove]]\npath = \"/a/{x}/\"\nmethods = [\"DELETE\"]".into(), "own.toml:2", "no earlier file has it"),
+        ("[[rules]]".into(), "own.toml", "unknown field `rules`"),
+    ];
+    for (own, at, what) in rows {
+        let error = rules(&own).map(|_| ()).unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{own}: {error}");
+        let seen = &error.problems[0];
+        assert_eq!(seen.at, at, "{own}: {seen:?}");
+        assert!(seen.what.contains(what), "{own}: {seen:?}");
+    }
+}

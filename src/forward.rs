@@ -1,0 +1,162 @@
+//! From a permit to the headers of the upstream request: remove first, then set.
+//!
+//! Whatever would speak for the caller is taken off in all its spellings before the gateway says
+//! who is calling. Sentry's WSGI server reads `_` and `-` in a name as one, other readers fold
+//! more, so a name is compared by its letters and digits alone.
+//!
+//! **Invariant:** pure. The caller applies the edits after hop-by-hop fields were removed, so that
+//! `Connection` can't take off what is set here.
+
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use ipnet::IpNet;
+
+use crate::policy::decision::{Forward, Permit};
+
+/// The address of the client, one element, as Sentry reads it (`middleware/proxy.py`).
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme that the client called.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The number of the request, the same in both logs.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What every upstream request gets, made at load.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// `Host`: the authority of the public URL.
+    pub host: HeaderValue,
+    /// The scheme of the public URL.
+    pub proto: HeaderValue,
+    /// `Authorization` for tokens that the gateway issued. Marked sensitive: it prints nothing.
+    pub credential: Option<HeaderValue>,
+}
+
+/// Who sent a request and under which number.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The number of the request.
+    pub request_id: HeaderValue,
+}
+
+/// A permit that needs the upstream's credential where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream has no credential to stand in for a token of the gateway; set `credential` of the upstream")]
+pub struct NoCredential;
+
+/// What to do to the headers: all of `remove`, then all of `set`.
+#[derive(Debug)]
+pub struct HeaderEdits {
+    /// Names that go.
+    pub remove: Vec<HeaderName>,
+    /// Fields that are set, each once.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderEdits {
+    /// The edits for a request with these headers.
+    ///
+    /// # Errors
+    /// [`NoCredential`] when the permit asks for an exchange and there is nothing to exchange for.
+    pub fn plan(
+        permit: &Permit,
+        headers: &HeaderMap,
+        outbound: &Outbound,
+        origin: &Origin,
+    ) -> Result<Self, NoCredential> {
+        let exchanged = permit.forward() == Forward::Exchange;
+        let goes = |name: &&HeaderName| speaks_for_the_caller(name) || exchanged && *name == ORIGIN;
+        let remove = headers.keys().filter(goes).cloned().collect();
+        let credential = match permit.forward() {
+            Forward::AsIs => headers.get(AUTHORIZATION).cloned(),
+            Forward::Exchange => Some(outbound.credential.clone().ok_or(NoCredential)?),
+            Forward::Anonymous => None,
+        };
+        let mut set = Vec::with_capacity(5);
+        set.push((HOST, outbound.host.clone()));
+        set.push((X_FORWARDED_FOR, address(origin.client)));
+        set.push((X_FORWARDED_PROTO, outbound.proto.clone()));
+        set.push((X_REQUEST_ID, origin.request_id.clone()));
+        set.extend(credential.map(|value| (AUTHORIZATION, value)));
+        Ok(Self { remove, set })
+    }
+}
+
+/// Names, reduced to letters and digits, that only the gateway may set, or nobody.
+const PROTECTED: &[&str] = &[
+    "authorization", "cookie", "cookie2", "forwarded", "host", "http2settings", "keepalive",
+    "remoteaddr", "remoteuser", "te", "trailer", "trueclientip", "upgrade", "via",
+    "cfconnectingip", "cfconnectingipv6", "fastlyclientip", "xappengineuserip", "xazureclientip",
+    "xazuresocketip", "xclientip", "xclusterclientip", "xhost", "xhttphost", "xhttpmethod",
+    "xhttpmethodoverride", "xisagent", "xmethodoverride", "xrealip", "xrequestid", "xrewriteurl",
+    "xscheme", "xsentryapigateway", "xsentryauth", "xsentryproxyurl", "xsentrytrustedrelay",
+    "xviewercontext", "xwapprofile",
+];
+
+/// Starts of such names.
+const PROTECTED_FAMILIES: &[&str] = &[
+    "proxy", "xauthenticated", "xauthrequest", "xenvoy", "xforwarded", "xgateway", "xoriginal",
+    "xportcullis", "xremote", "xsentryrelay", "xsentrysubnet", "xssl", "sslclient", "xwebauth",
+];
+
+/// Whether a header would speak for the caller, belongs to one connection, or has a name that
+/// readers fold differently.
+fn speaks_for_the_caller(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return true;
+    }
+    // Long enough for every name in the lists; a longer one can only match by its start.
+    let mut buffer = [0; 24];
+    let mut len = 0;
+    let letters = name.bytes().filter(|byte| *byte != b'-');
+    for (slot, byte) in buffer.iter_mut().zip(letters) {
+        *slot = byte;
+        len += 1;
+    }
+    let folded = &buffer[..len];
+    PROTECTED.iter().any(|known| known.as_bytes() == folded)
+        || PROTECTED_FAMILIES.iter().any(|family| folded.starts_with(family.as_bytes()))
+}
+
+fn address(client: IpAddr) -> HeaderValue {
+    // An address prints as letters, digits, dots and colons.
+    HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| HeaderValue::from_static("0.0.0.0"))
+}
+
+/// The client's address: the right-most one on the way that is not a trusted proxy.
+///
+/// `peer` is whom the connection came from. `X-Forwarded-For` is read only when the peer is
+/// trusted, from the right, as far as it can be read; what stands further left is anybody's word.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let mut client = peer.to_canonical();
+    if trusted.is_empty() || !is_trusted(&client) {
+        return client;
+    }
+    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
+    for line in lines.iter().rev() {
+        for element in line.as_bytes().rsplit(|byte| *byte == b',') {
+            let text = std::str::from_utf8(element).ok().map(str::trim);
+            let Some(address) = text.and_then(hop) else { return client };
+            client = address;
+            if !is_trusted(&client) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// `address`, `v4:port`, `[v6]` or `[v6]:port`.
+fn hop(text: &str) -> Option<IpAddr> {
+    let address = text.parse::<IpAddr>().ok();
+    let address = address.or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|s| s.ip()));
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    address.or_else(bracketed).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests;

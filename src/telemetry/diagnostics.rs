@@ -1,0 +1,96 @@
+//! The gateway's own messages: JSON lines on standard error.
+//!
+//! What libraries say through the `log` crate is let through only where it is fixed text. A
+//! message that was formatted may carry a request: pingora's parser prints the whole head of one
+//! that it can't read. Its place in the source is kept, its words are not.
+
+use std::fmt;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// How much the gateway says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What needs somebody now.
+    Error,
+    /// What will.
+    Warn,
+    /// What happened.
+    Info,
+    /// How it happened.
+    Debug,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: &'static [Level] = &[Level::Error, Level::Warn, Level::Info, Level::Debug];
+
+    /// The name in the config.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Starts the log. Does nothing when there is one already, as in tests.
+pub fn start(level: Level) {
+    // Libraries stay at warnings whatever the level: their finer messages print requests.
+    let filter = EnvFilter::new(format!("warn,portcullis={level}"));
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(BoxMakeWriter::new(std::io::stderr))
+        .finish();
+    if tracing::subscriber::set_global_default(subscriber).is_ok()
+        && log::set_logger(&LIBRARIES).is_ok()
+    {
+        log::set_max_level(log::LevelFilter::Warn);
+        std::panic::set_hook(Box::new(on_panic));
+    }
+}
+
+/// A panic says where it was; its words only where they are fixed text.
+fn on_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let words = info.payload().downcast_ref::<&'static str>().copied().unwrap_or(WITHHELD);
+    tracing::error!(target: "portcullis", place, words, "a task panicked; please report it");
+}
+
+static LIBRARIES: Libraries = Libraries;
+const WITHHELD: &str = "message withheld: it may carry a request";
+
+#[derive(Debug)]
+struct Libraries;
+
+impl log::Log for Libraries {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let words = record.args().as_str().unwrap_or(WITHHELD);
+        let (library, line) = (record.target(), record.line().unwrap_or_default());
+        if record.level() == log::Level::Error {
+            tracing::error!(target: "library", library, line, "{words}");
+        } else {
+            tracing::warn!(target: "library", library, line, "{words}");
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,328 @@
+//! Every metric of the gateway: one table, one struct, and events as methods.
+//!
+//! Labels come from closed lists or from the config, never from a request, so the number of
+//! series has a bound that is known at start. Handles are resolved at load.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+use super::Record;
+use super::routes::RouteHandles;
+use crate::clock::Timestamp;
+use crate::policy::Policy;
+use crate::policy::credential::Scheme;
+use crate::policy::decision::Verdict;
+use crate::policy::reason::{Reason, UpstreamFailure};
+
+/// A metric: what the table in the documentation is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name, `portcullis_` left out.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts or measures.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident: $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
+        $(const $id: Metric = Metric { name: $name, kind: $kind, labels: &$labels, help: $help };)*
+        /// Every metric.
+        pub const METRICS: &[Metric] = &[$($id,)*];
+    };
+}
+
+metrics! {
+    REQUESTS: "counter" "requests_total" ["route", "method", "status"],
+        "Requests by template of the route (`unmatched` without one), method and status (499: the client went away).";
+    DURATION: "histogram" "request_duration_seconds" ["route"],
+        "From the request head to the end of the response.";
+    OVERHEAD: "histogram" "overhead_duration_seconds" [],
+        "From the request head until the request was handed to the upstream: what the gateway itself adds.";
+    UPSTREAM: "histogram" "upstream_duration_seconds" ["upstream"],
+        "From then until the head of the upstream's response.";
+    UPSTREAM_FAILURES: "counter" "upstream_failures_total" ["upstream", "reason"],
+        "Permitted requests that got no answer of the upstream's.";
+    IN_FLIGHT: "gauge" "requests_in_flight" [],
+        "Requests that are being served.";
+    DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
+        "Decisions by scheme of the credential, `allow`, `refuse` or `answer`, and reason (`none` when allowed).";
+    LINKS: "counter" "link_rewrites_total" ["result"],
+        "`Link` fields: `rewritten`, `unchanged`, or `dropped` because they could not be read.";
+    CACHE: "counter" "cache_requests_total" ["result"],
+        "Look-ups of identities: `hit`, `miss`, `negative` (known to be unknown), `stale` (the store is down).";
+    CACHE_ENTRIES: "gauge" "cache_entries" [],
+        "Identities in the cache.";
+    STORE_LOOKUPS: "counter" "store_lookups_total" ["store", "result"],
+        "Look-ups in a token store: `found`, `unknown`, `error`.";
+    STORE_DURATION: "histogram" "store_lookup_duration_seconds" ["store"],
+        "How long a token store took.";
+    STORE_UP: "gauge" "store_up" ["store"],
+        "Whether the last look-up in a token store was answered.";
+    REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
+        "From a revocation until this gateway refused the token.";
+    ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
+        "Access lines that were lost because their reader was too slow.";
+    CONFIG_LOADED: "gauge" "config_last_reload_success_timestamp_seconds" [],
+        "When the config in force was loaded, in seconds since the epoch.";
+    RULES: "gauge" "rules" [],
+        "Rules in force. With none, every request is refused.";
+    BUILD_INFO: "gauge" "build_info" ["version"],
+        "Always 1.";
+}
+
+/// 5 ms to 10 s, as OpenTelemetry recommends for HTTP.
+const SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// 10 µs to 0.5 s: what a gateway may add.
+const FINE: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05,
+    0.1, 0.5,
+];
+
+/// What became of a `Link` field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LinkResult {
+    /// At least one target was the upstream's.
+    Rewritten,
+    /// None was.
+    Unchanged,
+    /// It could not be read, and was taken off.
+    Dropped,
+}
+
+impl LinkResult {
+    const ALL: &'static [(LinkResult, &'static str)] = &[
+        (LinkResult::Rewritten, "rewritten"),
+        (LinkResult::Unchanged, "unchanged"),
+        (LinkResult::Dropped, "dropped"),
+    ];
+}
+
+/// The handles of one token store.
+#[derive(Debug)]
+struct StoreHandles {
+    found: IntCounter,
+    unknown: IntCounter,
+    error: IntCounter,
+    duration: Histogram,
+    up: IntGauge,
+}
+
+/// Every metric, ready to be told of events.
+#[derive(Debug)]
+pub struct Metrics {
+    routes: RouteHandles,
+    overhead: Histogram,
+    upstream: Histogram,
+    failures: Vec<IntCounter>,
+    in_flight: IntGauge,
+    /// By scheme (none last), then: allow, answer, each reason.
+    decisions: Vec<Vec<IntCounter>>,
+    links: Vec<IntCounter>,
+    cache: IntCounterVec,
+    cache_entries: IntGauge,
+    stores: Vec<StoreHandles>,
+    revocation_lag: Histogram,
+    access_log_dropped: IntCounter,
+}
+
+/// The result of a look-up in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreResult {
+    /// It knows the credential.
+    Found,
+    /// It does not.
+    Unknown,
+    /// It could not answer.
+    Error,
+}
+
+impl Metrics {
+    /// Registers every metric in `registry`, with a series for each thing that the config names.
+    ///
+    /// # Errors
+    /// When a name is taken in the registry.
+    pub fn register(
+        registry: &Registry,
+        policy: &Policy,
+        stores: &[&str],
+        loaded_at: Timestamp,
+    ) -> prometheus::Result<Self> {
+        let durations = histogram_vec(registry, DURATION, SECONDS)?;
+        let routes = RouteHandles::new(counter_vec(registry, REQUESTS)?, durations, &policy.rules);
+        let failures = counter_vec(registry, UPSTREAM_FAILURES)?;
+        let decisions = counter_vec(registry, DECISIONS)?;
+        let links = counter_vec(registry, LINKS)?;
+        let lookups = counter_vec(registry, STORE_LOOKUPS)?;
+        let store_durations = histogram_vec(registry, STORE_DURATION, FINE)?;
+        let ups = gauge_vec(registry, STORE_UP)?;
+        gauge_vec(registry, BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let loaded = i64::try_from(loaded_at.as_millis() / 1000).unwrap_or(i64::MAX);
+        gauge(registry, CONFIG_LOADED)?.set(loaded);
+        let rules = i64::try_from(policy.rules.len()).unwrap_or(i64::MAX);
+        gauge(registry, RULES)?.set(rules);
+        let by_outcome = |scheme: &str| {
+            let refusals = Reason::ALL.iter().map(|reason| ("refuse", reason.code()));
+            let outcomes = [("allow", "none"), ("answer", "none")].into_iter().chain(refusals);
+            outcomes.map(|(decision, reason)| decisions.with_label_values(&[scheme, decision, reason])).collect()
+        };
+        let schemes = Scheme::ALL.iter().map(|scheme| scheme.as_str());
+        Ok(Self {
+            routes,
+            overhead: histogram(registry, OVERHEAD, FINE)?,
+            upstream: histogram_vec(registry, UPSTREAM, SECONDS)?.with_label_values(&["web"]),
+            failures: UpstreamFailure::ALL
+                .iter()
+                .map(|failure| failures.with_label_values(&["web", failure.code()]))
+                .collect(),
+            in_flight: gauge(registry, IN_FLIGHT)?,
+            decisions: schemes.chain(["none"]).map(by_outcome).collect(),
+            links: LinkResult::ALL
+                .iter()
+                .map(|(_, label)| links.with_label_values(&[label]))
+                .collect(),
+            cache: counter_vec(registry, CACHE)?,
+            cache_entries: gauge(registry, CACHE_ENTRIES)?,
+            stores: stores
+                .iter()
+                .map(|store| StoreHandles {
+                    found: lookups.with_label_values(&[store, "found"]),
+                    unknown: lookups.with_label_values(&[store, "unknown"]),
+                    error: lookups.with_label_values(&[store, "error"]),
+                    duration: store_durations.with_label_values(&[store]),
+                    up: up(&ups, store),
+                })
+                .collect(),
+            revocation_lag: histogram(registry, REVOCATION_LAG, FINE)?,
+            access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
+        })
+    }
+
+    /// A request has ended.
+    pub fn ended(&self, record: &Record<'_>, policy: &Policy) {
+        let rule = record.decision.and_then(|decision| decision.rule);
+        let seconds = record.duration.as_secs_f64();
+        self.routes.record(&policy.rules, rule, record.method, record.status, seconds);
+        if let Some(overhead) = record.overhead {
+            self.overhead.observe(overhead.as_secs_f64());
+        }
+        if let Some(upstream) = record.upstream {
+            self.upstream.observe(upstream.as_secs_f64());
+        }
+        if let Some(failure) = record.failure {
+            self.failures[failure as usize].inc();
+        }
+        if let Some(decision) = record.decision {
+            let scheme = decision.caller.scheme.map_or(Scheme::ALL.len(), |s| s as usize);
+            let outcome = match &decision.verdict {
+                Verdict::Permit(_) => 0,
+                Verdict::Options(_) => 1,
+                Verdict::Deny(denial) => 2 + denial.reason as usize,
+            };
+            self.decisions[scheme][outcome].inc();
+        }
+    }
+
+    /// The gauge of requests that are being served.
+    pub fn in_flight(&self) -> &IntGauge {
+        &self.in_flight
+    }
+
+    /// The counter of lost access lines.
+    pub fn access_log_dropped(&self) -> &IntCounter {
+        &self.access_log_dropped
+    }
+
+    /// A `Link` field was read.
+    pub fn link(&self, result: LinkResult) {
+        self.links[result as usize].inc();
+    }
+
+    /// The handle that counts cache results of this name; resolved once, by its caller.
+    pub fn cache_result(&self, name: &str) -> IntCounter {
+        self.cache.with_label_values(&[name])
+    }
+
+    /// So many identities are cached.
+    pub fn cache_entries(&self, entries: u64) {
+        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// The store of this number was asked.
+    pub fn store_lookup(&self, store: usize, result: StoreResult, elapsed: Duration) {
+        let Some(handles) = self.stores.get(store) else { return };
+        handles.duration.observe(elapsed.as_secs_f64());
+        let (counter, up) = match result {
+            StoreResult::Found => (&handles.found, 1),
+            StoreResult::Unknown => (&handles.unknown, 1),
+            StoreResult::Error => (&handles.error, 0),
+        };
+        counter.inc();
+        handles.up.set(up);
+    }
+
+    /// A revocation took effect after `lag`.
+    pub fn revocation_lag(&self, lag: Duration) {
+        self.revocation_lag.observe(lag.as_secs_f64());
+    }
+}
+
+/// A store that was opened is up until it fails.
+fn up(gauges: &IntGaugeVec, store: &str) -> IntGauge {
+    let gauge = gauges.with_label_values(&[store]);
+    gauge.set(1);
+    gauge
+}
+
+fn opts(metric: Metric) -> Opts {
+    Opts::new(metric.name, metric.help).namespace("portcullis")
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let collector = made?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counter(registry: &Registry, metric: Metric) -> prometheus::Result<IntCounter> {
+    registered(registry, IntCounter::with_opts(opts(metric)))
+}
+
+fn counter_vec(registry: &Registry, metric: Metric) -> prometheus::Result<IntCounterVec> {
+    registered(registry, IntCounterVec::new(opts(metric), metric.labels))
+}
+
+fn gauge(registry: &Registry, metric: Metric) -> prometheus::Result<IntGauge> {
+    registered(registry, IntGauge::with_opts(opts(metric)))
+}
+
+fn gauge_vec(registry: &Registry, metric: Metric) -> prometheus::Result<IntGaugeVec> {
+    registered(registry, IntGaugeVec::new(opts(metric), metric.labels))
+}
+
+fn histogram(registry: &Registry, metric: Metric, buckets: &[f64]) -> prometheus::Result<Histogram> {
+    let opts = HistogramOpts::from(opts(metric)).buckets(buckets.to_vec());
+    registered(registry, Histogram::with_opts(opts))
+}
+
+fn histogram_vec(
+    registry: &Registry,
+    metric: Metric,
+    buckets: &[f64],
+) -> prometheus::Result<HistogramVec> {
+    let opts = HistogramOpts::from(opts(metric)).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(opts, metric.labels))
+}
