@@ -158,8 +158,9 @@ impl Config {
     pub fn parse(path: &Path, text: &str, source: &dyn Source) -> Result<Self, ConfigError> {
         let raw = toml::from_str(text).map_err(|error| ConfigError::syntax(path, &error))?;
         let folder = path.parent().unwrap_or(Path::new("."));
+        let file = path.to_path_buf();
         compile::compile(raw, folder, source)
-            .map_err(|problems| ConfigError { file: path.to_path_buf(), problems })
+            .map_err(|problems| ConfigError { file, problems, unreadable: false })
     }
 }
 

@@ -29,17 +29,23 @@ pub struct ConfigError {
     pub file: PathBuf,
     /// What is wrong with it; never empty.
     pub problems: Vec<Problem>,
+    pub(super) unreadable: bool,
 }
 
 impl ConfigError {
     pub(super) fn read(path: &Path, error: &io::Error) -> Self {
         let help = "name a file that the gateway may read with `--config`";
         let problem = Problem::new("file", format!("can't be read: {error}"), help);
-        Self { file: path.to_path_buf(), problems: vec![problem] }
+        Self { file: path.to_path_buf(), problems: vec![problem], unreadable: true }
+    }
+
+    /// Whether the file itself could not be read, so that nothing is known about it.
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable
     }
 
     pub(super) fn syntax(path: &Path, error: &toml::de::Error) -> Self {
-        Self { file: path.to_path_buf(), problems: vec![syntax("file", error)] }
+        Self { file: path.to_path_buf(), problems: vec![syntax("file", error)], unreadable: false }
     }
 }
 

@@ -3,7 +3,9 @@
 //! Everything that two HTTP readers could take differently is refused here, and the connection is
 //! closed: what follows on it could be read as another request.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 
 use super::method::Method;
 use super::reason::Reason;
@@ -78,6 +80,9 @@ pub enum BadFrame {
     /// Anything but `chunked`.
     #[error("the request has a `Transfer-Encoding` other than `chunked`")]
     Encoding,
+    /// It would take off a field that belongs to the request, not to the connection.
+    #[error("the `Connection` header names a field that is not of one connection; leave it out")]
+    Connection,
     /// Over [`MAX_HEAD_LEN`].
     #[error("the request head is larger than {MAX_HEAD_LEN} bytes, which Sentry does not read")]
     TooLarge,
@@ -95,6 +100,7 @@ impl BadFrame {
             | BadFrame::LengthAndEncoding
             | BadFrame::Length
             | BadFrame::Encoding
+            | BadFrame::Connection
             | BadFrame::TooLarge => Reason::MalformedRequest,
         }
     }
@@ -119,8 +125,37 @@ impl<'a> Frame<'a> {
         let host = host(head)?;
         let authorization = at_most_one(head.headers, &AUTHORIZATION)
             .map_err(|Several| BadFrame::SeveralAuthorizations)?;
+        connection(head.headers)?;
         Ok(Self { method, host, body: body(head)?, authorization })
     }
+}
+
+/// Fields that `Connection` may not name: without them the request would be another one.
+const END_TO_END: &[&str] = &[
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "origin",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// Every proxy on the way takes off what `Connection` names (RFC 9110, 7.6.1).
+fn connection(headers: &HeaderMap) -> Result<(), BadFrame> {
+    let values = headers.get_all(CONNECTION).iter();
+    let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let refused = names.any(|name| {
+        let name = name.trim_ascii();
+        !name.iter().all(token)
+            || END_TO_END.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    });
+    if refused { Err(BadFrame::Connection) } else { Ok(()) }
 }
 
 /// The parser cuts fragments and escapes blanks; only a line that it left alone is taken.
@@ -253,6 +288,11 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", Err(Bad::Length)),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", Err(Bad::Length)),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", Err(Bad::Length)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: TE, keep-alive,x-foo,\r\n\r\n", Ok((Method::Get, Body::None))),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, Authorization\r\n\r\n", Err(Bad::Connection)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-forwarded-for\r\n\r\n", Err(Bad::Connection)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: content-length\r\n\r\n", Err(Bad::Connection)),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: \"x\"\r\n\r\n", Err(Bad::Connection)),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(Bad::Encoding)),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::Encoding)),
         ];

@@ -118,6 +118,16 @@ impl BaseUrl {
         self.scheme
     }
 
+    /// The host, lower-case; an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, the scheme's own where none is written.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(self.scheme.default_port())
+    }
+
     /// The path prefix: empty, or a slash and text without a trailing slash.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -141,9 +151,8 @@ impl BaseUrl {
     /// both are at their own ports.
     pub fn is_at(&self, authority: &Authority<'_>, scheme: HttpScheme) -> bool {
         let port = authority.port.unwrap_or(scheme.default_port());
-        let own = self.port.unwrap_or(self.scheme.default_port());
         let both_default = self.port.is_none() && port == scheme.default_port();
-        authority.host.eq_ignore_ascii_case(&self.host) && (port == own || both_default)
+        authority.host.eq_ignore_ascii_case(&self.host) && (port == self.port() || both_default)
     }
 }
 
@@ -161,7 +170,7 @@ pub struct Site {
 }
 
 /// The number of a public name: the one that the client called, to which URLs are rewritten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NameId(usize);
 
 impl NameId {

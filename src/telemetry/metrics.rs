@@ -88,6 +88,9 @@ const FINE: &[f64] = &[
     0.1, 0.5,
 ];
 
+/// What the identity cache says of a look-up.
+pub const CACHE_RESULTS: &[&str] = &["hit", "miss", "negative", "stale"];
+
 /// What became of a `Link` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -129,7 +132,7 @@ pub struct Metrics {
     /// By scheme (none last), then: allow, answer, each reason.
     decisions: Vec<Vec<IntCounter>>,
     links: Vec<IntCounter>,
-    cache: IntCounterVec,
+    cache: Vec<(&'static str, IntCounter)>,
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
     revocation_lag: Histogram,
@@ -163,6 +166,7 @@ impl Metrics {
         let failures = counter_vec(registry, UPSTREAM_FAILURES)?;
         let decisions = counter_vec(registry, DECISIONS)?;
         let links = counter_vec(registry, LINKS)?;
+        let cache = counter_vec(registry, CACHE)?;
         let lookups = counter_vec(registry, STORE_LOOKUPS)?;
         let store_durations = histogram_vec(registry, STORE_DURATION, FINE)?;
         let ups = gauge_vec(registry, STORE_UP)?;
@@ -191,7 +195,7 @@ impl Metrics {
                 .iter()
                 .map(|(_, label)| links.with_label_values(&[label]))
                 .collect(),
-            cache: counter_vec(registry, CACHE)?,
+            cache: CACHE_RESULTS.iter().map(|name| (*name, cache.with_label_values(&[name]))).collect(),
             cache_entries: gauge(registry, CACHE_ENTRIES)?,
             stores: stores
                 .iter()
@@ -222,6 +226,11 @@ impl Metrics {
         if let Some(failure) = record.failure {
             self.failures[failure as usize].inc();
         }
+        if let Some(result) = record.cache
+            && let Some((_, counter)) = self.cache.iter().find(|(name, _)| *name == result)
+        {
+            counter.inc();
+        }
         if let Some(decision) = record.decision {
             let scheme = decision.caller.scheme.map_or(Scheme::ALL.len(), |s| s as usize);
             let outcome = match &decision.verdict {
@@ -246,11 +255,6 @@ impl Metrics {
     /// A `Link` field was read.
     pub fn link(&self, result: LinkResult) {
         self.links[result as usize].inc();
-    }
-
-    /// The handle that counts cache results of this name; resolved once, by its caller.
-    pub fn cache_result(&self, name: &str) -> IntCounter {
-        self.cache.with_label_values(&[name])
     }
 
     /// So many identities are cached.

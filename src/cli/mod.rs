@@ -1,0 +1,89 @@
+//! The commands, one file each.
+//!
+//! Exit codes are the same everywhere: 0 fine, 1 a negative answer, 2 could not run.
+
+mod check;
+mod demo;
+mod serve;
+mod token;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Machine};
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; for a question, yes.
+    Fine,
+    /// The answer is no.
+    Negative,
+}
+
+/// The exit code of what could not be run.
+const COULD_NOT_RUN: u8 = 2;
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Fine => ExitCode::SUCCESS,
+            Outcome::Negative => ExitCode::from(1),
+        }
+    }
+}
+
+/// An authenticating gateway in front of the Web API of a self-hosted Sentry.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 fine, 1 a negative answer (problems found, token not found), \
+                        2 could not run.\nTry it without a Sentry: portcullis demo")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(ConfigArgs),
+    /// Run a gateway in front of a sample upstream, with tokens, and print curl lines to try
+    Demo(demo::DemoArgs),
+    /// Read everything that a start would read, and print all problems at once
+    Check(ConfigArgs),
+    /// Create, list, show and revoke the tokens that the gateway itself issues
+    Token(token::TokenArgs),
+}
+
+/// Where the config is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// The config file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs the command of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Token(args) => token::run(args),
+    };
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+/// Reads the config of a command.
+fn load(path: &Path) -> anyhow::Result<Config> {
+    Ok(Config::load(path, &Machine)?)
+}

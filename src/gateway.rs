@@ -1,0 +1,62 @@
+//! The story of a request, up to the decision.
+//!
+//! **Invariant:** no pingora and no config: a gateway is made of parts that work, so taking up a
+//! new config is making a new gateway.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::policy::decision::Decision;
+use crate::policy::frame::RequestHead;
+use crate::policy::{Policy, Screened};
+use crate::store::cache::{CacheResult, Identities};
+
+/// Rules, identities and time.
+#[derive(Debug)]
+pub struct Gateway {
+    policy: Policy,
+    identities: Arc<Identities>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A decision, and where the identity behind it came from.
+#[derive(Debug)]
+pub struct Admission {
+    /// The decision.
+    pub decision: Decision,
+    /// What the cache said; `None` when nobody was looked up.
+    pub cache: Option<CacheResult>,
+}
+
+impl Gateway {
+    /// A gateway of these parts.
+    pub fn new(policy: Policy, identities: Arc<Identities>, clock: Arc<dyn Clock>) -> Self {
+        Self { policy, identities, clock }
+    }
+
+    /// Decides on a request: read it, look its caller up, judge.
+    pub async fn admit(&self, head: &RequestHead<'_>) -> Admission {
+        let pending = match self.policy.screen(head) {
+            Screened::Decided(decision) => return Admission { decision, cache: None },
+            Screened::Pending(pending) => pending,
+        };
+        let answer = self.identities.lookup(pending.credential(), self.clock.now()).await;
+        let decision = pending.resolve(answer.lookup, self.clock.now());
+        Admission { decision, cache: Some(answer.cache) }
+    }
+
+    /// The rules and the public names.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The token stores and what is remembered of them.
+    pub fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+}

@@ -1,0 +1,202 @@
+//! What the gateway answers itself: always JSON, never a redirect.
+//!
+//! Sentry's clients print `detail`, so that is where a refusal says what to do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use pingora::http::ResponseHeader;
+use pingora::prelude::{Error, ErrorType, Result};
+use pingora::proxy::{FailToProxy, Session};
+use serde::Serialize;
+
+use super::context::Context;
+use super::upstream;
+use crate::forward::X_REQUEST_ID;
+use crate::policy::Policy;
+use crate::policy::decision::{Decision, Denial, Verdict};
+use crate::policy::method::MethodSet;
+use crate::policy::scope::ScopeSet;
+
+/// Bodies up to this size, in bytes, are read and thrown away before an answer, so that the
+/// connection can be kept and HTTP/2 clients see the answer. Larger ones end the connection.
+const DRAIN_LIMIT: u64 = 64 << 10;
+/// How long such a body may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// The headers that a browser may send (`api/base.py` in Sentry).
+const CORS_HEADERS: &str = "X-Sentry-Auth, X-Requested-With, Origin, Accept, Content-Type, \
+    Authentication, Authorization, Content-Encoding, sentry-trace, baggage, X-CSRFToken";
+
+/// The body of an answer.
+#[derive(Serialize)]
+struct Body<'a> {
+    detail: &'a str,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<Vec<&'static str>>,
+}
+
+impl Body<'_> {
+    fn to_bytes(&self) -> Bytes {
+        // Strings always serialise.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// Answers a request that is not forwarded.
+pub(super) async fn local(
+    session: &mut Session,
+    decision: &Decision,
+    request_id: &HeaderValue,
+    policy: &Policy,
+) -> Result<()> {
+    match &decision.verdict {
+        Verdict::Deny(denial) => {
+            let (head, body) = refusal(session, denial, decision, request_id, policy)?;
+            settle(session, denial.closes()).await;
+            write(session, head, body).await
+        }
+        Verdict::Options(methods) => {
+            let head = options(session, *methods, request_id)?;
+            settle(session, false).await;
+            write(session, head, Bytes::new()).await
+        }
+        Verdict::Permit(_) => Error::e_explain(ErrorType::InternalError, "answering a permit"),
+    }
+}
+
+fn refusal(
+    session: &Session,
+    denial: &Denial,
+    decision: &Decision,
+    request_id: &HeaderValue,
+    policy: &Policy,
+) -> Result<(ResponseHeader, Bytes)> {
+    let (rule, rules) = (decision.rule, &policy.rules);
+    let method = session.req_header().method.as_str();
+    let required = denial.required(rule, rules);
+    let scopes = |set: ScopeSet| set.iter().map(|scope| scope.as_str()).collect();
+    let body = Body {
+        detail: &denial.detail(rule, rules, method),
+        code: denial.reason.code(),
+        request_id: request_id.to_str().unwrap_or_default(),
+        route: rule.map(|id| rules.rule(id).template.as_str()),
+        required: (!required.is_empty()).then(|| scopes(required)),
+        held: (!required.is_empty()).then(|| scopes(denial.held)),
+    }
+    .to_bytes();
+    let mut head = json(denial.reason.status(), body.len(), request_id)?;
+    if let Some(challenge) = denial.challenge(rule, rules) {
+        head.insert_header(WWW_AUTHENTICATE, &*challenge)?;
+    }
+    if !denial.allow.is_empty() {
+        head.insert_header(ALLOW, denial.allow.to_string())?;
+    }
+    if let Some(seconds) = denial.retry_after {
+        head.insert_header(RETRY_AFTER, seconds.to_string())?;
+    }
+    Ok((head, body))
+}
+
+/// `OPTIONS`, as Sentry answers it, but for credentials: the gateway takes no cookies.
+fn options(session: &Session, methods: MethodSet, id: &HeaderValue) -> Result<ResponseHeader> {
+    let origin = session.req_header().headers.get(http::header::ORIGIN).cloned();
+    let methods = methods.to_string();
+    let mut head = ResponseHeader::build(200, Some(8))?;
+    head.insert_header(CONTENT_LENGTH, "0")?;
+    head.insert_header(ALLOW, &methods)?;
+    head.insert_header("access-control-allow-methods", &methods)?;
+    head.insert_header("access-control-allow-headers", CORS_HEADERS)?;
+    head.insert_header("access-control-expose-headers", "X-Sentry-Error, X-Sentry-Direct-Hit, X-Hits, X-Max-Hits, Endpoint, Retry-After, Link")?;
+    head.insert_header("access-control-max-age", "3600")?;
+    head.insert_header("access-control-allow-origin", origin.unwrap_or(HeaderValue::from_static("*")))?;
+    head.insert_header("vary", "Origin")?;
+    head.insert_header(X_REQUEST_ID, id.clone())?;
+    Ok(head)
+}
+
+fn json(status: u16, length: usize, request_id: &HeaderValue) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(8))?;
+    head.insert_header(CONTENT_TYPE, "application/json")?;
+    head.insert_header(CONTENT_LENGTH, length.to_string())?;
+    head.insert_header(CACHE_CONTROL, "no-store")?;
+    head.insert_header(X_REQUEST_ID, request_id.clone())?;
+    Ok(head)
+}
+
+/// Takes a small body off the connection, or makes this its last answer.
+async fn settle(session: &mut Session, close: bool) {
+    let headers = &session.req_header().headers;
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    // Whoever waits for `100 Continue` has not sent its body, and need not.
+    let waits = headers.contains_key(EXPECT);
+    let small = length.is_some_and(|length: u64| length <= DRAIN_LIMIT);
+    if session.as_downstream_mut().is_body_empty() && !close {
+        return;
+    }
+    if close || waits || !small {
+        session.set_keepalive(None);
+        return;
+    }
+    session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN_TIME));
+    if session.as_downstream_mut().drain_request_body().await.is_err() {
+        session.set_keepalive(None);
+    }
+}
+
+async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
+    let empty = body.is_empty();
+    session.write_response_header(Box::new(head), empty).await?;
+    if !empty {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// Answers a permitted request that the upstream did not. Nothing is written when an answer is on
+/// its way already, or when the client has gone.
+pub(super) async fn failure(
+    session: &mut Session,
+    error: &Error,
+    ctx: &mut Context,
+) -> FailToProxy {
+    let started = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let can_reuse_downstream = false;
+    if upstream::is_downstream(error) {
+        // A body that is framed wrongly, or a client that went away.
+        let bad_frame = *error.etype() == ErrorType::InvalidHTTPHeader;
+        if bad_frame && !started {
+            session.respond_error(400).await.unwrap_or_default();
+        }
+        return FailToProxy { error_code: if bad_frame { 400 } else { 0 }, can_reuse_downstream };
+    }
+    let failure = *ctx.failure.get_or_insert_with(|| upstream::failure(error));
+    let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());
+    tracing::warn!(request_id = id, cause, code = failure.code(), "the upstream gave no answer");
+    if !started {
+        let body = Body {
+            detail: failure.detail(),
+            code: failure.code(),
+            request_id: id,
+            route: None,
+            required: None,
+            held: None,
+        }
+        .to_bytes();
+        session.set_keepalive(None);
+        if let Ok(head) = json(failure.status(), body.len(), &ctx.request_id) {
+            // A client that has gone can't be told.
+            write(session, head, body).await.unwrap_or_default();
+        }
+    }
+    FailToProxy { error_code: failure.status(), can_reuse_downstream }
+}

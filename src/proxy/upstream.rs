@@ -1,0 +1,124 @@
+//! Reaching the upstream, and telling its failures apart.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use pingora::prelude::{Error, ErrorSource, ErrorType, HttpPeer, Result};
+use pingora::upstreams::peer::{H1UpgradePolicy, PeerOptions};
+
+use crate::policy::reason::UpstreamFailure;
+use crate::policy::site::{BaseUrl, HttpScheme};
+
+/// How often a host name is resolved again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
+/// An upstream at one address. A host name is resolved in the background, never by a request.
+#[derive(Debug)]
+pub struct UpstreamPeer {
+    host: String,
+    port: u16,
+    tls: bool,
+    options: PeerOptions,
+    timeout: Duration,
+    peer: ArcSwapOption<HttpPeer>,
+}
+
+impl UpstreamPeer {
+    /// An upstream at `address`, which is silent for at most `timeout` where a rule does not say.
+    pub fn new(
+        address: &BaseUrl,
+        connect_timeout: Duration,
+        timeout: Duration,
+        idle_timeout: Duration,
+    ) -> Self {
+        let mut options = PeerOptions::new();
+        options.connection_timeout = Some(connect_timeout);
+        options.total_connection_timeout = Some(connect_timeout);
+        options.idle_timeout = Some(idle_timeout);
+        options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+        let tls = address.scheme() == HttpScheme::Https;
+        let (host, port) = (address.host().to_owned(), address.port());
+        let peer = ArcSwapOption::empty();
+        let upstream = Self { host, port, tls, options, timeout, peer };
+        if let Ok(ip) = upstream.host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            upstream.take(SocketAddr::new(ip, port));
+        }
+        upstream
+    }
+
+    fn take(&self, address: SocketAddr) {
+        let mut peer = HttpPeer::new(address, self.tls, self.host.clone());
+        peer.options = self.options.clone();
+        self.peer.store(Some(Arc::new(peer)));
+    }
+
+    /// The peer for one request.
+    ///
+    /// # Errors
+    /// When the host name has never been resolved.
+    pub(super) fn peer(&self, timeout: Option<Duration>) -> Result<Box<HttpPeer>> {
+        let Some(peer) = self.peer.load_full() else {
+            return Err(Error::explain(ErrorType::ConnectNoRoute, "not resolved").into_up());
+        };
+        let mut peer = Box::new((*peer).clone());
+        let timeout = timeout.unwrap_or(self.timeout);
+        peer.options.read_timeout = Some(timeout);
+        peer.options.write_timeout = Some(timeout);
+        Ok(peer)
+    }
+
+    /// Whether there is an address to go to.
+    pub fn is_resolved(&self) -> bool {
+        self.peer.load().is_some()
+    }
+
+    /// Keeps the address of a host name up to date; returns at once for an IP address.
+    pub async fn keep_resolved(&self) {
+        if self.is_resolved() {
+            return;
+        }
+        let mut known = None;
+        let mut failing = false;
+        loop {
+            match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
+                Ok(addresses) => {
+                    failing = false;
+                    let addresses: Vec<_> = addresses.collect();
+                    // An address that is still listed is kept, so that connections are reused.
+                    if !known.is_some_and(|known| addresses.contains(&known))
+                        && let Some(first) = addresses.first()
+                    {
+                        known = Some(*first);
+                        self.take(*first);
+                    }
+                }
+                Err(error) if !failing => {
+                    failing = true;
+                    let host = &self.host;
+                    tracing::warn!(%error, host, "the upstream's name can't be resolved; the last address is kept");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(RESOLVE_EVERY).await;
+        }
+    }
+}
+
+/// What an error on the way to the upstream means.
+pub(super) fn failure(error: &Error) -> UpstreamFailure {
+    match error.etype() {
+        ErrorType::ConnectTimedout
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout => UpstreamFailure::Timeout,
+        // Not our own list: whatever pingora adds is a failure to reach it.
+        _ => UpstreamFailure::Unreachable,
+    }
+}
+
+/// Whether the client is to blame, or just went away.
+pub(super) fn is_downstream(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Downstream
+}

@@ -1,0 +1,38 @@
+//! Whether the gateway should get traffic: what `/readyz` says.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the gateway should get traffic.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    serving: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Readiness {
+    /// The public listeners answer.
+    pub fn serving(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// A signal to stop has come.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether a signal to stop has come.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Why it should get no traffic, if so.
+    pub fn reason(&self) -> Option<&'static str> {
+        if self.is_stopping() {
+            Some("stopping")
+        } else if self.serving.load(Ordering::Acquire) {
+            None
+        } else {
+            Some("starting")
+        }
+    }
+}

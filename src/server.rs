@@ -1,0 +1,299 @@
+//! Composition: from a config to listeners, stores and background work, and to a clean end.
+//!
+//! **Invariant:** everything that can fail at start fails before the first request, with an error
+//! that names it; pingora alone would live on without a listener.
+
+mod observer;
+mod stop;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::HeaderValue;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server as Pingora};
+use pingora::services::ServiceWithDependents;
+use pingora::services::listening::Service;
+use prometheus::Registry;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::admin::Admin;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::forward::Outbound;
+use crate::gateway::Gateway;
+use crate::proxy::{Proxy, RequestIds, UpstreamPeer};
+use crate::readiness::Readiness;
+use crate::rewrite::UrlRewriter;
+use crate::store::{Observer, TokenStore};
+use crate::store::cache::{CacheSettings, Identities};
+use crate::store::portcullis::watch::Watch;
+use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+pub use stop::Stop;
+
+/// Idle connections to the upstream that are kept, for each worker.
+const UPSTREAM_POOL: usize = 128;
+/// Tries of one request: once more on a kept connection that the upstream had closed.
+const TRIES: usize = 2;
+/// How long background work may take to end.
+const BACKGROUND_END: Duration = Duration::from_secs(5);
+
+/// Where access lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessSink {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A gateway that is ready to run: its addresses are free, its stores are open.
+pub struct Server {
+    pingora: Pingora,
+    background: Runtime,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    stop_tasks: watch::Sender<bool>,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    addresses: Vec<SocketAddr>,
+    admin: SocketAddr,
+    drain: Duration,
+}
+
+impl Server {
+    /// Takes the addresses, opens the stores and puts everything together.
+    ///
+    /// # Errors
+    /// What could not be taken, opened or started.
+    pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let addresses: Vec<SocketAddr> =
+            config.listen.iter().map(|address| free(*address)).collect::<anyhow::Result<_>>()?;
+        let admin_address = free(config.admin)?;
+
+        let background = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build()
+            .context("the background runtime can't be started")?;
+        let stores = background.block_on(open_stores(&config))?;
+
+        let registry = Registry::new();
+        let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+        let metrics = Metrics::register(&registry, &config.policy, &names, clock.now())?;
+        let metrics = Arc::new(metrics);
+        let observer: Arc<dyn Observer> =
+            Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));
+        let identities = Arc::new(Identities::new(
+            stores.iter().map(|store| Arc::clone(store) as Arc<dyn TokenStore>).collect(),
+            CacheSettings {
+                ttl: config.cache.ttl,
+                unknown_ttl: config.cache.unknown_ttl,
+                stale_if_error: config.cache.stale_if_error,
+                capacity: config.cache.capacity,
+                ..CacheSettings::default()
+            },
+            Arc::clone(&clock),
+            Arc::clone(&observer),
+        ));
+
+        let access_log = config.log.access.then(|| start_access_log(sink, &metrics)).transpose()?;
+        let readiness = Arc::new(Readiness::default());
+        let gateway = Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
+        let web = Arc::new(UpstreamPeer::new(
+            &config.web.address,
+            config.web.connect_timeout,
+            config.web.timeout,
+            config.web.idle_timeout,
+        ));
+        let proxy = Proxy {
+            outbound: outbound(&gateway, config.web.credential)?,
+            rewriter: UrlRewriter::new(config.web.canonical, [config.web.address]),
+            gateway: Arc::clone(&gateway),
+            web: Arc::clone(&web),
+            trusted_proxies: config.trusted_proxies,
+            ids: RequestIds::new(random()?),
+            metrics: Arc::clone(&metrics),
+            access_log: access_log.clone(),
+            readiness: Arc::clone(&readiness),
+        };
+        let admin = Admin {
+            readiness: Arc::clone(&readiness),
+            registry,
+            metrics: Arc::clone(&metrics),
+            gateway: Arc::clone(&gateway),
+        };
+
+        let (stop_tasks, stopped) = watch::channel(false);
+        let mut tasks = vec![background.spawn(async move { web.keep_resolved().await })];
+        for store in stores {
+            let watch = Watch::new(store, Arc::clone(&identities), Arc::clone(&clock), Arc::clone(&observer));
+            tasks.push(background.spawn(Arc::new(watch).run(stopped.clone())));
+        }
+        let pingora = services(&addresses, admin_address, config.server.threads, proxy, admin);
+        Ok(Self {
+            pingora,
+            background,
+            tasks,
+            stop_tasks,
+            readiness,
+            metrics,
+            access_log,
+            addresses,
+            admin: admin_address,
+            drain: config.server.drain,
+        })
+    }
+
+    /// Adds a service that runs and ends with the gateway.
+    pub fn add_service(&mut self, service: impl ServiceWithDependents + 'static) {
+        self.pingora.add_service(service);
+    }
+
+    /// Where clients are listened to.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where operators are listened to.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Serves until `stop`, then lets requests in flight end, for as long as the config says.
+    pub fn run(self, stop: Stop) {
+        let (addresses, admin) = (self.addresses, self.admin);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"), ?addresses, %admin, "serving"
+        );
+        let ready = Arc::clone(&self.readiness);
+        thread::spawn(move || {
+            if addresses.iter().all(|address| answers(*address)) {
+                ready.serving();
+            }
+        });
+        let signal = stop::Signal {
+            stop,
+            readiness: self.readiness,
+            metrics: Arc::clone(&self.metrics),
+            drain: self.drain,
+        };
+        self.pingora.run(RunArgs { shutdown_signal: Box::new(signal) });
+        // What ran on pingora's runtimes has ended; what is left is ours.
+        self.stop_tasks.send_replace(true);
+        self.background.block_on(async {
+            let ended = async {
+                for task in self.tasks.into_iter().skip(1) {
+                    task.await.unwrap_or_default();
+                }
+            };
+            tokio::time::timeout(BACKGROUND_END, ended).await.unwrap_or_default();
+        });
+        self.background.shutdown_background();
+        if let Some(log) = self.access_log {
+            log.close();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// An address that can be listened to; port 0 becomes a free one. Pingora would retry a taken port
+/// for half a minute and then live on without it.
+pub(crate) fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let taken = || format!("`{address}` can't be listened to; end what uses it, or choose another address");
+    let listener = TcpListener::bind(address).with_context(taken)?;
+    listener.local_addr().with_context(taken)
+}
+
+/// Whether a listener is there, tried for as long as a start may take.
+fn answers(mut address: SocketAddr) -> bool {
+    if address.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(loopback);
+    }
+    (0..1000).any(|_| {
+        let connected = TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_ok();
+        if !connected {
+            thread::sleep(Duration::from_millis(5));
+        }
+        connected
+    })
+}
+
+async fn open_stores(
+    config: &Config,
+) -> anyhow::Result<Vec<Arc<PortcullisStore>>> {
+    let mut stores = Vec::new();
+    for store in &config.stores {
+        let location = StoreLocation::file(&store.path);
+        let opened = PortcullisStore::open(&location, IfMissing::Create).await;
+        let what = || format!("the store `{}` can't be opened", store.name);
+        stores.push(Arc::new(opened.with_context(what)?));
+    }
+    Ok(stores)
+}
+
+fn start_access_log(sink: AccessSink, metrics: &Metrics) -> io::Result<Arc<AccessLog>> {
+    let dropped = metrics.access_log_dropped().clone();
+    let log = match sink {
+        AccessSink::Stdout => AccessLog::start(io::stdout(), dropped),
+        AccessSink::Stderr => AccessLog::start(io::stderr(), dropped),
+    };
+    log.map(Arc::new)
+}
+
+fn outbound(gateway: &Gateway, credential: Option<HeaderValue>) -> anyhow::Result<Outbound> {
+    let public = gateway.policy().site.public();
+    let host = HeaderValue::try_from(public.authority()).context("`public_url` is not a host")?;
+    let proto = HeaderValue::from_static(public.scheme().as_str());
+    Ok(Outbound { host, proto, credential })
+}
+
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().context("the machine has no randomness")
+}
+
+fn services(
+    addresses: &[SocketAddr],
+    admin_address: SocketAddr,
+    threads: usize,
+    proxy: Proxy,
+    admin: Admin,
+) -> Pingora {
+    let conf = ServerConf {
+        threads,
+        work_stealing: false,
+        upstream_keepalive_pool_size: UPSTREAM_POOL * threads,
+        max_retries: TRIES,
+        // Draining is done before pingora is told to end.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut pingora = Pingora::new_with_opt_and_conf(None, conf);
+    pingora.bootstrap();
+    let mut public =
+        pingora::proxy::http_proxy_service_with_name(&pingora.configuration, proxy, "public");
+    for address in addresses {
+        public.add_tcp(&address.to_string());
+    }
+    pingora.add_service(public);
+    let mut operators = Service::new("admin".to_owned(), admin);
+    operators.threads = Some(1);
+    operators.add_tcp(&admin_address.to_string());
+    pingora.add_service(operators);
+    pingora
+}

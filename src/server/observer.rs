@@ -1,0 +1,32 @@
+//! Tells the metrics what the stores and the cache saw.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::store::{LookupResult, Observer};
+use crate::telemetry::metrics::{Metrics, StoreResult};
+
+/// Metrics as the observer of the stores, which know nothing of metrics.
+#[derive(Debug)]
+pub(super) struct MetricsObserver(Arc<Metrics>);
+
+impl MetricsObserver {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self(metrics)
+    }
+}
+
+impl Observer for MetricsObserver {
+    fn lookup(&self, store: usize, result: LookupResult, elapsed: Duration) {
+        let result = match result {
+            LookupResult::Found => StoreResult::Found,
+            LookupResult::Unknown => StoreResult::Unknown,
+            LookupResult::Error => StoreResult::Error,
+        };
+        self.0.store_lookup(store, result, elapsed);
+    }
+
+    fn revocation_lag(&self, lag: Duration) {
+        self.0.revocation_lag(lag);
+    }
+}

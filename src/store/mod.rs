@@ -1,0 +1,181 @@
+//! Token stores: who is behind a credential.
+//!
+//! A store answers with an [`Identity`], "not known", or an error; the [cache](cache::Identities)
+//! in front of it turns that into the [`Lookup`](crate::policy::decision::Lookup) that policy
+//! decides on.
+//!
+//! **Invariant:** nothing here decides on a request, and no error is ever taken for "not known".
+//! No secret comes this far: a store sees digests.
+
+pub mod cache;
+pub mod portcullis;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::policy::credential::Credential;
+use crate::policy::identity::{Identity, KindSet};
+
+/// Something that knows tokens.
+#[async_trait]
+pub trait TokenStore: Send + Sync + fmt::Debug {
+    /// Its name in logs and metrics.
+    fn name(&self) -> &str;
+
+    /// The kinds of credential that it can know; it is asked for no other.
+    fn takes(&self) -> KindSet;
+
+    /// Who is behind `presented`; `None` when this store does not know it. The answer must depend
+    /// on the scheme and the digest alone, because it is cached under them; that a DSN names the
+    /// right project is checked by policy. Disabled and expired tokens are found.
+    ///
+    /// # Errors
+    /// When it can't tell. The caller bounds the time it takes, and may drop the future.
+    async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError>;
+}
+
+/// A token that a store knows.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Where to mark that it was used, if the store records that.
+    pub usage: Option<Usage>,
+}
+
+/// When a token was last used: written by requests, read by the store that records it.
+#[derive(Clone, Debug, Default)]
+pub struct Usage(Arc<AtomicU64>);
+
+impl Usage {
+    /// Uses closer together than this are one, so that a busy token's counter stays in the caches
+    /// of all cores.
+    const RESOLUTION: Duration = Duration::from_secs(1);
+
+    /// Marks a use at `now`.
+    pub fn mark(&self, now: Timestamp) {
+        let last = Timestamp::from_millis(self.0.load(Ordering::Relaxed));
+        if now >= last.after(Self::RESOLUTION) {
+            self.0.fetch_max(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// The last use that was marked.
+    pub fn last(&self) -> Option<Timestamp> {
+        let millis = self.0.load(Ordering::Relaxed);
+        (millis != 0).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// Whether nobody else can mark it any more.
+    fn is_last_handle(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// Why a store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It took too long.
+    #[error("the token store did not answer within {0:?}; check its load and its disk or network")]
+    Timeout(Duration),
+    /// It can't be reached or read.
+    #[error("the token store can't be read; check that it is there and that the gateway may read it")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// It holds the token in a form that can't be relied on.
+    #[error("the stored token `{id}` can't be read ({problem}); revoke it and create a new one")]
+    Corrupt {
+        /// Which token.
+        id: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl StoreError {
+    /// With an error of the machinery below as the cause.
+    pub fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        StoreError::Unavailable(source.into())
+    }
+}
+
+/// What one question to one store came to: a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupResult {
+    /// It knows the token.
+    Found,
+    /// It does not.
+    Unknown,
+    /// It could not tell.
+    Error,
+}
+
+impl LookupResult {
+    /// Every result.
+    pub const ALL: &'static [LookupResult] =
+        &[LookupResult::Found, LookupResult::Unknown, LookupResult::Error];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LookupResult::Found => "found",
+            LookupResult::Unknown => "unknown",
+            LookupResult::Error => "error",
+        }
+    }
+}
+
+/// Who counts what happens here. Telemetry implements it; the calls must be cheap.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// The store at this place in the configured order was asked.
+    fn lookup(&self, store: usize, result: LookupResult, elapsed: Duration);
+    /// A revocation took effect here, so long after it was made.
+    fn revocation_lag(&self, lag: Duration);
+}
+
+/// Nobody counts.
+impl Observer for () {
+    fn lookup(&self, _store: usize, _result: LookupResult, _elapsed: Duration) {}
+    fn revocation_lag(&self, _lag: Duration) {}
+}
+
+/// An error with its causes, on one line, for logs.
+struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_is_marked_once_a_second_and_never_moves_back() {
+        let usage = Usage::default();
+        assert_eq!(usage.last(), None);
+        for (now, last) in [(5_000, 5_000), (5_999, 5_000), (6_000, 6_000), (1, 6_000)] {
+            usage.mark(Timestamp::from_millis(now));
+            assert_eq!(usage.last(), Some(Timestamp::from_millis(last)), "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_chain_names_every_cause() {
+        let error = StoreError::unavailable("disk on fire");
+        assert!(Chain(&error).to_string().ends_with("may read it: disk on fire"));
+    }
+}

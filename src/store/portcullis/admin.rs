@@ -1,0 +1,355 @@
+//! Creating, listing and revoking tokens.
+//!
+//! **Invariant:** the secret leaves this module once, in [`Issued`], and is not in the file.
+
+use std::fmt;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::row::{self, Token, TokenKind};
+use super::{PortcullisStore, StoreError};
+use crate::clock::Timestamp;
+use crate::policy::credential::Digest;
+use crate::policy::identity::Binding;
+use crate::policy::scope::{Scope, ScopeSet};
+use crate::policy::token;
+
+/// What a DSN may do in Sentry (`DSNAuthentication` in `api/authentication.py` carries no scopes;
+/// `ProjectKey.get_scopes` in `models/projectkey.py` gives these).
+pub const DSN_SCOPES: &[Scope] = &[
+    Scope::ProjectRead,
+    Scope::ProjectWrite,
+    Scope::ProjectAdmin,
+    Scope::ProjectReleases,
+    Scope::EventRead,
+    Scope::EventWrite,
+    Scope::EventAdmin,
+];
+/// The longest name, in characters.
+pub const MAX_NAME_LEN: usize = 100;
+/// What every id starts with, and so no name may.
+const ID_PREFIX: &str = "tok_";
+
+/// A token to create.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Its kind.
+    pub kind: TokenKind,
+    /// By what people know it.
+    pub name: String,
+    /// What it may do; what these imply is added.
+    pub scopes: ScopeSet,
+    /// The organisations that it reaches.
+    pub organizations: Binding,
+    /// The projects that it reaches. For a DSN [`Binding::Only`], with the project's id first.
+    pub projects: Binding,
+    /// Browser origins that may use it.
+    pub allowed_origins: Vec<String>,
+    /// From when on it is refused; may have passed, for a token to try refusals with.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token that was just created.
+#[derive(Debug)]
+pub struct Issued {
+    /// As the store knows it.
+    pub token: Token,
+    /// The secret: the token, the key, or the public key of the DSN.
+    pub secret: IssuedSecret,
+}
+
+impl Issued {
+    /// The DSN of a project key, under the URL by which clients know the gateway. `None` for
+    /// another kind, and for a URL that is not one.
+    pub fn dsn(&self, public_url: &str) -> Option<String> {
+        let (Binding::Only(projects), TokenKind::Dsn) = (&self.token.projects, self.token.kind)
+        else {
+            return None;
+        };
+        let (scheme, rest) = public_url.split_once("://")?;
+        let rest = rest.trim_end_matches('/');
+        if rest.is_empty() || !matches!(scheme, "http" | "https") || rest.contains(['@', '?', '#']) {
+            return None;
+        }
+        Some(format!("{scheme}://{}@{rest}/{}", self.secret.expose(), projects.first()?))
+    }
+}
+
+/// A secret that was just made. Prints nothing.
+pub struct IssuedSecret(String);
+
+impl IssuedSecret {
+    /// The secret, to be shown once.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for IssuedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IssuedSecret(..)")
+    }
+}
+
+/// Why a token was not created or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Not a name.
+    #[error(
+        "`{}` can't be the name of a token; take 1 to {MAX_NAME_LEN} printable characters that \
+         neither start with `{ID_PREFIX}` nor start or end with a blank",
+        .0.escape_debug()
+    )]
+    BadName(String),
+    /// Another token in force has the name.
+    #[error("a token named `{0}` is in force; take another name, or revoke that one first")]
+    NameTaken(String),
+    /// A DSN without its project.
+    #[error("a DSN belongs to one project; give its numeric id, as Sentry shows it in the DSN")]
+    NoProject,
+    /// A time that the file can't hold.
+    #[error("the time of expiry is too far away; take an earlier one")]
+    BadTime,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes; try again")]
+    NoRandomness,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store can't be written.
+    #[error("the token store can't be written; check its permissions and its disk")]
+    Write(#[source] sqlx::Error),
+}
+
+/// A token that a text may mean: enough to name it, even when the rest of it can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The id.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Which token a text means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// This one.
+    One(Candidate),
+    /// None.
+    None,
+    /// More than one.
+    Several(Vec<Candidate>),
+}
+
+/// What a revocation did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The token is revoked now.
+    Now,
+    /// It was, since this time.
+    Before(Timestamp),
+    /// There is no such token.
+    NotFound,
+}
+
+impl PortcullisStore {
+    /// Creates a token. The secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn create(&self, new: NewToken, now: Timestamp) -> Result<Issued, AdminError> {
+        if !is_name(&new.name) {
+            return Err(AdminError::BadName(new.name));
+        }
+        if new.kind == TokenKind::Dsn && !names_a_project(&new.projects) {
+            return Err(AdminError::NoProject);
+        }
+        let secret = secret(new.kind)?;
+        let token = Token {
+            id: format!("{ID_PREFIX}{}", hex(&random::<8>()?)),
+            kind: new.kind,
+            name: new.name,
+            digest: Digest::of(&secret),
+            scopes: new.scopes.with_implied(),
+            organizations: new.organizations,
+            projects: new.projects,
+            allowed_origins: new.allowed_origins.iter().map(|o| o.to_ascii_lowercase()).collect(),
+            created_at: now,
+            expires_at: new.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        self.insert(&token).await?;
+        Ok(Issued { token, secret: IssuedSecret(secret) })
+    }
+
+    async fn insert(&self, token: &Token) -> Result<(), AdminError> {
+        let inserted = sqlx::query(
+            "INSERT INTO token (id, kind, name, digest, fingerprint, scopes, organizations, \
+             projects, allowed_origins, created_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&token.id)
+        .bind(token.kind.as_str())
+        .bind(&token.name)
+        .bind(token.digest.as_bytes().as_slice())
+        .bind(token.fingerprint().to_string())
+        .bind(token.scopes.names())
+        .bind(column(&token.organizations))
+        .bind(column(&token.projects))
+        .bind(json(token.allowed_origins.iter().map(String::as_str)))
+        .bind(stored(token.created_at)?)
+        .bind(token.expires_at.map(stored).transpose()?)
+        .execute(&self.writer)
+        .await;
+        match inserted {
+            Ok(_) => Ok(()),
+            // The id and the digest are random: what can clash is the name.
+            Err(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
+                Err(AdminError::NameTaken(token.name.clone()))
+            }
+            Err(error) => Err(AdminError::Write(error)),
+        }
+    }
+
+    /// Every token, oldest first, and beside them those that can't be read.
+    ///
+    /// # Errors
+    /// When the store can't be read at all.
+    pub async fn list(&self) -> Result<(Vec<Token>, Vec<StoreError>), StoreError> {
+        let rows = sqlx::query(row::ALL).fetch_all(&self.readers).await;
+        let (mut tokens, mut unreadable) = (Vec::new(), Vec::new());
+        for row in rows.map_err(StoreError::unavailable)? {
+            match Token::read(&row) {
+                Ok(token) => tokens.push(token),
+                Err(error) => unreadable.push(error),
+            }
+        }
+        Ok((tokens, unreadable))
+    }
+
+    /// The token of this id.
+    ///
+    /// # Errors
+    /// When the store or the row can't be read.
+    pub async fn token(&self, id: &str) -> Result<Option<Token>, StoreError> {
+        let row = sqlx::query(row::BY_ID).bind(id).fetch_optional(&self.readers).await;
+        row.map_err(StoreError::unavailable)?.as_ref().map(Token::read).transpose()
+    }
+
+    /// Which token `text` means: an id, or else a name or a fingerprint. Where several share it,
+    /// the only one in force is meant.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn resolve(&self, text: &str) -> Result<Resolved, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, revoked_at FROM token \
+             WHERE id = ?1 OR name = ?1 OR fingerprint = ?1 ORDER BY created_at, id",
+        )
+        .bind(text)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(StoreError::unavailable)?;
+        let candidates: Result<Vec<_>, _> = rows.iter().map(candidate).collect();
+        let mut candidates = candidates.map_err(StoreError::unavailable)?;
+        let only = |test: &dyn Fn(&Candidate) -> bool| {
+            let mut passing = (0..candidates.len()).filter(|index| test(&candidates[*index]));
+            passing.next().filter(|_| passing.next().is_none())
+        };
+        let meant = only(&|candidate| candidate.id == text)
+            .or_else(|| only(&|candidate| candidate.revoked_at.is_none()))
+            .or_else(|| only(&|_| true));
+        Ok(match meant {
+            Some(index) => Resolved::One(candidates.swap_remove(index)),
+            None if candidates.is_empty() => Resolved::None,
+            None => Resolved::Several(candidates),
+        })
+    }
+
+    /// Revokes the token of this id, for good. Its row stays, so that its callers are told that it
+    /// was revoked.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    pub async fn revoke(&self, id: &str, now: Timestamp) -> Result<Revoked, AdminError> {
+        let revoked = sqlx::query("UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(stored(now)?)
+            .bind(id)
+            .execute(&self.writer)
+            .await
+            .map_err(AdminError::Write)?;
+        if revoked.rows_affected() > 0 {
+            return Ok(Revoked::Now);
+        }
+        let row = sqlx::query("SELECT id, name, revoked_at FROM token WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.writer)
+            .await
+            .map_err(StoreError::unavailable)?;
+        let before = row.as_ref().map(candidate).transpose().map_err(StoreError::unavailable)?;
+        Ok(before.and_then(|row| row.revoked_at).map_or(Revoked::NotFound, Revoked::Before))
+    }
+}
+
+fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
+    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+    let revoked_at = revoked_at.map(|at| Timestamp::from_millis(u64::try_from(at).unwrap_or(0)));
+    Ok(Candidate { id: row.try_get("id")?, name: row.try_get("name")?, revoked_at })
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_LEN).contains(&name.chars().count())
+        && name.trim() == name
+        && !name.starts_with(ID_PREFIX)
+        && !name.chars().any(char::is_control)
+}
+
+fn names_a_project(projects: &Binding) -> bool {
+    let id = match projects {
+        Binding::Only(names) => names.first(),
+        Binding::Any | Binding::Unknown => None,
+    };
+    // In its one spelling: policy compares byte for byte.
+    id.is_some_and(|id| id.parse::<u64>().is_ok_and(|n| n != 0 && *n.to_string() == **id))
+}
+
+fn secret(kind: TokenKind) -> Result<String, AdminError> {
+    let mint = |letter| token::mint(letter, &random::<96>()?).ok_or(AdminError::NoRandomness);
+    let mint = |letter| -> Result<String, AdminError> { mint(letter) };
+    match kind {
+        TokenKind::Bearer => mint('t'),
+        TokenKind::ApiKey => mint('k'),
+        TokenKind::Dsn => Ok(hex(&random::<16>()?)),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], AdminError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| AdminError::NoRandomness)?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A binding that is not known can't be written: none, rather than any.
+fn column(binding: &Binding) -> Option<String> {
+    match binding {
+        Binding::Any => None,
+        Binding::Only(names) => Some(json(names.iter().map(|name| &**name))),
+        Binding::Unknown => Some(json([].into_iter())),
+    }
+}
+
+fn json<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(serde_json::Value::from).collect::<serde_json::Value>().to_string()
+}
+
+fn stored(time: Timestamp) -> Result<i64, AdminError> {
+    i64::try_from(time.as_millis()).map_err(|_| AdminError::BadTime)
+}

@@ -1,0 +1,193 @@
+//! A row of the table `token`, read strictly.
+
+use std::fmt;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::clock::Timestamp;
+use crate::policy::credential::{Digest, Fingerprint, Scheme};
+use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use crate::policy::scope::{Scope, ScopeSet};
+use crate::store::StoreError;
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, kind, name, digest, fingerprint, scopes, organizations, projects, ",
+            "allowed_origins, created_at, expires_at, revoked_at, last_used_at FROM token ",
+            $rest
+        )
+    };
+}
+
+/// The rows of one digest. There may be several, of different kinds.
+pub(super) const BY_DIGEST: &str = select!("WHERE digest = ?");
+/// The row of one id.
+pub(super) const BY_ID: &str = select!("WHERE id = ?");
+/// Every row, oldest first.
+pub(super) const ALL: &str = select!("ORDER BY created_at, id");
+
+/// What kind of token the gateway issues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// A Bearer token.
+    Bearer,
+    /// An API key, presented by Basic.
+    ApiKey,
+    /// A project key, presented as a DSN.
+    Dsn,
+}
+
+impl TokenKind {
+    /// Every kind.
+    pub const ALL: &'static [TokenKind] = &[TokenKind::Bearer, TokenKind::ApiKey, TokenKind::Dsn];
+
+    /// The name, on the command line and in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TokenKind::Bearer => "bearer",
+            TokenKind::ApiKey => "api-key",
+            TokenKind::Dsn => "dsn",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        TokenKind::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+
+    /// What policy takes it for.
+    pub const fn identity(self) -> IdentityKind {
+        match self {
+            TokenKind::Bearer => IdentityKind::UserToken,
+            TokenKind::ApiKey => IdentityKind::ApiKey,
+            TokenKind::Dsn => IdentityKind::ProjectKey,
+        }
+    }
+
+    /// How it is presented.
+    pub const fn scheme(self) -> Scheme {
+        match self {
+            TokenKind::Bearer => Scheme::Bearer,
+            TokenKind::ApiKey => Scheme::Basic,
+            TokenKind::Dsn => Scheme::Dsn,
+        }
+    }
+}
+
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A token as the store knows it. Not the secret.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// By what logs know it; never changes.
+    pub id: String,
+    /// Its kind.
+    pub kind: TokenKind,
+    /// By what people know it; one token in force has it at a time.
+    pub name: String,
+    /// The digest of the secret.
+    pub digest: Digest,
+    /// What it may do, implied scopes included.
+    pub scopes: ScopeSet,
+    /// The organisations that it reaches.
+    pub organizations: Binding,
+    /// The projects that it reaches.
+    pub projects: Binding,
+    /// Browser origins that may use it.
+    pub allowed_origins: Vec<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// From when on it is refused; `None` for never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, give or take a few seconds.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Token {
+    /// The start of its digest, by which logs name it too.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.digest.fingerprint()
+    }
+
+    /// `active`, `expired` or `revoked`, for people.
+    pub fn condition(&self, now: Timestamp) -> &'static str {
+        match (self.revoked_at, self.expires_at) {
+            (Some(_), _) => "revoked",
+            (None, Some(expiry)) if now >= expiry => "expired",
+            (None, Some(_) | None) => "active",
+        }
+    }
+
+    /// What policy decides on.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            id: self.id.as_str().into(),
+            kind: self.kind.identity(),
+            issuer: Issuer::Gateway,
+            state: if self.revoked_at.is_some() { State::Disabled } else { State::Active },
+            scopes: self.scopes,
+            organizations: self.organizations.clone(),
+            projects: self.projects.clone(),
+            expires_at: self.expires_at,
+            allowed_origins: self.allowed_origins.iter().map(|o| o.as_str().into()).collect(),
+        }
+    }
+
+    /// Reads a row. Whatever is not as this program writes it is an error, but for a scope that it
+    /// does not know: leaving that out can only narrow.
+    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        let id: String = row.try_get("id").map_err(StoreError::unavailable)?;
+        Self::read_as(&id, row).map_err(|problem| StoreError::Corrupt { id, problem })
+    }
+
+    fn read_as(id: &str, row: &SqliteRow) -> Result<Self, &'static str> {
+        let text = |column| row.try_get::<String, _>(column).map_err(|_| "a text is missing");
+        let maybe = |column| row.try_get::<Option<String>, _>(column).map_err(|_| "not a text");
+        let digest: Vec<u8> = row.try_get("digest").map_err(|_| "no digest")?;
+        let digest = <[u8; 32]>::try_from(digest).map_err(|_| "its digest has not 32 bytes")?;
+        let digest = Digest::from_bytes(digest);
+        if text("fingerprint")? != digest.fingerprint().to_string() {
+            return Err("its fingerprint is not that of its digest");
+        }
+        let scopes = text("scopes")?;
+        let scopes = scopes.split(' ').filter_map(|name| name.parse::<Scope>().ok());
+        Ok(Self {
+            id: id.to_owned(),
+            kind: TokenKind::from_name(&text("kind")?).ok_or("its kind is not known")?,
+            name: text("name")?,
+            digest,
+            scopes: scopes.collect(),
+            organizations: binding(maybe("organizations")?)?,
+            projects: binding(maybe("projects")?)?,
+            allowed_origins: list(&text("allowed_origins")?)?,
+            created_at: time(row, "created_at")?.ok_or("it has no time of creation")?,
+            expires_at: time(row, "expires_at")?,
+            revoked_at: time(row, "revoked_at")?,
+            last_used_at: time(row, "last_used_at")?,
+        })
+    }
+}
+
+/// `NULL` is any; a list, however short, is these only.
+fn binding(column: Option<String>) -> Result<Binding, &'static str> {
+    let Some(names) = column else { return Ok(Binding::Any) };
+    Ok(Binding::Only(list(&names)?.into_iter().map(String::into_boxed_str).collect()))
+}
+
+fn list(json: &str) -> Result<Vec<String>, &'static str> {
+    serde_json::from_str(json).map_err(|_| "a list in it is not a JSON array of texts")
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, &'static str> {
+    let millis: Option<i64> = row.try_get(column).map_err(|_| "a time in it is not a number")?;
+    let millis = millis.map(u64::try_from).transpose().map_err(|_| "a time in it is negative")?;
+    Ok(millis.map(Timestamp::from_millis))
+}
