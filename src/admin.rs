@@ -48,7 +48,10 @@ impl Admin {
                 Ok(metrics) => (StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
             },
-            _ => text(StatusCode::NOT_FOUND, "not found; this listener has /livez, /readyz, /metrics"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "not found; this listener has /livez, /readyz, /metrics",
+            ),
         }
     }
 

@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pingora::services::listening::Service;
 use serde::Serialize;
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::policy::identity::Binding;
 use crate::config::{Config, Machine};
+use crate::policy::identity::Binding;
 use crate::policy::scope::ScopeSet;
-use crate::server::{AccessSink, Server, Stop, free};
+use crate::server::{AccessSink, Listener, Server};
 use crate::store::portcullis::admin::{DSN_SCOPES, NewToken};
 use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, TokenKind};
 
@@ -57,8 +56,11 @@ impl Demo {
     /// What could not be taken, opened or started.
     pub fn build(listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("there is no temporary folder for the demo")?;
-        let (gateway, admin) = (free(listen)?, free(admin)?);
-        let upstream = free(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let [public, operators, sample] =
+            [listen, admin, SocketAddr::from(([127, 0, 0, 1], 0))].map(Listener::open);
+        let (public, operators, sample) = (public?, operators?, sample?);
+        let (gateway, admin) = (public.address(), operators.address());
+        let upstream = sample.address();
         let path = folder.path().join("tokens.db");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let tokens = runtime.block_on(create_tokens(&path, gateway))?;
@@ -71,17 +73,14 @@ impl Demo {
             &config(gateway, admin, upstream),
             &Machine,
         )?;
-        let mut server = Server::build(config, AccessSink::Stderr)?;
-        let mut sample = Service::new("sample".to_owned(), sample::Sample);
-        sample.threads = Some(1);
-        sample.add_tcp(&upstream.to_string());
-        server.add_service(sample);
+        let mut server = Server::build_on(config, vec![public], operators, AccessSink::Stderr)?;
+        server.add_service("sample", sample::Sample, sample);
         Ok(Self { server, tokens, gateway, admin, upstream, _folder: folder })
     }
 
-    /// Serves until `stop`.
-    pub fn run(self, stop: Stop) {
-        self.server.run(stop);
+    /// Serves until a signal comes.
+    pub fn run(self) {
+        self.server.run();
     }
 }
 
@@ -140,7 +139,8 @@ async fn create_tokens(path: &Path, gateway: SocketAddr) -> anyhow::Result<Token
     let dsn = issued.last().and_then(|issued| issued.dsn(&format!("http://{gateway}")));
     let dsn = dsn.context("the demo has no DSN")?;
     let secrets = issued.iter().map(|issued| issued.secret.expose().to_owned());
-    let [all, read, none, expired, api_key, _] = <[String; 6]>::try_from(secrets.collect::<Vec<_>>())
-        .map_err(|_| anyhow::anyhow!("a demo has six tokens"))?;
+    let [all, read, none, expired, api_key, _] =
+        <[String; 6]>::try_from(secrets.collect::<Vec<_>>())
+            .map_err(|_| anyhow::anyhow!("a demo has six tokens"))?;
     Ok(Tokens { all, read, none, expired, api_key, dsn })
 }

@@ -43,7 +43,9 @@ pub struct Origin {
 
 /// A permit that needs the upstream's credential where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the upstream has no credential to stand in for a token of the gateway; set `credential` of the upstream")]
+#[error(
+    "the upstream has no credential to stand in for a token of the gateway; set `credential` of the upstream"
+)]
 pub struct NoCredential;
 
 /// What to do to the headers: all of `remove`, then all of `set`.
@@ -86,19 +88,62 @@ impl HeaderEdits {
 
 /// Names, reduced to letters and digits, that only the gateway may set, or nobody.
 const PROTECTED: &[&str] = &[
-    "authorization", "cookie", "cookie2", "forwarded", "host", "http2settings", "keepalive",
-    "remoteaddr", "remoteuser", "te", "trailer", "trueclientip", "upgrade", "via",
-    "cfconnectingip", "cfconnectingipv6", "fastlyclientip", "xappengineuserip", "xazureclientip",
-    "xazuresocketip", "xclientip", "xclusterclientip", "xhost", "xhttphost", "xhttpmethod",
-    "xhttpmethodoverride", "xisagent", "xmethodoverride", "xrealip", "xrequestid", "xrewriteurl",
-    "xscheme", "xsentryapigateway", "xsentryauth", "xsentryproxyurl", "xsentrytrustedrelay",
-    "xviewercontext", "xwapprofile",
+    "authorization",
+    "cookie",
+    "cookie2",
+    "forwarded",
+    "host",
+    "http2settings",
+    "keepalive",
+    "remoteaddr",
+    "remoteuser",
+    "te",
+    "trailer",
+    "trueclientip",
+    "upgrade",
+    "via",
+    "cfconnectingip",
+    "cfconnectingipv6",
+    "fastlyclientip",
+    "xappengineuserip",
+    "xazureclientip",
+    "xazuresocketip",
+    "xclientip",
+    "xclusterclientip",
+    "xhost",
+    "xhttphost",
+    "xhttpmethod",
+    "xhttpmethodoverride",
+    "xisagent",
+    "xmethodoverride",
+    "xrealip",
+    "xrequestid",
+    "xrewriteurl",
+    "xscheme",
+    "xsentryapigateway",
+    "xsentryauth",
+    "xsentryproxyurl",
+    "xsentrytrustedrelay",
+    "xviewercontext",
+    "xwapprofile",
 ];
 
 /// Starts of such names.
 const PROTECTED_FAMILIES: &[&str] = &[
-    "proxy", "xauthenticated", "xauthrequest", "xenvoy", "xforwarded", "xgateway", "xoriginal",
-    "xportcullis", "xremote", "xsentryrelay", "xsentrysubnet", "xssl", "sslclient", "xwebauth",
+    "proxy",
+    "xauthenticated",
+    "xauthrequest",
+    "xenvoy",
+    "xforwarded",
+    "xgateway",
+    "xoriginal",
+    "xportcullis",
+    "xremote",
+    "xsentryrelay",
+    "xsentrysubnet",
+    "xssl",
+    "sslclient",
+    "xwebauth",
 ];
 
 /// Whether a header would speak for the caller, belongs to one connection, or has a name that
@@ -123,7 +168,8 @@ fn speaks_for_the_caller(name: &HeaderName) -> bool {
 
 fn address(client: IpAddr) -> HeaderValue {
     // An address prints as letters, digits, dots and colons.
-    HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| HeaderValue::from_static("0.0.0.0"))
+    HeaderValue::try_from(client.to_string())
+        .unwrap_or_else(|_| HeaderValue::from_static("0.0.0.0"))
 }
 
 /// The client's address: the right-most one on the way that is not a trusted proxy.

@@ -3,20 +3,20 @@
 //! **Invariant:** everything that can fail at start fails before the first request, with an error
 //! that names it; pingora alone would live on without a listener.
 
+mod listener;
 mod observer;
 mod stop;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
+use pingora::apps::ServerApp;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Pingora};
-use pingora::services::ServiceWithDependents;
 use pingora::services::listening::Service;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
@@ -30,14 +30,15 @@ use crate::gateway::Gateway;
 use crate::proxy::{Proxy, RequestIds, UpstreamPeer};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
-use crate::store::{Observer, TokenStore};
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::watch::Watch;
 use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation};
+use crate::store::{Observer, TokenStore};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
-pub use stop::Stop;
+use listener::Held;
+pub use listener::Listener;
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
@@ -75,10 +76,25 @@ impl Server {
     /// # Errors
     /// What could not be taken, opened or started.
     pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
+        let listeners = config.listen.iter().map(|address| Listener::open(*address));
+        let listeners = listeners.collect::<anyhow::Result<_>>()?;
+        let operators = Listener::open(config.admin)?;
+        Self::build_on(config, listeners, operators, sink)
+    }
+
+    /// Puts everything together on these listeners, whatever addresses the config has.
+    ///
+    /// # Errors
+    /// What could not be opened or started.
+    pub fn build_on(
+        config: Config,
+        listeners: Vec<Listener>,
+        operators: Listener,
+        sink: AccessSink,
+    ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let addresses: Vec<SocketAddr> =
-            config.listen.iter().map(|address| free(*address)).collect::<anyhow::Result<_>>()?;
-        let admin_address = free(config.admin)?;
+        let addresses = listeners.iter().map(Listener::address).collect();
+        let admin_address = operators.address();
 
         let background = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -109,7 +125,8 @@ impl Server {
 
         let access_log = config.log.access.then(|| start_access_log(sink, &metrics)).transpose()?;
         let readiness = Arc::new(Readiness::default());
-        let gateway = Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
+        let gateway =
+            Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
         let web = Arc::new(UpstreamPeer::new(
             &config.web.address,
             config.web.connect_timeout,
@@ -137,10 +154,17 @@ impl Server {
         let (stop_tasks, stopped) = watch::channel(false);
         let mut tasks = vec![background.spawn(async move { web.keep_resolved().await })];
         for store in stores {
-            let watch = Watch::new(store, Arc::clone(&identities), Arc::clone(&clock), Arc::clone(&observer));
+            let watch = Watch::new(
+                store,
+                Arc::clone(&identities),
+                Arc::clone(&clock),
+                Arc::clone(&observer),
+            );
             tasks.push(background.spawn(Arc::new(watch).run(stopped.clone())));
         }
-        let pingora = services(&addresses, admin_address, config.server.threads, proxy, admin);
+        let mut pingora = pingora(config.server.threads);
+        add_public(&mut pingora, proxy, listeners);
+        add_small(&mut pingora, "admin", admin, operators);
         Ok(Self {
             pingora,
             background,
@@ -155,9 +179,12 @@ impl Server {
         })
     }
 
-    /// Adds a service that runs and ends with the gateway.
-    pub fn add_service(&mut self, service: impl ServiceWithDependents + 'static) {
-        self.pingora.add_service(service);
+    /// Adds a service that runs on `listener` for as long as the gateway.
+    pub fn add_service<A>(&mut self, name: &str, app: A, listener: Listener)
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        add_small(&mut self.pingora, name, app, listener);
     }
 
     /// Where clients are listened to.
@@ -170,20 +197,12 @@ impl Server {
         self.admin
     }
 
-    /// Serves until `stop`, then lets requests in flight end, for as long as the config says.
-    pub fn run(self, stop: Stop) {
+    /// Serves until SIGTERM or SIGINT, then lets requests in flight end, for as long as the config
+    /// says; a second signal cuts them off.
+    pub fn run(self) {
         let (addresses, admin) = (self.addresses, self.admin);
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"), ?addresses, %admin, "serving"
-        );
-        let ready = Arc::clone(&self.readiness);
-        thread::spawn(move || {
-            if addresses.iter().all(|address| answers(*address)) {
-                ready.serving();
-            }
-        });
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), ?addresses, %admin, "serving");
         let signal = stop::Signal {
-            stop,
             readiness: self.readiness,
             metrics: Arc::clone(&self.metrics),
             drain: self.drain,
@@ -207,35 +226,7 @@ impl Server {
     }
 }
 
-/// An address that can be listened to; port 0 becomes a free one. Pingora would retry a taken port
-/// for half a minute and then live on without it.
-pub(crate) fn free(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let taken = || format!("`{address}` can't be listened to; end what uses it, or choose another address");
-    let listener = TcpListener::bind(address).with_context(taken)?;
-    listener.local_addr().with_context(taken)
-}
-
-/// Whether a listener is there, tried for as long as a start may take.
-fn answers(mut address: SocketAddr) -> bool {
-    if address.ip().is_unspecified() {
-        let loopback: std::net::IpAddr = match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        address.set_ip(loopback);
-    }
-    (0..1000).any(|_| {
-        let connected = TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_ok();
-        if !connected {
-            thread::sleep(Duration::from_millis(5));
-        }
-        connected
-    })
-}
-
-async fn open_stores(
-    config: &Config,
-) -> anyhow::Result<Vec<Arc<PortcullisStore>>> {
+async fn open_stores(config: &Config) -> anyhow::Result<Vec<Arc<PortcullisStore>>> {
     let mut stores = Vec::new();
     for store in &config.stores {
         let location = StoreLocation::file(&store.path);
@@ -266,13 +257,7 @@ fn random() -> anyhow::Result<u64> {
     getrandom::u64().context("the machine has no randomness")
 }
 
-fn services(
-    addresses: &[SocketAddr],
-    admin_address: SocketAddr,
-    threads: usize,
-    proxy: Proxy,
-    admin: Admin,
-) -> Pingora {
+fn pingora(threads: usize) -> Pingora {
     let conf = ServerConf {
         threads,
         work_stealing: false,
@@ -285,15 +270,27 @@ fn services(
     };
     let mut pingora = Pingora::new_with_opt_and_conf(None, conf);
     pingora.bootstrap();
-    let mut public =
-        pingora::proxy::http_proxy_service_with_name(&pingora.configuration, proxy, "public");
-    for address in addresses {
-        public.add_tcp(&address.to_string());
-    }
-    pingora.add_service(public);
-    let mut operators = Service::new("admin".to_owned(), admin);
-    operators.threads = Some(1);
-    operators.add_tcp(&admin_address.to_string());
-    pingora.add_service(operators);
     pingora
+}
+
+fn add_public(pingora: &mut Pingora, proxy: Proxy, listeners: Vec<Listener>) {
+    let readiness = Some(Arc::clone(&proxy.readiness));
+    let conf = &pingora.configuration;
+    let mut service = pingora::proxy::http_proxy_service_with_name(conf, proxy, "public");
+    for listener in &listeners {
+        service.add_tcp(&listener.address().to_string());
+    }
+    pingora.add_service(Held { service, listeners, readiness });
+}
+
+/// A service that one thread is enough for.
+fn add_small<A>(pingora: &mut Pingora, name: &str, app: A, listener: Listener)
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    let mut service = Service::new(name.to_owned(), app);
+    service.threads = Some(1);
+    service.add_tcp(&listener.address().to_string());
+    let (listeners, readiness) = (vec![listener], None);
+    pingora.add_service(Held { service, listeners, readiness });
 }

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::demo::{Demo, Tokens};
-use crate::server::Stop;
 use crate::telemetry::diagnostics::{self, Level};
 
 /// Where the demo listens.
@@ -50,7 +49,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Outcome> {
     } else {
         print!("{}", guide(&url(demo.gateway), &url(demo.admin), &demo.tokens));
     }
-    demo.run(Stop::Signals);
+    demo.run();
     Ok(Outcome::Fine)
 }
 
@@ -63,16 +62,31 @@ fn guide(gateway: &str, admin: &str, tokens: &Tokens) -> String {
     let feedback = format!("{gateway}/api/0/projects/acme/web/user-feedback/");
     let lines = [
         ("401: no credential", format!("{issues}")),
-        ("200: two Link targets, both on the gateway", format!("{} {issues}", bearer(&tokens.read))),
+        (
+            "200: two Link targets, both on the gateway",
+            format!("{} {issues}", bearer(&tokens.read)),
+        ),
         ("200: the next page", format!("{} '{issues}?&cursor=0:3:0'", bearer(&tokens.read))),
-        ("403: `detail` names the scope that is missing", format!("{} {issues}", bearer(&tokens.none))),
-        ("403: reading is not deleting", format!("-X DELETE {} '{issues}?id=1'", bearer(&tokens.read))),
+        (
+            "403: `detail` names the scope that is missing",
+            format!("{} {issues}", bearer(&tokens.none)),
+        ),
+        (
+            "403: reading is not deleting",
+            format!("-X DELETE {} '{issues}?id=1'", bearer(&tokens.read)),
+        ),
         ("200: every scope", format!("-X DELETE {} '{issues}?id=1'", bearer(&tokens.all))),
         ("401: expired", format!("{} {issues}", bearer(&tokens.expired))),
         ("200: an API key", format!("-H 'Authorization: Basic {basic}' {issues}")),
-        ("200: a DSN, where Sentry takes one", format!("-X POST -H 'Authorization: DSN {dsn}' -d name=x {feedback}")),
+        (
+            "200: a DSN, where Sentry takes one",
+            format!("-X POST -H 'Authorization: DSN {dsn}' -d name=x {feedback}"),
+        ),
         ("401: a DSN, where it does not", format!("-H 'Authorization: DSN {dsn}' {issues}")),
-        ("400: a path that could be read in two ways", format!("--path-as-is {gateway}/api/0/organizations/acme%2Fmembers/issues/")),
+        (
+            "400: a path that could be read in two ways",
+            format!("--path-as-is {gateway}/api/0/organizations/acme%2Fmembers/issues/"),
+        ),
         ("404: no such route", format!("{} {gateway}/api/0/nothing/", bearer(&tokens.all))),
         ("200: metrics, on the admin listener", format!("{admin}/metrics")),
     ];

@@ -38,8 +38,10 @@ impl From<Outcome> for ExitCode {
 /// An authenticating gateway in front of the Web API of a self-hosted Sentry.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 fine, 1 a negative answer (problems found, token not found), \
-                        2 could not run.\nTry it without a Sentry: portcullis demo")]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 a negative answer (problems found, token not found), \
+                        2 could not run.\nTry it without a Sentry: portcullis demo"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

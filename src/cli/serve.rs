@@ -1,13 +1,13 @@
 //! `portcullis serve`: run the gateway.
 
 use super::{ConfigArgs, Outcome, load};
-use crate::server::{AccessSink, Server, Stop};
+use crate::server::{AccessSink, Server};
 use crate::telemetry::diagnostics;
 
 /// Serves until a signal comes.
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     let config = load(&args.config)?;
     diagnostics::start(config.log.level);
-    Server::build(config, AccessSink::Stdout)?.run(Stop::Signals);
+    Server::build(config, AccessSink::Stdout)?.run();
     Ok(Outcome::Fine)
 }

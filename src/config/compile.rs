@@ -80,7 +80,11 @@ impl Compiler<'_> {
     }
 
     fn base_url(&mut self, at: &str, url: &str) -> Option<BaseUrl> {
-        self.parsed(at, BaseUrl::parse(url), "write the URL that is called, such as `https://sentry.example.com`")
+        self.parsed(
+            at,
+            BaseUrl::parse(url),
+            "write the URL that is called, such as `https://sentry.example.com`",
+        )
     }
 
     fn site(&mut self, public: &str, aliases: &[String]) -> Option<Site> {
@@ -228,7 +232,8 @@ impl Compiler<'_> {
                 let what = format!("`{}` is not a kind of store", raw.kind);
                 self.problem(format!("{at}.kind"), what, "write `portcullis`");
             }
-            let Some(path) = raw.url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) else {
+            let Some(path) = raw.url.strip_prefix("sqlite://").filter(|path| !path.is_empty())
+            else {
                 let what = format!("`{}` is not the URL of a SQLite file", raw.url);
                 self.problem(format!("{at}.url"), what, "write `sqlite:///path/to/tokens.db`");
                 continue;
@@ -268,7 +273,11 @@ impl Compiler<'_> {
             Ok(table) => Some(table),
             Err(conflicts) => {
                 for conflict in conflicts {
-                    self.problem("rules", conflict.to_string(), "see `config/sentry.toml` for the form of a rule");
+                    self.problem(
+                        "rules",
+                        conflict.to_string(),
+                        "see `config/sentry.toml` for the form of a rule",
+                    );
                 }
                 None
             }

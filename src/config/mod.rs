@@ -159,8 +159,11 @@ impl Config {
         let raw = toml::from_str(text).map_err(|error| ConfigError::syntax(path, &error))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let file = path.to_path_buf();
-        compile::compile(raw, folder, source)
-            .map_err(|problems| ConfigError { file, problems, unreadable: false })
+        compile::compile(raw, folder, source).map_err(|problems| ConfigError {
+            file,
+            problems,
+            unreadable: false,
+        })
     }
 }
 

@@ -53,7 +53,11 @@ impl ConfigError {
 pub(super) fn syntax(at: impl Into<String>, error: &toml::de::Error) -> Problem {
     let text = error.to_string();
     let help = "fix the line; `config/portcullis.toml` shows every key";
-    Problem::new(at, format!("can't be parsed\n    {}", text.trim_end().replace('\n', "\n    ")), help)
+    Problem::new(
+        at,
+        format!("can't be parsed\n    {}", text.trim_end().replace('\n', "\n    ")),
+        help,
+    )
 }
 
 impl fmt::Display for ConfigError {

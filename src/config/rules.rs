@@ -233,7 +233,11 @@ impl RawRule {
         }
         if names.is_empty() || access == Access::NotExposed {
             let what = format!("rule `{path}` has `credentials` that nothing can satisfy");
-            problems.push(Problem::new(place, what, "delete `credentials`, or name some and an access"));
+            problems.push(Problem::new(
+                place,
+                what,
+                "delete `credentials`, or name some and an access",
+            ));
         }
         kinds
     }

@@ -16,7 +16,10 @@ pub(super) struct ByteSize(pub(super) u64);
 
 /// Where a secret is; never the secret.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a secret as `{ file = \"path\" }` or `{ env = \"NAME\" }`, never the secret itself")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a secret as `{ file = \"path\" }` or `{ env = \"NAME\" }`, never the secret itself"
+)]
 pub(super) struct SecretRef {
     pub(super) env: Option<String>,
     pub(super) file: Option<String>,
@@ -52,7 +55,9 @@ impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Text {
             expecting: "a size such as \"64KiB\" or \"100MiB\"",
-            parse: |text| text.parse::<bytesize::ByteSize>().ok().map(|size| ByteSize(size.as_u64())),
+            parse: |text| {
+                text.parse::<bytesize::ByteSize>().ok().map(|size| ByteSize(size.as_u64()))
+            },
         })
     }
 }

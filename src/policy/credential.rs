@@ -139,13 +139,17 @@ pub enum BadCredential {
     #[error("the Basic credential is not base64 of `<key>:`; encode the key and a colon")]
     NotBase64,
     /// A password where Sentry takes none.
-    #[error("a Basic credential has the key as user name and an empty password; leave the password out")]
+    #[error(
+        "a Basic credential has the key as user name and an empty password; leave the password out"
+    )]
     Password,
     /// No key.
     #[error("the Basic credential has no key; send the key as user name")]
     NoKey,
     /// Not a DSN.
-    #[error("the DSN is not `<scheme>://<public key>@<host>/<project id>`; copy it from the project's settings")]
+    #[error(
+        "the DSN is not `<scheme>://<public key>@<host>/<project id>`; copy it from the project's settings"
+    )]
     NotDsn,
 }
 

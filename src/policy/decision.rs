@@ -126,13 +126,23 @@ impl Denial {
     pub fn required(&self, rule: Option<RuleId>, rules: &RuleTable) -> ScopeSet {
         match (self.reason, rule.map(|id| rules.rule(id).access)) {
             (Reason::MissingScope, Some(Access::AnyOf(scopes))) => scopes,
-            (_, Some(Access::AnyOf(_) | Access::Public | Access::Authenticated | Access::NotExposed))
+            (
+                _,
+                Some(
+                    Access::AnyOf(_) | Access::Public | Access::Authenticated | Access::NotExposed,
+                ),
+            )
             | (_, None) => ScopeSet::EMPTY,
         }
     }
 
     /// The sentence that Sentry's clients print: what was refused, and what to do.
-    pub fn detail(&self, rule: Option<RuleId>, rules: &RuleTable, method: &str) -> Cow<'static, str> {
+    pub fn detail(
+        &self,
+        rule: Option<RuleId>,
+        rules: &RuleTable,
+        method: &str,
+    ) -> Cow<'static, str> {
         if let Some(note) = &self.note {
             return note.clone();
         }

@@ -266,9 +266,18 @@ mod tests {
         use super::BadFrame as Bad;
         let rows: &[(&str, Result<(Method, Body), Bad>)] = &[
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok((Method::Get, Body::None))),
-            ("POST /?a=b HTTP/1.1\r\nHost: a:80\r\nContent-Length: 3\r\n\r\n", Ok((Method::Post, Body::Length(3)))),
-            ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 0\r\n\r\n", Ok((Method::Post, Body::None))),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok((Method::Post, Body::Chunked))),
+            (
+                "POST /?a=b HTTP/1.1\r\nHost: a:80\r\nContent-Length: 3\r\n\r\n",
+                Ok((Method::Post, Body::Length(3))),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 0\r\n\r\n",
+                Ok((Method::Post, Body::None)),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                Ok((Method::Post, Body::Chunked)),
+            ),
             ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Method)),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Method)),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Err(Bad::Target)),
@@ -281,20 +290,53 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Err(Bad::Host)),
             ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Err(Bad::Host)),
             ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Err(Bad::Host)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", Err(Bad::SeveralAuthorizations)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::LengthAndEncoding)),
-            ("POST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 3\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::LengthAndEncoding)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", Err(Bad::Length)),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
+                Err(Bad::SeveralAuthorizations),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Bad::LengthAndEncoding),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Bad::LengthAndEncoding),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+                Err(Bad::Length),
+            ),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n", Err(Bad::Length)),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n", Err(Bad::Length)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", Err(Bad::Length)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: TE, keep-alive,x-foo,\r\n\r\n", Ok((Method::Get, Body::None))),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, Authorization\r\n\r\n", Err(Bad::Connection)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-forwarded-for\r\n\r\n", Err(Bad::Connection)),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: content-length\r\n\r\n", Err(Bad::Connection)),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                Err(Bad::Length),
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: TE, keep-alive,x-foo,\r\n\r\n",
+                Ok((Method::Get, Body::None)),
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, Authorization\r\n\r\n",
+                Err(Bad::Connection),
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-forwarded-for\r\n\r\n",
+                Err(Bad::Connection),
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: content-length\r\n\r\n",
+                Err(Bad::Connection),
+            ),
             ("GET / HTTP/1.1\r\nHost: a\r\nConnection: \"x\"\r\n\r\n", Err(Bad::Connection)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Err(Bad::Encoding)),
-            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Bad::Encoding)),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                Err(Bad::Encoding),
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Bad::Encoding),
+            ),
         ];
         for (raw, wanted) in rows {
             assert_eq!(parse(raw), *wanted, "{raw}");
@@ -313,11 +355,13 @@ mod tests {
             (b"/", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
             (b"/", b"GET / x HTTP/1.1\r\nHost: a\r\n\r\n"),
         ] {
-            let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw };
+            let head =
+                RequestHead { method: "GET", target, authority: None, headers: &headers, raw };
             assert_eq!(Frame::parse(&head).unwrap_err(), BadFrame::RequestLine);
         }
         let raw = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        let head = RequestHead { method: "GET", target: b"/", authority: None, headers: &headers, raw };
+        let head =
+            RequestHead { method: "GET", target: b"/", authority: None, headers: &headers, raw };
         assert!(Frame::parse(&head).is_ok());
     }
 }

@@ -132,14 +132,17 @@ impl Policy {
     fn credential<'a>(&'a self, request: Request<'a>) -> Screened<'a> {
         let rule = self.rules.rule(request.rule);
         let public = rule.access == Access::Public;
-        let header = request.frame.authorization.map(|value| Authorization::parse(value.as_bytes()));
+        let header =
+            request.frame.authorization.map(|value| Authorization::parse(value.as_bytes()));
         let other = request.other_credential();
         let refuse = |scheme, denial| {
             let caller = Caller { scheme, ..Caller::default() };
             Screened::Decided(request.decide(caller, Verdict::Deny(denial)))
         };
         match header {
-            Some(Authorization::Credential(_) | Authorization::Malformed(..)) if other.is_some() => {
+            Some(Authorization::Credential(_) | Authorization::Malformed(..))
+                if other.is_some() =>
+            {
                 let note = "the request has an `Authorization` header and a project key; send one";
                 refuse(None, Denial::new(Reason::MultipleCredentials).note(note))
             }
@@ -319,11 +322,13 @@ impl Pending<'_> {
             let what = parameter.trim_end_matches('_');
             let mut named = self.request.parameters(rule, parameter).peekable();
             if named.peek().is_none() && rule.access != Access::Public {
-                let note = format!("the token is bound to one {what} or more, and this route names none");
+                let note =
+                    format!("the token is bound to one {what} or more, and this route names none");
                 return Err(Denial::new(Reason::Binding).note(note));
             }
             if let Some(name) = named.find(|name| !binding.admits(name)) {
-                let note = format!("the token is not bound to the {what} `{}`", name.escape_debug());
+                let note =
+                    format!("the token is not bound to the {what} `{}`", name.escape_debug());
                 return Err(Denial::new(reason).note(note));
             }
         }
@@ -345,12 +350,7 @@ impl Pending<'_> {
     /// The upstream's credential stands in for the token. Where a rule asks for a scope, that is
     /// what the token is for. Where it asks for none, the credential would lend the caller its own
     /// account: so only to read, only to a token that may do something, and not past a binding.
-    fn exchange(
-        &self,
-        rule: &Rule,
-        identity: &Identity,
-        bound: bool,
-    ) -> Result<Forward, Denial> {
+    fn exchange(&self, rule: &Rule, identity: &Identity, bound: bool) -> Result<Forward, Denial> {
         if identity.organizations == Binding::Unknown {
             return Err(Denial::new(Reason::Binding));
         }

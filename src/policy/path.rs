@@ -212,8 +212,23 @@ const fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*'
-                | b'+' | b',' | b';' | b'=' | b':' | b'@'
+            b'/' | b'-'
+                | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
         )
 }
 
@@ -296,7 +311,10 @@ mod tests {
     fn length_is_bounded() {
         let deep = "/a".repeat(MAX_SEGMENTS);
         assert!(CanonicalPath::parse(deep.as_bytes()).is_ok());
-        assert_eq!(CanonicalPath::parse(format!("{deep}/").as_bytes()).unwrap_err(), BadPath::TooLong);
+        assert_eq!(
+            CanonicalPath::parse(format!("{deep}/").as_bytes()).unwrap_err(),
+            BadPath::TooLong
+        );
         let long = format!("/{}", "a".repeat(70_000));
         assert_eq!(CanonicalPath::parse(long.as_bytes()).unwrap_err(), BadPath::TooLong);
     }

@@ -77,10 +77,14 @@ pub struct Conflict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConflictKind {
     /// The same route and method twice.
-    #[error("govern the same route and method; remove one, or mark the one in your own file with `override = true`")]
+    #[error(
+        "govern the same route and method; remove one, or mark the one in your own file with `override = true`"
+    )]
     Same,
     /// Overlapping templates, neither more specific.
-    #[error("match the same paths and neither is more specific; narrow one of them with `{{name:digits}}` or a literal")]
+    #[error(
+        "match the same paths and neither is more specific; narrow one of them with `{{name:digits}}` or a literal"
+    )]
     Ambiguous,
 }
 
@@ -161,9 +165,8 @@ impl RuleTable {
         let slot = if rest { &mut node.rest } else { &mut node.leaf };
         let empty = Leaf { by_method: [None; _], methods: MethodSet::EMPTY, any: id };
         let leaf = slot.get_or_insert(empty);
-        let methods = rule.methods.iter().chain(
-            rule.methods.contains(Method::Get).then_some(Method::Head),
-        );
+        let methods =
+            rule.methods.iter().chain(rule.methods.contains(Method::Get).then_some(Method::Head));
         for method in methods {
             match &mut leaf.by_method[method as usize] {
                 Some(other) if *other == id => {}
@@ -179,15 +182,13 @@ impl RuleTable {
         let next = self.nodes.len() as u32;
         let node = &mut self.nodes[parent];
         let child = match segment {
-            Segment::Literal(text) => {
-                match node.literals.iter().find(|(other, _)| other == text) {
-                    Some((_, child)) => *child,
-                    None => {
-                        node.literals.push((text.clone(), next));
-                        next
-                    }
+            Segment::Literal(text) => match node.literals.iter().find(|(other, _)| other == text) {
+                Some((_, child)) => *child,
+                None => {
+                    node.literals.push((text.clone(), next));
+                    next
                 }
-            }
+            },
             Segment::Digits(_) => *node.digits.get_or_insert(next),
             Segment::Param(_) | Segment::Rest(_) => *node.param.get_or_insert(next),
         };

@@ -85,7 +85,9 @@ pub struct BaseUrl {
 
 /// Why a text is not the base of URLs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a base URL; write `https://host`, with `:port` or a `/prefix` if there is one, without user name, query or fragment")]
+#[error(
+    "`{0}` is not a base URL; write `https://host`, with `:port` or a `/prefix` if there is one, without user name, query or fragment"
+)]
 pub struct BadBaseUrl(pub String);
 
 impl BaseUrl {
@@ -108,7 +110,12 @@ impl BaseUrl {
                 }
             }
             let port = port.filter(|port| *port != scheme.default_port());
-            Some(Self { scheme, host: host.to_ascii_lowercase().into(), port, prefix: prefix.into() })
+            Some(Self {
+                scheme,
+                host: host.to_ascii_lowercase().into(),
+                port,
+                prefix: prefix.into(),
+            })
         };
         parse().ok_or_else(|| BadBaseUrl(text.to_owned()))
     }
@@ -229,9 +236,21 @@ mod tests {
             assert_eq!(BaseUrl::parse(text).unwrap().to_string(), printed, "{text}");
         }
         for text in [
-            "", "sentry.example.com", "ftp://a", "https://", "https://u@a", "https://a:x",
-            "https://a?b", "https://a#b", "https://a/../b", "https://a//", "https://a/%61",
-            "https://a:70000", "https://[::1", "https://[x]", "https://a b",
+            "",
+            "sentry.example.com",
+            "ftp://a",
+            "https://",
+            "https://u@a",
+            "https://a:x",
+            "https://a?b",
+            "https://a#b",
+            "https://a/../b",
+            "https://a//",
+            "https://a/%61",
+            "https://a:70000",
+            "https://[::1",
+            "https://[x]",
+            "https://a b",
         ] {
             assert!(BaseUrl::parse(text).is_err(), "{text}");
         }

@@ -74,7 +74,9 @@ pub enum BadTemplate {
     #[error("the path template has an empty segment (`//`); write one slash")]
     EmptySegment,
     /// Braces that are not a whole segment, or characters that a decoded path never matches.
-    #[error("`{0}` is neither text nor `{{name}}`, `{{name:digits}}` or `{{name:path}}`; a parameter is a whole segment")]
+    #[error(
+        "`{0}` is neither text nor `{{name}}`, `{{name:digits}}` or `{{name:path}}`; a parameter is a whole segment"
+    )]
     BadSegment(String),
     /// `{name:path}` before the end.
     #[error("`{0}` takes all that is left and can only be the last segment; move it to the end")]

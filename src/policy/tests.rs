@@ -92,28 +92,40 @@ fn lookup(digest: Digest) -> Lookup {
         ("none", identity(UserToken, "")),
         ("ci", identity(UserToken, "org:ci")),
         ("expired", Identity { expires_at: Some(NOW), ..identity(UserToken, "event:read") }),
-        ("last-ms", Identity {
-            expires_at: Some(Timestamp::from_millis(NOW.as_millis() + 1)),
-            ..identity(UserToken, "event:read")
-        }),
+        (
+            "last-ms",
+            Identity {
+                expires_at: Some(Timestamp::from_millis(NOW.as_millis() + 1)),
+                ..identity(UserToken, "event:read")
+            },
+        ),
         ("revoked", Identity { state: State::Disabled, ..identity(UserToken, "event:read") }),
         ("bound", acme(gateway(identity(UserToken, "event:read org:read")))),
         ("gateway", gateway(identity(UserToken, "event:read"))),
         ("powerless", gateway(identity(UserToken, ""))),
-        ("unknown-org", Identity {
-            organizations: Binding::Unknown,
-            ..gateway(identity(UserToken, "event:read"))
-        }),
-        ("app", Identity {
-            allowed_origins: Box::new(["https://app.example".into()]),
-            ..gateway(identity(UserToken, "event:read"))
-        }),
+        (
+            "unknown-org",
+            Identity {
+                organizations: Binding::Unknown,
+                ..gateway(identity(UserToken, "event:read"))
+            },
+        ),
+        (
+            "app",
+            Identity {
+                allowed_origins: Box::new(["https://app.example".into()]),
+                ..gateway(identity(UserToken, "event:read"))
+            },
+        ),
         ("sntrys_x", acme(identity(OrgToken, "org:ci"))),
         ("key", acme(identity(ApiKey, "event:read"))),
-        ("abc", Identity {
-            projects: only(&["2", "web"]),
-            ..acme(identity(ProjectKey, "project:write"))
-        }),
+        (
+            "abc",
+            Identity {
+                projects: only(&["2", "web"]),
+                ..acme(identity(ProjectKey, "project:write"))
+            },
+        ),
         ("anyproject", identity(ProjectKey, "project:write")),
     ];
     if digest == Digest::of("down") {
@@ -230,11 +242,23 @@ fn the_decision_table() {
         (feedback, "DSN https://abc@h/3", "unknown_token"),
         (feedback, "DSN https://anyproject@h/3", "unknown_token"),
         ("POST /api/0/projects/acme/api/user-feedback/", "DSN https://abc@h/2", "binding"),
-        ("POST /api/0/projects/globex/web/user-feedback/", "DSN https://abc@h/2", "wrong_organization"),
-        ("GET /api/0/projects/acme/web/user-feedback/", "DSN https://abc@h/2", "method_not_allowed"),
+        (
+            "POST /api/0/projects/globex/web/user-feedback/",
+            "DSN https://abc@h/2",
+            "wrong_organization",
+        ),
+        (
+            "GET /api/0/projects/acme/web/user-feedback/",
+            "DSN https://abc@h/2",
+            "method_not_allowed",
+        ),
         // Query
         ("GET /api/0/organizations/acme/issues/?x=/api/0/", "", "missing_credential"),
-        ("GET /api/0/organizations/acme/issues/?a&sentry_key=x", "Bearer read", "multiple_credentials"),
+        (
+            "GET /api/0/organizations/acme/issues/?a&sentry_key=x",
+            "Bearer read",
+            "multiple_credentials",
+        ),
         ("GET /api/0/organizations/acme/issues/?sentry_keys=x", "Bearer read", "AsIs"),
         (upload, "Bearer ci", "AsIs"),
     ];
@@ -251,8 +275,16 @@ fn headers_in_the_decision() {
     let issues = "GET /api/0/organizations/acme/issues/";
     let upload = "POST /api/0/organizations/acme/chunk-upload/";
     let rows: &[(&str, &[(&str, &str)], &str)] = &[
-        (issues, &[("authorization", "Bearer read"), ("authorization", "Bearer read")], "multiple_credentials"),
-        (issues, &[("authorization", "Bearer read"), ("x-sentry-auth", "Sentry sentry_key=a")], "multiple_credentials"),
+        (
+            issues,
+            &[("authorization", "Bearer read"), ("authorization", "Bearer read")],
+            "multiple_credentials",
+        ),
+        (
+            issues,
+            &[("authorization", "Bearer read"), ("x-sentry-auth", "Sentry sentry_key=a")],
+            "multiple_credentials",
+        ),
         (issues, &[("x-sentry-auth", "Sentry sentry_key=a")], "wrong_credential_kind"),
         ("GET /api/0/", &[("x-sentry-auth", "Sentry sentry_key=a")], "Anonymous"),
         (issues, &[("cookie", "sentrysid=1")], "missing_credential"),
@@ -260,13 +292,21 @@ fn headers_in_the_decision() {
         (upload, &[("authorization", "Bearer ci"), ("content-length", "10")], "AsIs"),
         (upload, &[("authorization", "Bearer ci"), ("content-length", "11")], "too_large"),
         (upload, &[("authorization", "Bearer read"), ("content-length", "11")], "missing_scope"),
-        (upload, &[("authorization", "Bearer ci"), ("transfer-encoding", "chunked")], "length_required"),
+        (
+            upload,
+            &[("authorization", "Bearer ci"), ("transfer-encoding", "chunked")],
+            "length_required",
+        ),
         ("GET /api/0/", &[("content-length", "101")], "too_large"),
         (issues, &[("authorization", "Bearer read"), ("origin", "https://evil")], "AsIs"),
         (issues, &[("authorization", "Bearer gateway"), ("origin", "https://evil")], "origin"),
         (issues, &[("authorization", "Bearer gateway"), ("origin", "null")], "Exchange"),
         (issues, &[("authorization", "Bearer app"), ("origin", "https://APP.example")], "Exchange"),
-        (issues, &[("authorization", "Bearer app"), ("origin", "https://app.example.evil")], "origin"),
+        (
+            issues,
+            &[("authorization", "Bearer app"), ("origin", "https://app.example.evil")],
+            "origin",
+        ),
     ];
     for (line, fields, wanted) in rows {
         assert_eq!(decide(&policy, line, fields), *wanted, "{line} with {fields:?}");
@@ -304,7 +344,9 @@ fn a_missing_scope_is_named() {
     let route = "/api/0/organizations/{organization_id_or_slug}/issues/";
     assert_eq!(
         detail,
-        format!("the token lacks a scope for PUT {route}: it needs one of `event:admin`, `event:write`; it has `org:ci`")
+        format!(
+            "the token lacks a scope for PUT {route}: it needs one of `event:admin`, `event:write`; it has `org:ci`"
+        )
     );
     assert_eq!(
         denial.challenge(decision.rule, &policy.rules).unwrap(),

@@ -20,10 +20,10 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use crate::readiness::Readiness;
 use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
 use crate::policy::decision::{Permit, Verdict};
+use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;

@@ -116,9 +116,15 @@ fn options(session: &Session, methods: MethodSet, id: &HeaderValue) -> Result<Re
     head.insert_header(ALLOW, &methods)?;
     head.insert_header("access-control-allow-methods", &methods)?;
     head.insert_header("access-control-allow-headers", CORS_HEADERS)?;
-    head.insert_header("access-control-expose-headers", "X-Sentry-Error, X-Sentry-Direct-Hit, X-Hits, X-Max-Hits, Endpoint, Retry-After, Link")?;
+    head.insert_header(
+        "access-control-expose-headers",
+        "X-Sentry-Error, X-Sentry-Direct-Hit, X-Hits, X-Max-Hits, Endpoint, Retry-After, Link",
+    )?;
     head.insert_header("access-control-max-age", "3600")?;
-    head.insert_header("access-control-allow-origin", origin.unwrap_or(HeaderValue::from_static("*")))?;
+    head.insert_header(
+        "access-control-allow-origin",
+        origin.unwrap_or(HeaderValue::from_static("*")),
+    )?;
     head.insert_header("vary", "Origin")?;
     head.insert_header(X_REQUEST_ID, id.clone())?;
     Ok(head)

@@ -23,7 +23,8 @@ pub(super) fn rewrite(
 ) -> Result<()> {
     response.remove_header(PROXY_URL);
     links(response, rewriter, public, metrics)?;
-    let location = response.headers.get(LOCATION).map(|url| rewriter.rewrite(url.as_bytes(), public));
+    let location =
+        response.headers.get(LOCATION).map(|url| rewriter.rewrite(url.as_bytes(), public));
     if let Some(Cow::Owned(url)) = location
         && let Ok(value) = HeaderValue::from_bytes(&url)
     {

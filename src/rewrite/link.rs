@@ -162,8 +162,20 @@ const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
-                | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
@@ -195,8 +207,15 @@ mod tests {
             )
         };
         for cursor in [
-            "0:100:0", "1700000000000:0:1", "a,b:0:0", "a;b:0:0", "a\"b:0:0", "a>b:0:0",
-            "é:0:0", "", "a, b; c=\"d\":0:0",
+            "0:100:0",
+            "1700000000000:0:1",
+            "a,b:0:0",
+            "a;b:0:0",
+            "a\"b:0:0",
+            "a>b:0:0",
+            "é:0:0",
+            "",
+            "a, b; c=\"d\":0:0",
         ] {
             for host in ["https://sentry.internal", "http://sentry-web:9000"] {
                 let wanted = value("https://sentry.example.com", cursor);

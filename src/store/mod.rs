@@ -85,7 +85,9 @@ pub enum StoreError {
     #[error("the token store did not answer within {0:?}; check its load and its disk or network")]
     Timeout(Duration),
     /// It can't be reached or read.
-    #[error("the token store can't be read; check that it is there and that the gateway may read it")]
+    #[error(
+        "the token store can't be read; check that it is there and that the gateway may read it"
+    )]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
     /// It holds the token in a form that can't be relied on.
     #[error("the stored token `{id}` can't be read ({problem}); revoke it and create a new one")]

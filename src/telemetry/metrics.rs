@@ -178,7 +178,9 @@ impl Metrics {
         let by_outcome = |scheme: &str| {
             let refusals = Reason::ALL.iter().map(|reason| ("refuse", reason.code()));
             let outcomes = [("allow", "none"), ("answer", "none")].into_iter().chain(refusals);
-            outcomes.map(|(decision, reason)| decisions.with_label_values(&[scheme, decision, reason])).collect()
+            outcomes
+                .map(|(decision, reason)| decisions.with_label_values(&[scheme, decision, reason]))
+                .collect()
         };
         let schemes = Scheme::ALL.iter().map(|scheme| scheme.as_str());
         Ok(Self {
@@ -195,7 +197,10 @@ impl Metrics {
                 .iter()
                 .map(|(_, label)| links.with_label_values(&[label]))
                 .collect(),
-            cache: CACHE_RESULTS.iter().map(|name| (*name, cache.with_label_values(&[name]))).collect(),
+            cache: CACHE_RESULTS
+                .iter()
+                .map(|name| (*name, cache.with_label_values(&[name])))
+                .collect(),
             cache_entries: gauge(registry, CACHE_ENTRIES)?,
             stores: stores
                 .iter()
@@ -317,7 +322,11 @@ fn gauge_vec(registry: &Registry, metric: Metric) -> prometheus::Result<IntGauge
     registered(registry, IntGaugeVec::new(opts(metric), metric.labels))
 }
 
-fn histogram(registry: &Registry, metric: Metric, buckets: &[f64]) -> prometheus::Result<Histogram> {
+fn histogram(
+    registry: &Registry,
+    metric: Metric,
+    buckets: &[f64],
+) -> prometheus::Result<Histogram> {
     let opts = HistogramOpts::from(opts(metric)).buckets(buckets.to_vec());
     registered(registry, Histogram::with_opts(opts))
 }

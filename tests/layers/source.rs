@@ -25,8 +25,11 @@ pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
 
 /// How long the next token is, and whether it is one to look at.
 fn next_token(rest: &str, first: char) -> (usize, bool) {
-    let end_of = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
-    let word = |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let end_of = |end: &str, from: usize| {
+        rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len())
+    };
+    let word =
+        |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     if rest.starts_with("//") {
         return (rest.find('\n').unwrap_or(rest.len()), false);
     }
@@ -189,5 +192,7 @@ fn group<'a>(
 }
 
 fn is_word(tokens: &[Token<'_>], at: usize) -> bool {
-    tokens.get(at).is_some_and(|token| token.text.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    tokens
+        .get(at)
+        .is_some_and(|token| token.text.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }

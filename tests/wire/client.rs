@@ -80,7 +80,11 @@ impl Connection {
                 break at;
             }
             if !self.fill() {
-                assert!(self.read.is_empty(), "half an answer: {:?}", String::from_utf8_lossy(&self.read));
+                assert!(
+                    self.read.is_empty(),
+                    "half an answer: {:?}",
+                    String::from_utf8_lossy(&self.read)
+                );
                 return None;
             }
         };
@@ -128,7 +132,8 @@ impl Connection {
                     None => assert!(self.fill(), "a chunk was cut off"),
                 }
             };
-            let size = usize::from_str_radix(std::str::from_utf8(&self.read[..end]).unwrap(), 16).unwrap();
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&self.read[..end]).unwrap(), 16).unwrap();
             while self.read.len() < end + size + 4 {
                 assert!(self.fill(), "a chunk was cut off");
             }

@@ -1,18 +1,17 @@
-//! A gateway in this process, with a store of its own and tokens in it.
+//! A gateway as a process of its own, with a store and tokens in it.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use portcullis::clock::{Clock, SystemClock, Timestamp};
-use portcullis::config::{Config, Machine};
+use portcullis::clock::{Clock as _, SystemClock, Timestamp};
+use portcullis::policy::identity::Binding;
 use portcullis::policy::scope::{Scope, ScopeSet};
-use portcullis::server::{AccessSink, Server, Stop};
-use portcullis::store::portcullis::PortcullisStore;
-use portcullis::store::portcullis::admin::{NewToken, TokenKind};
-use tokio::sync::watch;
+use portcullis::store::portcullis::admin::NewToken;
+use portcullis::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, TokenKind};
 
 use crate::client::{Reply, request, send};
 use crate::upstream::Upstream;
@@ -29,8 +28,9 @@ pub struct Gate {
     pub admin: SocketAddr,
     pub upstream: Upstream,
     pub folder: tempfile::TempDir,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    process: Child,
+    /// Its standard error so far.
+    log: Arc<Mutex<String>>,
 }
 
 /// What a test changes of the config.
@@ -65,12 +65,18 @@ impl Gate {
         std::fs::write(folder.path().join("own.toml"), &options.rules).unwrap();
         let path = folder.path().join("portcullis.toml");
         std::fs::write(&path, config(&upstream, options)).unwrap();
-        let config = Config::load(&path, &Machine).unwrap_or_else(|error| panic!("{error}"));
-        let server = Server::build(config, AccessSink::Stderr).unwrap();
-        let (address, admin) = (server.addresses()[0], server.admin());
-        let (stop, stopped) = watch::channel(false);
-        let thread = std::thread::spawn(move || server.run(Stop::Channel(stopped)));
-        let gate = Self { address, admin, upstream, folder, stop, thread: Some(thread) };
+        let access = std::fs::File::create(folder.path().join("access.log")).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["serve", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(access)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (address, admin) = follow(process.stderr.take().unwrap(), Arc::clone(&log));
+        let gate = Self { address, admin, upstream, folder, process, log };
         gate.wait_until_ready();
         gate
     }
@@ -84,7 +90,7 @@ impl Gate {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("the gateway did not become ready");
+        panic!("the gateway did not become ready: {:?}", self.admin("/readyz"));
     }
 
     pub fn admin(&self, path: &str) -> Option<Reply> {
@@ -129,34 +135,71 @@ impl Gate {
         create(&self.store(), new)
     }
 
-    /// Stops it and waits until it has ended.
-    pub fn stop(mut self) {
-        self.end();
+    /// Everything that it has written: access log and messages.
+    pub fn output(&self) -> String {
+        let access = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        access + &self.log.lock().unwrap()
     }
 
-    /// Tells it to stop and does not wait.
-    pub fn ask_to_stop(&self) {
-        self.stop.send_replace(true);
+    /// Its access lines, once it has been stopped.
+    pub fn access_lines(&self) -> Vec<serde_json::Value> {
+        let access = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        access.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    fn end(&mut self) {
-        self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the gateway panicked");
-        }
+    /// Asks it to stop, as an orchestrator does.
+    pub fn terminate(&self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended by itself, and gives its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+
+    /// Stops it and waits until it has ended, fine.
+    pub fn stop(&mut self) {
+        self.terminate();
+        assert_eq!(self.wait(), Some(0), "{}", self.output());
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.end();
+        if std::thread::panicking() {
+            eprintln!("{}", self.output());
+        }
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
+}
+
+/// Collects the messages of a gateway, and gives the addresses that it says it serves on.
+fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (SocketAddr, SocketAddr) {
+    let (sender, addresses) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines() {
+            let line = line.unwrap();
+            log.lock().unwrap().push_str(&format!("{line}\n"));
+            let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            if message["message"] == "serving" {
+                let text =
+                    |key: &str| message[key].as_str().unwrap().trim_matches(['[', ']']).to_owned();
+                let _ = sender.send((text("addresses"), text("admin")));
+            }
+        }
+    });
+    let (address, admin) =
+        addresses.recv_timeout(Duration::from_secs(60)).expect("a gateway that serves");
+    (address.parse().unwrap(), admin.parse().unwrap())
 }
 
 fn config(upstream: &Upstream, options: &Options) -> String {
     let public = options.public_url.clone().unwrap_or_else(|| format!("http://{HOST}"));
-    let url = options.upstream_url.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
+    let url =
+        options.upstream_url.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
     let Options { top, web, tables, .. } = options;
     format!(
         r#"public_url = "{public}"
@@ -192,7 +235,20 @@ pub fn new(name: &str, kind: TokenKind, scopes: &str) -> NewToken {
         "read" => ScopeSet::READ,
         names => names.split_whitespace().map(|name| name.parse::<Scope>().unwrap()).collect(),
     };
-    NewToken { expires_at: Some(hours(1)), ..NewToken::new(format!("{name}-{count}"), kind, scopes) }
+    NewToken {
+        kind,
+        name: format!("{name}-{count}"),
+        scopes,
+        organizations: Binding::Any,
+        projects: Binding::Any,
+        allowed_origins: Vec::new(),
+        expires_at: Some(hours(1)),
+    }
+}
+
+/// A binding to exactly these.
+pub fn only(names: &[&str]) -> Binding {
+    Binding::Only(names.iter().map(|name| Box::from(*name)).collect())
 }
 
 /// So many hours from now; hours ago when negative.
@@ -201,13 +257,21 @@ pub fn hours(hours: i64) -> Timestamp {
     Timestamp::from_millis(now.saturating_add_signed(hours * 3_600_000))
 }
 
-pub fn create(store: &Path, new: NewToken) -> String {
+pub fn create(path: &Path, new: NewToken) -> String {
+    with_store(path, async |store| {
+        let issued = store.create(new, SystemClock.now()).await.unwrap();
+        issued.secret.expose().to_owned()
+    })
+}
+
+/// Opens the store as another process would, and closes it again.
+pub fn with_store<T>(path: &Path, work: impl AsyncFnOnce(&PortcullisStore) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = PortcullisStore::open("test", store, clock).await.unwrap();
-        let secret = store.create(new).await.unwrap().secret;
+        let location = StoreLocation::file(path);
+        let store = PortcullisStore::open(&location, IfMissing::Create).await.unwrap();
+        let done = work(&store).await;
         store.close().await;
-        secret
+        done
     })
 }

@@ -21,7 +21,11 @@ impl Seen {
     pub fn values(&self, name: &str) -> Vec<&str> {
         let fold = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");
         let wanted = fold(name);
-        self.headers.iter().filter(|(own, _)| fold(own) == wanted).map(|(_, v)| v.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(own, _)| fold(own) == wanted)
+            .map(|(_, v)| v.as_str())
+            .collect()
     }
 
     pub fn value(&self, name: &str) -> Option<&str> {
@@ -156,11 +160,14 @@ pub fn ok(stream: &mut TcpStream, headers: &[(&str, &str)], body: &[u8]) {
 }
 
 pub fn reply(stream: &mut TcpStream, status: &str, headers: &[(&str, &str)], body: &[u8]) {
-    let mut head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let mut head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
     // A gateway that has hung up gets nothing.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    let _ = stream.write_all(&[head.as_bytes(), body].concat());
 }

@@ -58,7 +58,16 @@ fn an_organisation_token_is_told_by_its_prefix() {
 
 #[test]
 fn other_schemes_count_as_none() {
-    for value in ["", "   ", "Token abc", "ApiKey x", "abc", "Bearer,abc", "Bearerabc", "rpcsignature rpc0:aa"] {
+    for value in [
+        "",
+        "   ",
+        "Token abc",
+        "ApiKey x",
+        "abc",
+        "Bearer,abc",
+        "Bearerabc",
+        "rpcsignature rpc0:aa",
+    ] {
         let seen = Authorization::parse(value.as_bytes());
         assert_eq!(seen, Authorization::Unrecognized, "{value:?}");
     }

@@ -54,7 +54,10 @@ fn the_most_specific_template_wins() {
         ("/api/0/organizations/acme/issues/12/", "/api/0/organizations/{org}/issues/{n:digits}/"),
         ("/api/0/organizations/acme/issues/%31/", "/api/0/organizations/{org}/issues/{n:digits}/"),
         ("/api/0/organizations/acme/issues/W-1/", "/api/0/organizations/{org}/issues/{issue_id}/"),
-        ("/api/0/organizations/acme/issues/Count/", "/api/0/organizations/{org}/issues/{issue_id}/"),
+        (
+            "/api/0/organizations/acme/issues/Count/",
+            "/api/0/organizations/{org}/issues/{issue_id}/",
+        ),
         (
             "/api/0/organizations/acme/issues/count/events/latest/",
             "/api/0/organizations/{org}/issues/{issue_id}/events/latest/",

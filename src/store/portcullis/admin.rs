@@ -69,7 +69,8 @@ impl Issued {
         };
         let (scheme, rest) = public_url.split_once("://")?;
         let rest = rest.trim_end_matches('/');
-        if rest.is_empty() || !matches!(scheme, "http" | "https") || rest.contains(['@', '?', '#']) {
+        if rest.is_empty() || !matches!(scheme, "http" | "https") || rest.contains(['@', '?', '#'])
+        {
             return None;
         }
         Some(format!("{scheme}://{}@{rest}/{}", self.secret.expose(), projects.first()?))
@@ -276,12 +277,13 @@ impl PortcullisStore {
     /// # Errors
     /// When the store can't be written.
     pub async fn revoke(&self, id: &str, now: Timestamp) -> Result<Revoked, AdminError> {
-        let revoked = sqlx::query("UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
-            .bind(stored(now)?)
-            .bind(id)
-            .execute(&self.writer)
-            .await
-            .map_err(AdminError::Write)?;
+        let revoked =
+            sqlx::query("UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+                .bind(stored(now)?)
+                .bind(id)
+                .execute(&self.writer)
+                .await
+                .map_err(AdminError::Write)?;
         if revoked.rows_affected() > 0 {
             return Ok(Revoked::Now);
         }

@@ -23,13 +23,17 @@ impl StoreLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLocation {
     /// Another scheme.
-    #[error("the URL of a token store has to start with `sqlite://`; write `sqlite:///path/tokens.db`")]
+    #[error(
+        "the URL of a token store has to start with `sqlite://`; write `sqlite:///path/tokens.db`"
+    )]
     Scheme,
     /// No path.
     #[error("the URL of the token store names no file; write `sqlite:///path/tokens.db`")]
     NoPath,
     /// Something that SQLite would not take for a plain file name.
-    #[error("the URL of the token store has more than a path (`?`, `#`, `%` or `:memory:`); write `sqlite:///path/tokens.db`")]
+    #[error(
+        "the URL of the token store has more than a path (`?`, `#`, `%` or `:memory:`); write `sqlite:///path/tokens.db`"
+    )]
     NotPlain,
 }
 
@@ -67,7 +71,11 @@ mod tests {
         ];
         for (url, wanted) in rows {
             let location = url.parse::<StoreLocation>();
-            assert_eq!(location.as_ref().map(|l| l.path()), wanted.as_ref().map(Path::new), "{url}");
+            assert_eq!(
+                location.as_ref().map(|l| l.path()),
+                wanted.as_ref().map(Path::new),
+                "{url}"
+            );
         }
     }
 }

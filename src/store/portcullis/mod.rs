@@ -60,7 +60,9 @@ pub enum IfMissing {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Its folder is missing.
-    #[error("the folder of the token store `{0}` does not exist; create it, or correct the store's `url`")]
+    #[error(
+        "the folder of the token store `{0}` does not exist; create it, or correct the store's `url`"
+    )]
     NoFolder(PathBuf),
     /// The file is missing.
     #[error("there is no token store at `{0}`; create a token first, or correct the store's `url`")]
@@ -75,7 +77,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite can't open it, or can't bring its tables up to date.
-    #[error("the token store `{path}` can't be opened; check its owner, its permissions and its disk")]
+    #[error(
+        "the token store `{path}` can't be opened; check its owner, its permissions and its disk"
+    )]
     Database {
         /// Where.
         path: PathBuf,
@@ -129,7 +133,8 @@ impl PortcullisStore {
     pub async fn open(location: &StoreLocation, missing: IfMissing) -> Result<Self, OpenError> {
         let path = location.path().to_owned();
         create_if_missing(&path, missing)?;
-        let file = identity_of(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
+        let file =
+            identity_of(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let writer = open_writer(&path).await?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -280,7 +285,9 @@ async fn open_writer(path: &Path) -> Result<SqlitePool, OpenError> {
             Err(schema::Unusable::Busy(_)) if attempt < OPEN_ATTEMPTS => {
                 tokio::time::sleep(OPEN_PAUSE).await;
             }
-            Err(schema::Unusable::NotADatabase) => return Err(OpenError::NotAStore(path.to_owned())),
+            Err(schema::Unusable::NotADatabase) => {
+                return Err(OpenError::NotAStore(path.to_owned()));
+            }
             Err(schema::Unusable::Failed(error)) => return Err(database(path, error)),
             Err(schema::Unusable::Busy(error)) => return Err(database(path, error)),
         }

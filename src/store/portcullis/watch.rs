@@ -58,7 +58,8 @@ impl Watch {
             }
             let polled = bounded(self.poll(&mut seen)).await;
             polls = polls.wrapping_add(1);
-            let flushed = if polls.is_multiple_of(FLUSH_EVERY) { self.flush().await } else { Ok(()) };
+            let flushed =
+                if polls.is_multiple_of(FLUSH_EVERY) { self.flush().await } else { Ok(()) };
             self.log(&mut down, polled.and(flushed));
         }
         let flushed = self.flush().await;
@@ -153,7 +154,9 @@ impl Change {
         Ok(Self {
             revision: row.try_get("revision")?,
             digest: <[u8; 32]>::try_from(digest).ok().map(Digest::from_bytes),
-            revoked_at: revoked_at.and_then(|at| u64::try_from(at).ok()).map(Timestamp::from_millis),
+            revoked_at: revoked_at
+                .and_then(|at| u64::try_from(at).ok())
+                .map(Timestamp::from_millis),
         })
     }
 }

@@ -80,7 +80,9 @@ fn a_blocked_reader_costs_lines_and_not_requests() {
         written += 1;
         assert!(written < 10 * SHARD_LIMIT / 400, "the buffer has no bound");
     }
-    let reader = thread::spawn(move || lines.iter().map(|l| l.iter().filter(|b| **b == b'\n').count()).sum::<usize>());
+    let reader = thread::spawn(move || {
+        lines.iter().map(|l| l.iter().filter(|b| **b == b'\n').count()).sum::<usize>()
+    });
     log.close();
     drop(log);
     assert_eq!(reader.join().unwrap() as u64 + dropped.get(), written as u64);

@@ -1,0 +1,55 @@
+# `make` alone lists what there is.
+
+CARGO ?= cargo
+# Arguments for the demo, such as --json or --listen 127.0.0.1:0.
+ARGS ?=
+# How long each fuzz target runs.
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup fmt lint deny bench fuzz
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: ## builds the gateway and serves a sample upstream on 127.0.0.1:8080; Ctrl-C ends it
+	@.ci/setup build
+	@echo "building the optimised binary; the first time takes some minutes" >&2
+	@$(CARGO) build --release --locked
+	@exec "$${CARGO_TARGET_DIR:-target}/release/portcullis" demo $(ARGS)
+
+test: ## runs all tests, the examples in the documentation too, and compiles the benchmarks
+	@.ci/setup test
+	$(CARGO) test --locked --benches --no-run
+	$(CARGO) test --locked --no-fail-fast
+
+setup: ## installs what building and testing need
+	@.ci/setup test
+
+fmt: ## formats the code
+	$(CARGO) fmt
+
+lint: ## checks format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny: ## checks licences, bans, sources and advisories of the dependencies
+	@.ci/deny
+
+bench: ## runs the benchmarks
+	@.ci/setup build
+	$(CARGO) bench --locked
+
+fuzz: ## runs every fuzz target for FUZZ_SECONDS (60), with a nightly toolchain
+	@.ci/setup build
+	@test -f fuzz/Cargo.toml || { echo "fuzz: there is no fuzz/Cargo.toml" >&2; exit 2; }
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || \
+		{ echo "fuzz: no nightly toolchain; rustup toolchain install nightly" >&2; exit 2; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || \
+		{ echo "fuzz: installing cargo-fuzz" >&2; $(CARGO) install cargo-fuzz --locked; }
+	@set -e; \
+	targets=$$($(CARGO) +nightly fuzz list); \
+	for target in $$targets; do \
+		echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
+		$(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	done
