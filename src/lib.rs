@@ -1,5 +1,24 @@
-//! Portcullis.
+//! Portcullis: an authenticating gateway in front of the Web API of a self-hosted Sentry.
+//!
+//! # The way of a request
+//!
+//! 1. [`proxy`] takes the head from pingora and hands it to [`gateway`].
+//! 2. [`policy`] reads frame, host, path, route and credential, and either decides or names the
+//!    credential to look up.
+//! 3. [`store`] answers who that is: from its cache, or from a token store.
+//! 4. [`policy`] judges scopes, bindings, expiry and origin. A refusal is a value with one reason
+//!    of a closed set; a permit can be made only there, and nothing is forwarded without one.
+//! 5. [`forward`] plans the upstream request's headers: remove first, then set.
+//! 6. [`rewrite`] makes the upstream's URLs in the answer name the address that was called.
+//! 7. [`telemetry`] records the request, from the same decision.
+//!
+//! # Layers
+//!
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`;
+//! `policy`, `rewrite`, `forward` (pure); `store`, `config`, `telemetry`; `gateway`; `proxy`;
+//! `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod cli;
 pub mod clock;

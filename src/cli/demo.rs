@@ -12,7 +12,7 @@ use crate::telemetry::diagnostics::{self, Level};
 
 /// Where the demo listens.
 #[derive(Clone, Debug, clap::Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// The address of the gateway; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -61,7 +61,7 @@ fn guide(gateway: &str, admin: &str, tokens: &Tokens) -> String {
     let dsn = &tokens.dsn;
     let feedback = format!("{gateway}/api/0/projects/acme/web/user-feedback/");
     let lines = [
-        ("401: no credential", format!("{issues}")),
+        ("401: no credential", issues.clone()),
         (
             "200: two Link targets, both on the gateway",
             format!("{} {issues}", bearer(&tokens.read)),

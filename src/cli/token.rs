@@ -1,7 +1,229 @@
-//! stub
-use super::Outcome;
+//! `portcullis token`: the tokens that the gateway itself issues.
+//!
+//! The secret is printed once, alone on standard output; all else goes to standard error.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Outcome, load};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::policy::identity::Binding;
+use crate::policy::scope::{Scope, ScopeSet};
+use crate::store::portcullis::admin::{DSN_SCOPES, NewToken, Resolved, Revoked};
+use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, Token, TokenKind};
+
+/// What to do, and where the store is.
 #[derive(Debug, clap::Args)]
-pub struct TokenArgs {}
-pub(super) fn run(_: TokenArgs) -> anyhow::Result<Outcome> {
+pub(super) struct TokenArgs {
+    #[command(subcommand)]
+    action: Action,
+    /// The config whose first token store is meant
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The store itself, `sqlite:///path/tokens.db`, instead of a config
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "config")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create a token and print its secret, once
+    Create(Box<CreateArgs>),
+    /// List the tokens, as one JSON object a line
+    List,
+    /// Show one token, by id, name or fingerprint
+    Show {
+        /// The id, the name or the fingerprint
+        token: String,
+    },
+    /// Revoke tokens, by id, name or fingerprint; gateways refuse them within a second
+    Revoke {
+        /// The id, the name or the fingerprint
+        #[arg(required = true)]
+        tokens: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct CreateArgs {
+    /// `bearer`, `api-key` or `dsn`
+    #[arg(long, default_value = "bearer", value_parser = kind)]
+    kind: TokenKind,
+    /// By what people know it
+    #[arg(long)]
+    name: String,
+    /// A scope, such as `event:read`; repeat it. What it implies is added, as Sentry does
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<Scope>,
+    /// An organization, by slug or id, that it is bound to; repeat it
+    #[arg(long = "organization", value_name = "SLUG")]
+    organizations: Vec<String>,
+    /// The numeric id of the project of a DSN
+    #[arg(long, value_name = "ID", required_if_eq("kind", "dsn"))]
+    project: Option<u64>,
+    /// The slug of that project, which paths may name too
+    #[arg(long, value_name = "SLUG", requires = "project")]
+    project_slug: Option<String>,
+    /// A browser origin that may use it; repeat it
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+    /// How long it lives, such as `30d`
+    #[arg(long, value_parser = humantime::parse_duration, required_unless_present = "no_expiry")]
+    expires: Option<Duration>,
+    /// It lives until it is revoked
+    #[arg(long, conflicts_with = "expires")]
+    no_expiry: bool,
+}
+
+fn kind(name: &str) -> Result<TokenKind, String> {
+    TokenKind::from_name(name).ok_or_else(|| "write `bearer`, `api-key` or `dsn`".to_owned())
+}
+
+pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
+    let (location, public_url) = locate(&args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let missing = match args.action {
+            Action::Create(_) => IfMissing::Create,
+            Action::List | Action::Show { .. } | Action::Revoke { .. } => IfMissing::Fail,
+        };
+        let store = PortcullisStore::open(&location, missing).await?;
+        let outcome = match args.action {
+            Action::Create(new) => create(&store, *new, public_url.as_deref()).await,
+            Action::List => list(&store).await,
+            Action::Show { token } => show(&store, &token).await,
+            Action::Revoke { tokens } => revoke(&store, &tokens).await,
+        };
+        store.close().await;
+        outcome
+    })
+}
+
+fn locate(args: &TokenArgs) -> anyhow::Result<(StoreLocation, Option<String>)> {
+    if let Some(url) = &args.store {
+        return Ok((url.parse()?, None));
+    }
+    let path = args.config.as_ref().context("name the store with `--config` or `--store`")?;
+    let config = load(path)?;
+    let store = config.stores.first().context("the config has no token store; add `[[store]]`")?;
+    let public_url = config.policy.site.public().to_string();
+    Ok((StoreLocation::file(&store.path), Some(public_url)))
+}
+
+async fn create(
+    store: &PortcullisStore,
+    args: CreateArgs,
+    public_url: Option<&str>,
+) -> anyhow::Result<Outcome> {
+    let now = SystemClock.now();
+    let is_dsn = args.kind == TokenKind::Dsn;
+    let scopes: ScopeSet = match args.scopes.as_slice() {
+        [] if is_dsn => DSN_SCOPES.iter().copied().collect(),
+        scopes => scopes.iter().copied().collect(),
+    };
+    if args.project.is_some() && !is_dsn {
+        bail!("`--project` belongs to a DSN; write `--kind dsn`, or leave it out");
+    }
+    let projects = args.project.map(|id| id.to_string()).into_iter().chain(args.project_slug);
+    let new = NewToken {
+        kind: args.kind,
+        name: args.name,
+        scopes,
+        organizations: binding(args.organizations),
+        projects: binding(projects.collect()),
+        allowed_origins: args.origins,
+        expires_at: args.expires.map(|duration| now.after(duration)),
+    };
+    let issued = store.create(new, now).await?;
+    eprintln!("{}", describe(&issued.token, now));
+    eprintln!("the secret is shown once, on the last line:");
+    let dsn = public_url.and_then(|url| issued.dsn(url));
+    println!("{}", dsn.as_deref().unwrap_or_else(|| issued.secret.expose()));
     Ok(Outcome::Fine)
+}
+
+fn binding(names: Vec<String>) -> Binding {
+    if names.is_empty() {
+        Binding::Any
+    } else {
+        Binding::Only(names.into_iter().map(Into::into).collect())
+    }
+}
+
+async fn list(store: &PortcullisStore) -> anyhow::Result<Outcome> {
+    let now = SystemClock.now();
+    let (tokens, unreadable) = store.list().await?;
+    for token in &tokens {
+        println!("{}", describe(token, now));
+    }
+    for error in &unreadable {
+        eprintln!("error: {error}");
+    }
+    Ok(if unreadable.is_empty() { Outcome::Fine } else { Outcome::Negative })
+}
+
+async fn show(store: &PortcullisStore, text: &str) -> anyhow::Result<Outcome> {
+    let Some(id) = find(store, text).await? else { return Ok(Outcome::Negative) };
+    match store.token(&id).await? {
+        Some(token) => println!("{}", describe(&token, SystemClock.now())),
+        None => return Ok(Outcome::Negative),
+    }
+    Ok(Outcome::Fine)
+}
+
+async fn revoke(store: &PortcullisStore, texts: &[String]) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::Fine;
+    for text in texts {
+        let Some(id) = find(store, text).await? else {
+            outcome = Outcome::Negative;
+            continue;
+        };
+        match store.revoke(&id, SystemClock.now()).await? {
+            Revoked::Now => eprintln!("`{id}` is revoked"),
+            Revoked::Before(at) => eprintln!("`{id}` was revoked already, at {at}"),
+            Revoked::NotFound => outcome = Outcome::Negative,
+        }
+    }
+    Ok(outcome)
+}
+
+/// The id of the token that a text means; says why there is none.
+async fn find(store: &PortcullisStore, text: &str) -> anyhow::Result<Option<String>> {
+    match store.resolve(text).await? {
+        Resolved::One(candidate) => return Ok(Some(candidate.id)),
+        Resolved::None => eprintln!("error: there is no token `{text}`; see `token list`"),
+        Resolved::Several(candidates) => {
+            let ids: Vec<_> = candidates.iter().map(|candidate| candidate.id.as_str()).collect();
+            eprintln!("error: `{text}` is more than one token; take one of {}", ids.join(", "));
+        }
+    }
+    Ok(None)
+}
+
+fn describe(token: &Token, now: Timestamp) -> Value {
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let names = |binding: &Binding| match binding {
+        Binding::Only(names) => json!(names),
+        Binding::Any => json!("any"),
+        Binding::Unknown => json!("unknown"),
+    };
+    json!({
+        "id": token.id,
+        "name": token.name,
+        "kind": token.kind.as_str(),
+        "state": token.condition(now),
+        "fingerprint": token.fingerprint().to_string(),
+        "scopes": token.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
+        "organizations": names(&token.organizations),
+        "projects": names(&token.projects),
+        "origins": token.allowed_origins,
+        "created_at": time(Some(token.created_at)),
+        "expires_at": time(token.expires_at),
+        "revoked_at": time(token.revoked_at),
+        "last_used_at": time(token.last_used_at),
+    })
 }

@@ -398,8 +398,8 @@ proptest! {
     #[test]
     fn a_path_reads_the_same_twice(path in "(/|%2[eEfF0-9]|%[0-9a-fA-F]{2}|[a-z.;:@%é\\\\]){0,24}") {
         let path = format!("/{path}");
-        if let Ok(parsed) = super::path::CanonicalPath::parse(path.as_bytes()) {
-            let again = super::path::CanonicalPath::parse(parsed.raw().as_bytes()).unwrap();
+        if let Ok(parsed) = path::CanonicalPath::parse(path.as_bytes()) {
+            let again = path::CanonicalPath::parse(parsed.raw().as_bytes()).unwrap();
             prop_assert_eq!(parsed.raw(), path.as_str());
             let segments: Vec<_> = parsed.segments().collect();
             prop_assert_eq!(&segments, &again.segments().collect::<Vec<_>>());

@@ -392,6 +392,3 @@ enum Outcome {
     Unknown,
     Unavailable,
 }
-
-#[cfg(test)]
-mod tests;

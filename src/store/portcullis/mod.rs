@@ -297,6 +297,3 @@ async fn open_writer(path: &Path) -> Result<SqlitePool, OpenError> {
 fn database(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
     OpenError::Database { path: path.to_owned(), source: source.into() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -231,6 +231,3 @@ impl Used {
         self.usage.last() > self.flushed
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,144 @@
+//! What a client gets, and what is written down of it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::client::{request, send};
+use crate::gate::{CANONICAL, Gate, HOST};
+use crate::upstream::{Upstream, ok};
+
+#[test]
+fn links_and_locations_name_the_address_that_was_called() {
+    let gate = Gate::before(Upstream::answering(|_, stream| {
+        let link = format!(
+            "<{CANONICAL}/api/0/x/?&cursor=a,b>c:0:1>; rel=\"previous\"; results=\"false\"; \
+             cursor=\"a,b>c:0:1\", <http://{CANONICAL}.evil/>; rel=\"next\""
+        );
+        let location = format!("{CANONICAL}/api/0/y/");
+        ok(stream, &[("Link", &link), ("Location", &location), ("Link", "broken")], b"{}");
+    }));
+    let reply = gate.bearer("GET /api/0/organizations/acme/issues/", &gate.token("read"));
+    let links: Vec<_> = reply.headers("link").collect();
+    assert_eq!(links.len(), 1, "{links:?}");
+    assert!(links[0].starts_with(&format!("<http://{HOST}/api/0/x/?&cursor=a,b>c:0:1>; rel")));
+    assert!(links[0].ends_with(&format!("<http://{CANONICAL}.evil/>; rel=\"next\"")));
+    assert_eq!(reply.header("location"), Some(format!("http://{HOST}/api/0/y/").as_str()));
+    assert_eq!(gate.metric("portcullis_link_rewrites_total", &["dropped"]), 1.0);
+}
+
+#[test]
+fn a_body_of_unknown_or_too_great_length_is_refused_before_it_is_read() {
+    let gate = Gate::start();
+    let token = format!("Bearer {}", gate.token("all"));
+    let line = "PUT /api/0/organizations/acme/issues/";
+    let rows: &[(&str, &str, u16, &str)] = &[
+        ("Transfer-Encoding", "chunked", 411, "length_required"),
+        ("Content-Length", "104857601", 413, "too_large"),
+    ];
+    for (name, value, status, code) in rows {
+        let reply = gate.send(line, &[("Authorization", &token), (name, value)]);
+        assert_eq!((reply.status, reply.code().as_str()), (*status, *code));
+    }
+    assert!(gate.upstream.take().is_empty());
+    let reply = gate.send_body(line, &[("Authorization", &token)], b"{\"a\":1}");
+    assert_eq!(reply.status, 200);
+    assert_eq!(gate.upstream.take_one().body, b"{\"a\":1}");
+}
+
+#[test]
+fn an_upstream_that_is_down_is_502_in_json_and_counted_apart() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = crate::gate::Options {
+        upstream_url: Some(format!("http://{free}")),
+        ..crate::gate::Options::default()
+    };
+    let gate = Gate::with(Upstream::start(), &options);
+    let reply = gate.bearer("GET /api/0/organizations/acme/issues/", &gate.token("read"));
+    assert_eq!((reply.status, reply.code().as_str()), (502, "upstream_unreachable"));
+    assert_eq!(gate.metric("portcullis_upstream_failures_total", &["unreachable"]), 1.0);
+    assert_eq!(gate.metric("portcullis_decisions_total", &["refuse"]), 0.0);
+}
+
+#[test]
+fn a_revocation_by_another_process_takes_effect() {
+    let gate = Gate::start();
+    let token = gate.token("read");
+    let line = "GET /api/0/organizations/acme/issues/";
+    assert_eq!(gate.bearer(line, &token).status, 200);
+    let config = gate.folder.path().join("portcullis.toml");
+    let command = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.arg("token").args(words).arg("--config").arg(&config).output().unwrap()
+    };
+    let list = String::from_utf8(command(&["list"]).stdout).unwrap();
+    assert!(!list.contains(&token), "{list}");
+    let listed: serde_json::Value = serde_json::from_str(list.lines().next().unwrap()).unwrap();
+    let id = listed["id"].as_str().unwrap();
+    assert_eq!(command(&["revoke", id]).status.code(), Some(0));
+    assert_eq!(command(&["revoke", "nobody"]).status.code(), Some(1));
+    let refused = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        gate.bearer(line, &token).code() == "disabled_token"
+    });
+    assert!(refused, "the token was never refused");
+}
+
+#[test]
+fn nothing_secret_is_written() {
+    let mut gate = Gate::start();
+    let token = gate.token("event:read");
+    gate.bearer("GET /api/0/organizations/acme/issues/?secret=MARK-query", &token);
+    gate.send(
+        "GET /api/0/",
+        &[("Authorization", "Bearer MARK-unknown"), ("Cookie", "MARK-cookie")],
+    );
+    send(
+        gate.address,
+        b"GET /api/0/ HTTP/1.1\r\nAuthorization: Bearer MARK-parser\r\nX\x01: y\r\n\r\n",
+    );
+    send(gate.address, &request("GET /api/0/sntryu_MARK/", &[], b""));
+    let metrics = String::from_utf8(gate.admin("/metrics").unwrap().body).unwrap();
+    gate.stop();
+    let written = gate.output() + &metrics;
+    for secret in [token.as_str(), "MARK", crate::gate::UPSTREAM_TOKEN] {
+        assert!(!written.contains(secret), "{secret} in {written}");
+    }
+    let lines = gate.access_lines();
+    assert!(lines.iter().any(|line| line["decision"] == "allow" && line["status"] == 200));
+}
+
+#[test]
+fn series_do_not_grow_with_what_clients_send() {
+    let gate = Gate::start();
+    let count = || gate.admin("/metrics").unwrap().body.iter().filter(|b| **b == b'\n').count();
+    let knock = |n: u32| {
+        let path = format!("GET /api/0/organizations/o{n}/issues/{n}/");
+        gate.bearer(&path, &format!("token-{n}"));
+        gate.send(&format!("GET /random-{n}/"), &[]);
+        let host = format!("M{n} / HTTP/1.1\r\nHost: h{n}.example\r\n\r\n");
+        send(gate.address, host.as_bytes());
+    };
+    knock(0);
+    let before = count();
+    (1..50).for_each(knock);
+    assert_eq!(count(), before);
+}
+
+#[test]
+fn a_bad_config_or_a_taken_port_ends_the_process_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    std::fs::write(&path, "public_url = \"x\"\n").unwrap();
+    for (command, code) in [("serve", 2), ("check", 1)] {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let output = process.arg(command).arg("--config").arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{command}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("problem"), "{output:?}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    let output = process.args(["demo", "--listen", &address]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&address), "{output:?}");
+}
