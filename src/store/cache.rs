@@ -392,3 +392,6 @@ enum Outcome {
     Unknown,
     Unavailable,
 }
+
+#[cfg(test)]
+mod tests;
