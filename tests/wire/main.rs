@@ -13,4 +13,5 @@ mod answers;
 mod attacks;
 mod client;
 mod gate;
+mod quickstart;
 mod upstream;
