@@ -16,7 +16,7 @@ fn every_curl_line_gets_the_answer_above_it() {
     let mut answers = Vec::new();
     let mut pages = 0;
     // The last line asks for the metrics.
-    while !wanted.contains("metrics") || !answers.last().is_some_and(|(w, _)| *w == wanted) {
+    while !wanted.contains("metrics") || answers.last().is_none_or(|(w, _)| *w != wanted) {
         let line = lines.next().unwrap().unwrap();
         if let Some(answer) = line.strip_prefix("# ") {
             wanted = answer.to_owned();
