@@ -155,7 +155,13 @@ impl Gate {
 
     /// Waits until it has ended by itself, and gives its exit code.
     pub fn wait(&mut self) -> Option<i32> {
-        self.process.wait().unwrap().code()
+        for _ in 0..6000 {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the gateway did not end")
     }
 
     /// Stops it and waits until it has ended, fine.

@@ -21,7 +21,8 @@ fn every_curl_line_gets_the_answer_above_it() {
         if let Some(answer) = line.strip_prefix("# ") {
             wanted = answer.to_owned();
         } else if line.starts_with("curl ") {
-            let command = format!("{line} --retry 20 --retry-connrefused --retry-delay 1");
+            let command =
+                format!("{line} --max-time 20 --retry 20 --retry-connrefused --retry-delay 1");
             let output = Command::new("sh").args(["-c", &command]).output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let status = text.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -35,9 +36,8 @@ fn every_curl_line_gets_the_answer_above_it() {
             answers.push((wanted.clone(), status));
         }
     }
-    let pid = demo.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    demo.kill().unwrap();
+    demo.wait().unwrap();
     assert_eq!(answers.len(), 13);
     assert!(pages >= 2, "{pages} paginated answers");
     for (wanted, status) in answers {
