@@ -10,8 +10,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::readiness::Readiness;
 use crate::telemetry::metrics::Metrics;
 
-/// How long everything may take to end once nothing is in flight.
-const END: Duration = Duration::from_secs(3);
 /// How often it is looked whether requests are still in flight.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -43,12 +41,9 @@ impl ShutdownSignalWatch for Signal {
             }
             () = signalled() => tracing::warn!("a second signal; requests are cut off"),
         }
-        // Pingora's runtimes don't always end; the process does, with its lines written.
-        std::thread::spawn(|| {
-            std::thread::sleep(END);
-            std::process::exit(0);
-        });
-        ShutdownSignal::FastShutdown
+        // Not `FastShutdown`: that tells the accept loops nothing, and one whose socket belongs to a
+        // thread that has ended fails to accept for ever, without yielding.
+        ShutdownSignal::GracefulTerminate
     }
 }
 
