@@ -1,0 +1,164 @@
+//! The whole decision on a request whose token is cached: read the head, find the rule, hash and
+//! look up the credential, judge. It should not grow with the number of rules.
+#![allow(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
+#![allow(clippy::disallowed_methods, reason = "time is what is measured")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use http::HeaderMap;
+use portcullis::clock::SystemClock;
+use portcullis::config::{Config, Machine};
+use portcullis::gateway::Gateway;
+use portcullis::policy::Policy;
+use portcullis::policy::credential::Credential;
+use portcullis::policy::decision::Verdict;
+use portcullis::policy::frame::RequestHead;
+use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet, State};
+use portcullis::policy::method::Method;
+use portcullis::policy::rules::{Access, Rule, RuleTable};
+use portcullis::policy::scope::{Scope, ScopeSet};
+use portcullis::policy::site::{BaseUrl, Site};
+use portcullis::store::cache::{CacheSettings, Identities};
+use portcullis::store::{Found, StoreError, TokenStore, Usage};
+use tokio::runtime::{Builder, Runtime};
+
+const HOST: &str = "sentry.example.com";
+
+/// A store that knows every token, as one that may read issues of one organization.
+#[derive(Debug)]
+struct Everyone;
+
+#[async_trait]
+impl TokenStore for Everyone {
+    fn name(&self) -> &str {
+        "everyone"
+    }
+
+    fn takes(&self) -> KindSet {
+        KindSet::DEFAULT
+    }
+
+    async fn find(&self, _: &Credential) -> Result<Option<Found>, StoreError> {
+        let identity = Identity {
+            id: "1".into(),
+            kind: IdentityKind::UserToken,
+            issuer: Issuer::Gateway,
+            state: State::Active,
+            scopes: [Scope::EventRead].into_iter().collect(),
+            organizations: Binding::Only(["acme".into()].into_iter().collect()),
+            projects: Binding::Any,
+            expires_at: None,
+            allowed_origins: Box::new([]),
+        };
+        Ok(Some(Found { identity: identity.into(), usage: Some(Usage::default()) }))
+    }
+}
+
+fn gateway(policy: Policy) -> Gateway {
+    let clock = Arc::new(SystemClock);
+    let settings = CacheSettings { ttl: Duration::from_secs(3600), ..CacheSettings::default() };
+    let store: Arc<dyn TokenStore> = Arc::new(Everyone);
+    let identities = Identities::new(vec![store], settings, clock.clone(), Arc::new(()));
+    Gateway::new(policy, Arc::new(identities), clock)
+}
+
+/// As many rules as asked for, half of them under the organization that is asked for.
+fn policy_of(count: usize) -> Policy {
+    let organization = "/api/0/organizations/{organization_id_or_slug}";
+    let project = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}";
+    let rule = |template: String| Rule {
+        methods: [Method::Get].into_iter().collect(),
+        template: template.parse().unwrap(),
+        access: Access::AnyOf([Scope::EventRead].into_iter().collect::<ScopeSet>()),
+        credentials: KindSet::DEFAULT,
+        timeout: None,
+        max_body: None,
+        place: "bench".into(),
+    };
+    let mut rules = vec![rule(format!("{organization}/issues/"))];
+    rules.extend((1..count).map(|index| {
+        let base = if index % 2 == 0 { organization } else { project };
+        rule(format!("{base}/resource-{index}/{{id}}/"))
+    }));
+    let site = Site::new(BaseUrl::parse(&format!("https://{HOST}")).unwrap(), Vec::new());
+    Policy { rules: RuleTable::build(rules).unwrap(), site, max_body: 1 << 20 }
+}
+
+/// The shipped rules, as a config loads them.
+fn shipped() -> Policy {
+    let text = r#"
+        public_url = "https://sentry.example.com"
+        listen = [{ address = "127.0.0.1:8080" }]
+        store = [{ kind = "portcullis", url = "sqlite:///tokens.db" }]
+        upstream.web = { urls = ["http://web:9000"], credential = { env = "PATH" } }
+    "#;
+    Config::parse(Path::new("bench.toml"), text, &Machine).unwrap().policy
+}
+
+fn headers(authorization: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let always = [
+        ("host", HOST),
+        ("user-agent", "sentry-cli/3.8.2"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate, br"),
+    ];
+    for (name, value) in always.into_iter().chain(authorization.map(|a| ("authorization", a))) {
+        headers.insert(name, value.parse().unwrap());
+    }
+    headers
+}
+
+fn decide(
+    bench: &mut criterion::Bencher<'_>,
+    runtime: &Runtime,
+    gateway: &Gateway,
+    authorization: Option<&str>,
+    permitted: bool,
+) {
+    let headers = headers(authorization);
+    let target = b"/api/0/organizations/acme/issues/?query=is%3Aunresolved&limit=25";
+    let raw = [b"GET ", target.as_slice(), b" HTTP/1.1\r\n\r\n"].concat();
+    let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw: &raw };
+    let verdict = runtime.block_on(gateway.admit(&head)).decision.verdict;
+    assert_eq!(matches!(verdict, Verdict::Permit(_)), permitted, "{verdict:?}");
+    bench.iter_custom(|times| {
+        runtime.block_on(async {
+            let start = Instant::now();
+            for _ in 0..times {
+                black_box(gateway.admit(black_box(&head)).await);
+            }
+            start.elapsed()
+        })
+    });
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = criterion.benchmark_group("decision");
+    let bearer = format!("Bearer {}", "c".repeat(64));
+    for count in [10, 1_000, 10_000] {
+        let gateway = gateway(policy_of(count));
+        let id = BenchmarkId::new("rules", count);
+        group.bench_function(id, |bench| decide(bench, &runtime, &gateway, Some(&bearer), true));
+    }
+    let gateway = gateway(shipped());
+    for (name, authorization, permitted) in [
+        ("shipped rules", Some(bearer.as_str()), true),
+        ("shipped rules, Basic", Some("Basic YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE6"), false),
+        ("shipped rules, no credential", None, false),
+    ] {
+        group.bench_function(name, |bench| {
+            decide(bench, &runtime, &gateway, authorization, permitted);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions);
+criterion_main!(benches);
