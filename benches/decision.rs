@@ -76,6 +76,7 @@ fn policy_of(count: usize) -> Policy {
         template: template.parse().unwrap(),
         access: Access::AnyOf([Scope::EventRead].into_iter().collect::<ScopeSet>()),
         credentials: KindSet::DEFAULT,
+        exchange: true,
         timeout: None,
         max_body: None,
         place: "bench".into(),

@@ -29,6 +29,7 @@ const HEADER: &str = r#"# The rules for Sentry's Web API. Generated; don't edit 
 # access       instead of scopes: "public" needs no credential, "authenticated" needs a valid one,
 #              "not_exposed" lets nobody through
 # credentials  the kinds that are taken; without it ["user_token", "org_token", "api_key"]
+# exchange     false where no token of the gateway gets through: what makes credentials or members
 # timeout      how long Sentry may be silent, where that is longer than usual
 "#;
 
@@ -87,6 +88,7 @@ struct Correction {
     access: Option<Access>,
     scopes: Option<Vec<String>>,
     credentials: Option<Vec<String>>,
+    exchange: Option<bool>,
     timeout: Option<String>,
 }
 
@@ -106,6 +108,7 @@ struct Requirement {
     access: Access,
     /// In the order of [`CREDENTIALS`].
     credentials: Vec<&'static str>,
+    exchange: bool,
     timeout: Option<String>,
 }
 
@@ -114,7 +117,7 @@ impl Requirement {
         let access = access_of(route, scopes.and_then(Option::as_deref).unwrap_or_default());
         // Sentry's `IsAuthenticated` asks for a user, which only a user's token stands for.
         let taken = if access == Access::Authenticated { 1 } else { DEFAULT_CREDENTIALS };
-        Self { access, credentials: CREDENTIALS[..taken].to_vec(), timeout: None }
+        Self { access, credentials: CREDENTIALS[..taken].to_vec(), exchange: true, timeout: None }
     }
 
     fn apply(&mut self, correction: &Correction) -> Result<()> {
@@ -122,6 +125,7 @@ impl Requirement {
             *self = Self {
                 access: access.clone(),
                 credentials: CREDENTIALS[..DEFAULT_CREDENTIALS].to_vec(),
+                exchange: true,
                 timeout: None,
             };
         }
@@ -129,6 +133,7 @@ impl Requirement {
             ensure!(!scopes.is_empty(), "`scopes` is empty; name one or set `access` instead");
             self.access = Access::Scopes(sorted(scopes));
         }
+        self.exchange = correction.exchange.unwrap_or(self.exchange);
         if correction.credentials.is_none() && correction.timeout.is_none() {
             return Ok(());
         }
@@ -269,6 +274,9 @@ fn render(paths: &[String], methods: &[&str], wanted: &Requirement) -> String {
         && wanted.credentials != CREDENTIALS[..DEFAULT_CREDENTIALS]
     {
         line("credentials", array(&wanted.credentials));
+    }
+    if wanted.access != Access::NotExposed && !wanted.exchange {
+        line("exchange", "false".to_owned());
     }
     if let Some(timeout) = &wanted.timeout {
         line("timeout", quote(timeout));

@@ -38,6 +38,9 @@ struct RawRule {
     scopes: Option<Vec<String>>,
     /// Kinds of credential; by default `user_token`, `org_token`, `api_key`.
     credentials: Option<Vec<String>>,
+    /// Whether the upstream's credential may stand in for a token that the gateway issued.
+    #[serde(default = "yes")]
+    exchange: bool,
     timeout: Option<HumanDuration>,
     max_body: Option<ByteSize>,
     /// Replaces the rules of earlier files for these methods of this route.
@@ -45,7 +48,11 @@ struct RawRule {
     overrides: bool,
 }
 
-/// Takes rules of earlier files away.
+fn yes() -> bool {
+    true
+}
+
+/// Closes routes of earlier files.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRemoval {
@@ -76,64 +83,81 @@ impl RuleSet {
             let line = 1 + text[..path.span().start].matches('\n').count();
             format!("{name}:{line}")
         };
-        for removal in &file.remove {
-            self.remove(removal, &place(&removal.path), problems);
-        }
         // A file overrides earlier files, never itself: two equal rules in it stay a conflict.
-        let mut added = Vec::new();
-        for raw in file.rule {
-            let place = place(&raw.path);
-            let rules = raw.compile(&place, problems);
-            if raw.overrides {
-                override_earlier(&mut self.rules, &rules, &place, problems);
-            }
-            added.extend(rules);
+        let (mut added, mut overriding) = (Vec::new(), Vec::new());
+        for removal in file.remove {
+            overriding.extend(removal.compile(&place(&removal.path), &self.rules, problems));
         }
+        for raw in file.rule {
+            let rules = raw.compile(&place(&raw.path), problems);
+            if raw.overrides { &mut overriding } else { &mut added }.extend(rules);
+        }
+        added.extend(self.lay_over(overriding, problems));
         self.rules.retain(|rule| !rule.methods.is_empty());
         self.rules.extend(added);
     }
 
-    fn remove(&mut self, removal: &RawRemoval, place: &str, problems: &mut Vec<Problem>) {
-        let methods = match &removal.methods {
-            Some(names) => parse_methods(names, place, problems),
-            None => Method::ALL.iter().copied().collect(),
-        };
-        let mut removed = false;
-        for rule in &mut self.rules {
-            if rule.template.as_str() == removal.path.get_ref() {
-                removed |= take(rule, methods);
+    /// Puts rules in the place of earlier ones, under every path that those have: a route that is
+    /// closed under one of its paths is closed.
+    fn lay_over(&mut self, mut rules: Vec<Rule>, problems: &mut Vec<Problem>) -> Vec<Rule> {
+        let mut replaced = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let before = replaced.len();
+            for earlier in &mut self.rules {
+                if earlier.template.same_shape(&rule.template) {
+                    let taken = take(earlier, rule.methods);
+                    if !taken.is_empty() {
+                        replaced.push((index, earlier.place.clone(), taken));
+                    }
+                }
+            }
+            if replaced.len() == before {
+                let what =
+                    format!("overrides or removes `{}`, and no earlier file has it", rule.template);
+                let help = "write path and methods as the rule of the earlier file has them";
+                problems.push(Problem::new(&*rule.place, what, help));
             }
         }
-        self.rules.retain(|rule| !rule.methods.is_empty());
-        if !removed {
-            let what = format!("removes `{}`, and no earlier file has it", removal.path.get_ref());
-            let help = "write the path as the rule has it, or delete the `[[remove]]`";
-            problems.push(Problem::new(place, what, help));
+        // The paths that were named are taken by now; what is left of a rule are its other ones.
+        for (index, place, methods) in replaced {
+            for earlier in self.rules.iter_mut().filter(|earlier| earlier.place == place) {
+                let methods = take(earlier, methods);
+                if !methods.is_empty() {
+                    let template = earlier.template.clone();
+                    rules.push(Rule { methods, template, ..rules[index].clone() });
+                }
+            }
         }
+        rules
     }
 }
 
-/// Takes `methods` from a rule and says whether it had any of them.
-fn take(rule: &mut Rule, methods: MethodSet) -> bool {
-    let left: MethodSet = rule.methods.iter().filter(|m| !methods.contains(*m)).collect();
-    let had = left != rule.methods;
+/// Takes `methods` from a rule, and says which of them it had.
+fn take(rule: &mut Rule, methods: MethodSet) -> MethodSet {
+    let part = |of: bool| rule.methods.iter().filter(|m| methods.contains(*m) == of).collect();
+    let (taken, left) = (part(true), part(false));
     rule.methods = left;
-    had
+    taken
 }
 
-fn override_earlier(kept: &mut [Rule], rules: &[Rule], place: &str, problems: &mut Vec<Problem>) {
-    for rule in rules {
-        let mut found = false;
-        for earlier in kept.iter_mut() {
-            if earlier.template.same_shape(&rule.template) {
-                found |= take(earlier, rule.methods);
-            }
-        }
-        if !found {
-            let what = format!("overrides `{}`, and no earlier file has it", rule.template);
-            let help = "delete `override = true`, or write the path as the rule has it";
+impl RawRemoval {
+    /// A rule that lets nobody through, in the place of the earlier ones.
+    fn compile(&self, place: &str, rules: &[Rule], problems: &mut Vec<Problem>) -> Option<Rule> {
+        let path = self.path.get_ref();
+        let of_path = rules.iter().filter(|rule| rule.template.as_str() == path);
+        let known: MethodSet = of_path.clone().flat_map(|rule| rule.methods.iter()).collect();
+        let methods = match &self.methods {
+            Some(names) => parse_methods(names, place, problems),
+            None => known,
+        };
+        let Some(first) = of_path.into_iter().next() else {
+            let what = format!("removes `{path}`, and no earlier file has it");
+            let help = "write the path as the rule has it, or delete the `[[remove]]`";
             problems.push(Problem::new(place, what, help));
-        }
+            return None;
+        };
+        let access = Access::NotExposed;
+        Some(Rule { methods, access, place: place.into(), ..first.clone() })
     }
 }
 
@@ -152,6 +176,7 @@ impl RawRule {
                     template,
                     access,
                     credentials,
+                    exchange: self.exchange,
                     timeout: self.timeout.map(|timeout| timeout.0),
                     max_body: self.max_body.map(|size| size.0),
                     place: place.into(),

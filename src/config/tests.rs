@@ -210,7 +210,16 @@ fn rules(own: &str) -> Result<RuleTable, ConfigError> {
         [[rule]]
         methods = ["GET"]
         path = "/b/"
-        aliases = ["/c/"]
+        aliases = ["/c/", "/e/f/{x}/"]
+        access = "public"
+        [[rule]]
+        methods = ["GET"]
+        path = "/{wide}/"
+        access = "public"
+        [[rule]]
+        methods = ["GET"]
+        path = "/f/"
+        aliases = ["/g/"]
         access = "public"
     "#;
     let mut source = fake();
@@ -240,6 +249,16 @@ fn an_operators_file_adds_overrides_and_removes() {
         path = "/a/{y}/"
         access = "not_exposed"
         override = true
+        [[rule]]
+        methods = ["GET"]
+        path = "/f/"
+        access = "authenticated"
+        override = true
+        [[rule]]
+        methods = ["GET"]
+        path = "/g/"
+        access = "not_exposed"
+        override = true
         [[remove]]
         path = "/c/"
     "#,
@@ -248,8 +267,13 @@ fn an_operators_file_adds_overrides_and_removes() {
     assert_eq!(access(&rules, Method::Get, "/d/"), Some(Access::Authenticated));
     assert_eq!(access(&rules, Method::Get, "/a/1/"), Some(Access::NotExposed));
     assert!(matches!(access(&rules, Method::Put, "/a/1/"), Some(Access::AnyOf(_))));
-    assert_eq!(access(&rules, Method::Get, "/b/"), Some(Access::Public));
-    assert_eq!(access(&rules, Method::Get, "/c/"), None);
+    // Closed under every path that it has, and not opened by a wider rule.
+    for path in ["/b/", "/c/", "/e/f/1/", "/g/"] {
+        assert_eq!(access(&rules, Method::Get, path), Some(Access::NotExposed), "{path}");
+    }
+    // A path that the file names itself keeps what it says there.
+    assert_eq!(access(&rules, Method::Get, "/f/"), Some(Access::Authenticated));
+    assert_eq!(access(&rules, Method::Get, "/elsewhere/"), Some(Access::Public));
 }
 
 #[test]

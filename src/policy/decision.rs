@@ -7,7 +7,7 @@ use super::credential::{Digest, Scheme};
 use super::identity::Identity;
 use super::method::{Method, MethodSet};
 use super::reason::Reason;
-use super::rules::{Access, RuleId, RuleTable};
+use super::rules::{RuleId, RuleTable};
 use super::scope::ScopeSet;
 use super::site::NameId;
 
@@ -96,7 +96,9 @@ pub struct Denial {
     pub reason: Reason,
     /// The one sentence on it, where the reason alone does not say everything.
     pub note: Option<Cow<'static, str>>,
-    /// The scopes that the caller holds; empty unless its identity is known.
+    /// The scopes of which one was needed; empty when scopes were not the matter.
+    pub required: ScopeSet,
+    /// The scopes that the caller holds; empty when scopes were not the matter.
     pub held: ScopeSet,
     /// The methods that the route takes, for `Allow`.
     pub allow: MethodSet,
@@ -107,8 +109,8 @@ pub struct Denial {
 impl Denial {
     /// A refusal that its reason explains.
     pub const fn new(reason: Reason) -> Self {
-        let (held, allow) = (ScopeSet::EMPTY, MethodSet::EMPTY);
-        Self { reason, note: None, held, allow, retry_after: None }
+        let (required, held) = (ScopeSet::EMPTY, ScopeSet::EMPTY);
+        Self { reason, note: None, required, held, allow: MethodSet::EMPTY, retry_after: None }
     }
 
     /// With a sentence of its own.
@@ -120,20 +122,6 @@ impl Denial {
     /// Whether what follows on the connection can't be trusted.
     pub const fn closes(&self) -> bool {
         self.reason.status() == 400
-    }
-
-    /// The scopes of which one was needed; empty when scopes were not the matter.
-    pub fn required(&self, rule: Option<RuleId>, rules: &RuleTable) -> ScopeSet {
-        match (self.reason, rule.map(|id| rules.rule(id).access)) {
-            (Reason::MissingScope, Some(Access::AnyOf(scopes))) => scopes,
-            (
-                _,
-                Some(
-                    Access::AnyOf(_) | Access::Public | Access::Authenticated | Access::NotExposed,
-                ),
-            )
-            | (_, None) => ScopeSet::EMPTY,
-        }
     }
 
     /// The sentence that Sentry's clients print: what was refused, and what to do.
@@ -155,37 +143,55 @@ impl Denial {
                 "this route needs a credential; send `Authorization: Bearer <token>`"
             }
             Reason::MalformedCredential => "the credential can't be read; copy it again",
-            Reason::WrongCredentialKind => "this route does not take this kind of credential",
+            Reason::WrongCredentialKind => {
+                "this route does not take this kind of credential; use a user token"
+            }
             Reason::UnknownToken => {
                 "the token is not known here; check that it was copied whole and not deleted"
             }
             Reason::ExpiredToken => "the token has expired; create a new one",
             Reason::DisabledToken => "the token was revoked or is inactive; create a new one",
             Reason::MissingScope => {
-                let needed = self.required(rule, rules).list();
-                let held = self.held.list();
+                let (needed, held) = (self.required.list(), self.held.list());
                 return format!(
                     "the token lacks a scope for {method} {route}: it needs one of {needed}; it has {held}"
                 )
                 .into();
             }
             Reason::WrongOrganization => {
-                "the token is bound to another organization than the path names"
+                "the token is bound to another organization than the path names; use a token that \
+                 is bound to this one"
             }
-            Reason::Binding => "the token is bound to something that this route does not name",
-            Reason::Origin => "the token may not be used from this browser origin",
+            Reason::Binding => {
+                "the token is bound to something that this route does not name; use a token that \
+                 is not bound"
+            }
+            Reason::Origin => {
+                "the token may not be used from the `Origin` of this request; create one with \
+                 `--origin` for it"
+            }
             Reason::RouteNotExposed => {
-                return format!("the gateway does not let {route} out to API clients").into();
+                return format!(
+                    "`{route}` is not for API clients, so the gateway does not let it out; call \
+                     Sentry itself, or ask the gateway's operator for a rule"
+                )
+                .into();
             }
             Reason::NoSuchRoute => "there is no such route; check the path and its trailing slash",
             Reason::MethodNotAllowed => {
-                return format!("{route} does not take {method}; it takes {}", self.allow).into();
+                return format!("`{route}` does not take `{method}`; send one of `{}`", self.allow)
+                    .into();
             }
             Reason::LengthRequired => {
                 "Sentry reads a chunked request body as empty; send it with `Content-Length`"
             }
-            Reason::TooLarge => "the request body is larger than this route takes",
-            Reason::Misdirected => "the `Host` header does not name this gateway",
+            Reason::TooLarge => {
+                "the request body is larger than this route takes; send it in parts"
+            }
+            Reason::Misdirected => {
+                "the `Host` header does not name this gateway; call it by its public address, or \
+                 have the operator add the name to `public_aliases`"
+            }
             Reason::StoreUnavailable => {
                 "the gateway can't reach its token store, so it can't tell who you are; try again"
             }
@@ -194,7 +200,7 @@ impl Denial {
     }
 
     /// The `WWW-Authenticate` value (RFC 6750, section 3). Never `Basic`: a browser would prompt.
-    pub fn challenge(&self, rule: Option<RuleId>, rules: &RuleTable) -> Option<Cow<'static, str>> {
+    pub fn challenge(&self) -> Option<Cow<'static, str>> {
         match self.reason {
             Reason::MissingCredential | Reason::WrongCredentialKind => {
                 Some(r#"Bearer realm="sentry""#.into())
@@ -206,7 +212,7 @@ impl Denial {
                 Some(r#"Bearer realm="sentry", error="invalid_token""#.into())
             }
             Reason::MissingScope => {
-                let scope = self.required(rule, rules).names();
+                let scope = self.required.names();
                 let start = r#"Bearer realm="sentry", error="insufficient_scope""#;
                 Some(format!(r#"{start}, scope="{scope}""#).into())
             }

@@ -57,7 +57,9 @@ pub struct Frame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
     /// Another method, or one of ours in another letter case.
-    #[error("the method is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS in capitals")]
+    #[error(
+        "the method must be one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`, `OPTIONS`, in capitals"
+    )]
     Method,
     /// Not origin-form.
     #[error("the request target must be a path that starts with `/`")]
@@ -75,16 +77,18 @@ pub enum BadFrame {
     #[error("the request has both `Content-Length` and `Transfer-Encoding`; send one")]
     LengthAndEncoding,
     /// Several lengths, or one that is not a number.
-    #[error("the request has a `Content-Length` that is not one number")]
+    #[error("the request has a `Content-Length` that is not one number; send one")]
     Length,
     /// Anything but `chunked`.
-    #[error("the request has a `Transfer-Encoding` other than `chunked`")]
+    #[error("the request has a `Transfer-Encoding` other than `chunked`; send `Content-Length`")]
     Encoding,
     /// It would take off a field that belongs to the request, not to the connection.
     #[error("the `Connection` header names a field that is not of one connection; leave it out")]
     Connection,
     /// Over [`MAX_HEAD_LEN`].
-    #[error("the request head is larger than {MAX_HEAD_LEN} bytes, which Sentry does not read")]
+    #[error(
+        "the request head is larger than {MAX_HEAD_LEN} bytes, which Sentry does not read; send less"
+    )]
     TooLarge,
 }
 

@@ -11,6 +11,7 @@ pub mod credential;
 pub mod decision;
 pub mod frame;
 pub mod identity;
+mod judge;
 pub mod method;
 pub mod path;
 pub mod reason;
@@ -21,17 +22,16 @@ pub mod template;
 pub mod token;
 
 use credential::{Authorization, Credential, Scheme};
-use decision::{Caller, Decision, Denial, Forward, Lookup, Permit, Verdict};
+use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use frame::{Body, Frame, RequestHead};
 use http::HeaderMap;
-use identity::{Binding, Identity, IdentityKind, Issuer, State};
+use identity::IdentityKind;
+use judge::wrong_kind;
 use method::Method;
 use path::Target;
 use reason::Reason;
 use rules::{Access, Found, Rule, RuleId, RuleTable};
 use site::{NameId, Site};
-
-use crate::clock::Timestamp;
 
 /// The header by which SDKs present a project key. Sentry's web API does not read it.
 const SENTRY_AUTH: &str = "x-sentry-auth";
@@ -110,9 +110,13 @@ impl Policy {
             Found::Nothing => return Err(nothing()),
             Found::MethodNotAllowed(rule) => {
                 let allow = self.rules.methods_of(path, skip);
-                if frame.method == Method::Options {
+                if frame.method == Method::Options && !allow.is_empty() {
                     let (verdict, caller) = (Verdict::Options(allow), Caller::default());
                     return Err(Box::new(Decision { verdict, rule: Some(rule), name, caller }));
+                }
+                // Of a route that nobody gets to, no method is named.
+                if allow.is_empty() {
+                    return Err(refuse(name, Some(rule), Denial::new(Reason::RouteNotExposed)));
                 }
                 let denial = Denial { allow, ..Denial::new(Reason::MethodNotAllowed) };
                 return Err(refuse(name, Some(rule), denial));
@@ -186,15 +190,6 @@ impl Policy {
     }
 }
 
-fn wrong_kind(rule: &Rule, seen: impl Iterator<Item = IdentityKind>) -> Denial {
-    let list = |kinds: &mut dyn Iterator<Item = IdentityKind>| {
-        kinds.map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")
-    };
-    let (seen, taken) = (list(&mut { seen }), list(&mut rule.credentials.iter()));
-    let note = format!("this route does not take the credential kind {seen}; it takes {taken}");
-    Denial::new(Reason::WrongCredentialKind).note(note)
-}
-
 impl Request<'_> {
     fn decide(&self, caller: Caller, verdict: Verdict) -> Decision {
         Decision { verdict, rule: Some(self.rule), name: self.name, caller }
@@ -221,7 +216,7 @@ impl Request<'_> {
             Body::Chunked => Err(Denial::new(Reason::LengthRequired)),
             Body::Length(length) if length > limit => {
                 let note = format!(
-                    "the request body has {length} bytes; this route takes at most {limit}"
+                    "the request body has {length} bytes; send at most {limit} to this route"
                 );
                 Err(Denial::new(Reason::TooLarge).note(note))
             }
@@ -236,135 +231,6 @@ impl Request<'_> {
             let named = segment.name().is_some_and(|own| own.starts_with(name));
             named.then(|| self.target.path().segment(self.skip + index))
         })
-    }
-}
-
-impl Pending<'_> {
-    /// The credential to look up.
-    pub fn credential(&self) -> &Credential {
-        &self.credential
-    }
-
-    /// Decides on what the look-up came to.
-    pub fn resolve(self, lookup: Lookup, now: Timestamp) -> Decision {
-        let (verdict, identity) = match lookup {
-            Lookup::Found(identity) => {
-                let decided = self.judge(&identity, now);
-                let permit = |forward| Verdict::Permit(self.request.permit(forward));
-                (decided.map_or_else(Verdict::Deny, permit), Some(identity))
-            }
-            Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
-            Lookup::Unavailable => {
-                let retry_after = Some(1);
-                let denial = Denial { retry_after, ..Denial::new(Reason::StoreUnavailable) };
-                (Verdict::Deny(denial), None)
-            }
-        };
-        let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
-        self.request.decide(Caller { scheme, digest, identity }, verdict)
-    }
-
-    /// What may be forwarded for `identity`, or why nothing.
-    fn judge(&self, identity: &Identity, now: Timestamp) -> Result<Forward, Denial> {
-        let rule = self.policy.rules.rule(self.request.rule);
-        let deny = |reason| Denial { held: identity.scopes, ..Denial::new(reason) };
-        if !self.credential.kinds.contains(identity.kind) || !self.is_of_its_project(identity) {
-            return Err(Denial::new(Reason::UnknownToken));
-        }
-        match identity.state {
-            State::Active => {}
-            State::Disabled => return Err(Denial::new(Reason::DisabledToken)),
-        }
-        if identity.is_expired(now) {
-            return Err(Denial::new(Reason::ExpiredToken));
-        }
-        if !rule.credentials.contains(identity.kind) {
-            return Err(wrong_kind(rule, [identity.kind].into_iter()));
-        }
-        match rule.access {
-            Access::Public | Access::Authenticated => {}
-            Access::AnyOf(scopes) if scopes.intersects(identity.scopes) => {}
-            Access::AnyOf(_) => return Err(deny(Reason::MissingScope)),
-            Access::NotExposed => return Err(deny(Reason::RouteNotExposed)),
-        }
-        let bound = self.bindings(rule, identity)?;
-        self.request.body(self.policy)?;
-        match identity.issuer {
-            Issuer::Sentry => Ok(Forward::AsIs),
-            Issuer::Gateway => {
-                self.origin(identity)?;
-                self.exchange(rule, identity, bound)
-            }
-        }
-    }
-
-    /// A DSN names its project; a row of another project is not that DSN's row.
-    fn is_of_its_project(&self, identity: &Identity) -> bool {
-        match (self.credential.project, &identity.projects) {
-            (None, _) => true,
-            (Some(project), Binding::Only(_)) => identity.projects.admits(&project.to_string()),
-            (Some(_), Binding::Any | Binding::Unknown) => false,
-        }
-    }
-
-    /// Whether the identity is bound and the route names something else, or nothing.
-    fn bindings(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
-        let kinds = [
-            ("organization_", &identity.organizations, Reason::WrongOrganization),
-            ("project_", &identity.projects, Reason::Binding),
-        ];
-        let mut bound = false;
-        for (parameter, binding, reason) in kinds {
-            if !binding.is_bound() {
-                continue;
-            }
-            bound = true;
-            let what = parameter.trim_end_matches('_');
-            let mut named = self.request.parameters(rule, parameter).peekable();
-            if named.peek().is_none() && rule.access != Access::Public {
-                let note =
-                    format!("the token is bound to one {what} or more, and this route names none");
-                return Err(Denial::new(Reason::Binding).note(note));
-            }
-            if let Some(name) = named.find(|name| !binding.admits(name)) {
-                let note =
-                    format!("the token is not bound to the {what} `{}`", name.escape_debug());
-                return Err(Denial::new(reason).note(note));
-            }
-        }
-        Ok(bound)
-    }
-
-    /// A browser origin is checked here only where Sentry will not see the token; `null` is none
-    /// (`is_valid_origin` in Sentry's `utils/http.py`).
-    fn origin(&self, identity: &Identity) -> Result<(), Denial> {
-        let Some(origin) = self.request.headers.get(http::header::ORIGIN) else { return Ok(()) };
-        let origin = origin.as_bytes();
-        let listed = |own: &str| own == "*" || own.as_bytes().eq_ignore_ascii_case(origin);
-        if origin == b"null" || identity.allowed_origins.iter().any(|own| listed(own)) {
-            return Ok(());
-        }
-        Err(Denial::new(Reason::Origin))
-    }
-
-    /// The upstream's credential stands in for the token. Where a rule asks for a scope, that is
-    /// what the token is for. Where it asks for none, the credential would lend the caller its own
-    /// account: so only to read, only to a token that may do something, and not past a binding.
-    fn exchange(&self, rule: &Rule, identity: &Identity, bound: bool) -> Result<Forward, Denial> {
-        if identity.organizations == Binding::Unknown {
-            return Err(Denial::new(Reason::Binding));
-        }
-        let reads = self.request.frame.method.is_safe() && !identity.scopes.is_empty() && !bound;
-        match rule.access {
-            Access::AnyOf(_) => Ok(Forward::Exchange),
-            Access::Public | Access::Authenticated if reads => Ok(Forward::Exchange),
-            Access::Public => Ok(Forward::Anonymous),
-            Access::Authenticated | Access::NotExposed => {
-                let note = "this route acts as the user whom a token stands for, and a token of \
-                            the gateway stands for nobody; use a token of Sentry's own";
-                Err(Denial::new(Reason::WrongCredentialKind).note(note))
-            }
-        }
     }
 }
 

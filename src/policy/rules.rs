@@ -38,6 +38,8 @@ pub struct Rule {
     pub access: Access,
     /// The kinds of credential that it takes.
     pub credentials: KindSet,
+    /// Whether the upstream's credential may stand in for a token that the gateway issued.
+    pub exchange: bool,
     /// How long the upstream may be silent; `None` is the upstream's own setting.
     pub timeout: Option<Duration>,
     /// The largest request body in bytes; `None` is the upstream's own setting.
@@ -121,6 +123,7 @@ struct Node {
 #[derive(Clone, Copy, Debug)]
 struct Leaf {
     by_method: [Option<RuleId>; Method::ALL.len()],
+    /// Those that somebody gets through with.
     methods: MethodSet,
     any: RuleId,
 }
@@ -173,7 +176,9 @@ impl RuleTable {
                 Some(other) => return Err(*other),
                 slot @ None => *slot = Some(id),
             }
-            leaf.methods = leaf.methods.with(method);
+            if rule.access != Access::NotExposed {
+                leaf.methods = leaf.methods.with(method);
+            }
         }
         Ok(())
     }
@@ -235,7 +240,7 @@ impl RuleTable {
         leaf.or(node.rest.as_ref())
     }
 
-    /// The methods that the route of `id` takes, `OPTIONS` with them.
+    /// The methods that the route of `path` takes from anybody, `OPTIONS` with them.
     pub fn methods_of(&self, path: &CanonicalPath<'_>, skip: usize) -> MethodSet {
         let methods = self.walk(0, path, skip).map_or(MethodSet::EMPTY, |leaf| leaf.methods);
         if methods.is_empty() { methods } else { methods.with(Method::Options) }

@@ -124,6 +124,12 @@ impl ScopeSet {
         self.0 & other.0 != 0
     }
 
+    /// This set without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: ScopeSet) -> Self {
+        ScopeSet(self.0 & !other.0)
+    }
+
     /// Whether there is nothing in it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

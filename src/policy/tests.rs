@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::credential::Digest;
+use super::decision::Lookup;
 use super::frame::RequestHead;
-use super::identity::KindSet;
+use super::identity::{Binding, Identity, Issuer, KindSet, State};
 use super::method::MethodSet;
 use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
 use super::*;
+use crate::clock::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -22,6 +24,7 @@ fn rule(methods: &[Method], template: &str, access: Access) -> Rule {
         template: template.parse().unwrap(),
         access,
         credentials: KindSet::DEFAULT,
+        exchange: true,
         timeout: None,
         max_body: None,
         place: template.into(),
@@ -46,6 +49,12 @@ fn policy(public: &str) -> Policy {
             ..rule(&[Post], &format!("{org}/chunk-upload/"), any("org:ci project:releases"))
         },
         rule(&[Get], "/api/0/api-tokens/", Access::NotExposed),
+        rule(&[Post], &format!("{org}/saved/"), any("event:read")),
+        rule(&[Post], &format!("{org}/views/"), any("event:read event:write")),
+        Rule {
+            exchange: false,
+            ..rule(&[Get, Post], &format!("{org}/org-auth-tokens/"), any("org:read event:write"))
+        },
         rule(&[Post], "/api/0/wizard/", Access::Public),
         rule(&[Post], "/api/0/relocations/", Access::Authenticated),
         Rule {
@@ -100,7 +109,12 @@ fn lookup(digest: Digest) -> Lookup {
         ("revoked", Identity { state: State::Disabled, ..identity(UserToken, "event:read") }),
         ("bound", acme(gateway(identity(UserToken, "event:read org:read")))),
         ("gateway", gateway(identity(UserToken, "event:read"))),
+        ("writer", gateway(identity(UserToken, "event:write"))),
         ("powerless", gateway(identity(UserToken, ""))),
+        (
+            "unknown-project",
+            Identity { projects: Binding::Unknown, ..gateway(identity(UserToken, "event:read")) },
+        ),
         (
             "unknown-org",
             Identity {
@@ -172,6 +186,8 @@ fn the_decision_table() {
         ("GET /api/0/organizations/acme/issues", "Bearer read", "no_such_route"),
         ("GET /api/0/api-tokens/", "", "route_not_exposed"),
         ("GET /api/0/api-tokens/", "Bearer read", "route_not_exposed"),
+        ("POST /api/0/api-tokens/", "Bearer read", "route_not_exposed"),
+        ("OPTIONS /api/0/api-tokens/", "", "route_not_exposed"),
         ("POST /api/0/organizations/acme/issues/", "Bearer read", "method_not_allowed"),
         ("get /api/0/", "", "malformed_request"),
         ("GET /api/0/../0/api-tokens/", "", "bad_path"),
@@ -215,6 +231,20 @@ fn the_decision_table() {
         ("GET /api/0/organizations/", "Bearer bound", "binding"),
         (issues, "Bearer gateway", "Exchange"),
         (issues, "Bearer unknown-org", "binding"),
+        (issues, "Bearer unknown-project", "binding"),
+        // The upstream's role is not lent: a write takes a scope that writes.
+        ("POST /api/0/organizations/acme/saved/", "Bearer read", "AsIs"),
+        ("POST /api/0/organizations/acme/saved/", "Bearer gateway", "wrong_credential_kind"),
+        ("POST /api/0/organizations/acme/views/", "Bearer read", "AsIs"),
+        ("POST /api/0/organizations/acme/views/", "Bearer gateway", "missing_scope"),
+        ("POST /api/0/organizations/acme/views/", "Bearer writer", "Exchange"),
+        ("POST /api/0/organizations/acme/org-auth-tokens/", "Bearer read", "AsIs"),
+        (
+            "POST /api/0/organizations/acme/org-auth-tokens/",
+            "Bearer writer",
+            "wrong_credential_kind",
+        ),
+        ("GET /api/0/organizations/acme/org-auth-tokens/", "Bearer bound", "wrong_credential_kind"),
         // Public
         ("GET /api/0/", "", "Anonymous"),
         ("GET /api/0/", "Token x", "Anonymous"),
@@ -298,7 +328,7 @@ fn headers_in_the_decision() {
         ("GET /api/0/", &[("content-length", "101")], "too_large"),
         (issues, &[("authorization", "Bearer read"), ("origin", "https://evil")], "AsIs"),
         (issues, &[("authorization", "Bearer gateway"), ("origin", "https://evil")], "origin"),
-        (issues, &[("authorization", "Bearer gateway"), ("origin", "null")], "Exchange"),
+        (issues, &[("authorization", "Bearer gateway"), ("origin", "null")], "origin"),
         (issues, &[("authorization", "Bearer app"), ("origin", "https://APP.example")], "Exchange"),
         (
             issues,
@@ -347,7 +377,7 @@ fn a_missing_scope_is_named() {
         )
     );
     assert_eq!(
-        denial.challenge(decision.rule, &policy.rules).unwrap(),
+        denial.challenge().unwrap(),
         r#"Bearer realm="sentry", error="insufficient_scope", scope="event:admin event:write""#
     );
 }
@@ -358,7 +388,7 @@ fn every_refusal_has_words_and_no_basic_challenge() {
     for reason in Reason::ALL {
         let denial = Denial::new(*reason);
         assert!(!denial.detail(None, &rules, "GET").is_empty(), "{reason}");
-        let challenge = denial.challenge(None, &rules);
+        let challenge = denial.challenge();
         assert!(challenge.as_ref().is_none_or(|text| !text.contains("Basic")), "{reason}");
         assert_eq!(reason.status() == 401, challenge.is_some() && *reason != Reason::MissingScope);
     }

@@ -83,7 +83,7 @@ fn refusal(
 ) -> Result<(ResponseHeader, Bytes)> {
     let (rule, rules) = (decision.rule, &policy.rules);
     let method = session.req_header().method.as_str();
-    let required = denial.required(rule, rules);
+    let required = denial.required;
     let scopes = |set: ScopeSet| set.iter().map(|scope| scope.as_str()).collect();
     let body = Body {
         detail: &denial.detail(rule, rules, method),
@@ -95,7 +95,7 @@ fn refusal(
     }
     .to_bytes();
     let mut head = json(denial.reason.status(), body.len(), request_id)?;
-    if let Some(challenge) = denial.challenge(rule, rules) {
+    if let Some(challenge) = denial.challenge() {
         head.insert_header(WWW_AUTHENTICATE, &*challenge)?;
     }
     if !denial.allow.is_empty() {

@@ -8,6 +8,7 @@ fn rule(methods: &[Method], template: &str) -> Rule {
         template: template.parse().unwrap(),
         access: Access::Authenticated,
         credentials: KindSet::DEFAULT,
+        exchange: true,
         timeout: None,
         max_body: None,
         place: format!("test:{template}").into(),

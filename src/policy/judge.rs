@@ -1,0 +1,173 @@
+//! The second half of a decision: what the identity that was looked up may do here.
+
+use super::decision::{Caller, Decision, Denial, Forward, Lookup, Verdict};
+use super::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use super::reason::Reason;
+use super::rules::{Access, Rule};
+use super::scope::ScopeSet;
+use super::{Credential, Pending};
+use crate::clock::Timestamp;
+
+/// Why the upstream's credential is not lent to a token of the gateway.
+const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands for, and a token \
+    of the gateway stands for nobody; use a token of Sentry's own";
+
+impl Pending<'_> {
+    /// The credential to look up.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// Decides on what the look-up came to.
+    pub fn resolve(self, lookup: Lookup, now: Timestamp) -> Decision {
+        let (verdict, identity) = match lookup {
+            Lookup::Found(identity) => {
+                let decided = self.judge(&identity, now);
+                let permit = |forward| Verdict::Permit(self.request.permit(forward));
+                (decided.map_or_else(Verdict::Deny, permit), Some(identity))
+            }
+            Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
+            Lookup::Unavailable => {
+                let retry_after = Some(1);
+                let denial = Denial { retry_after, ..Denial::new(Reason::StoreUnavailable) };
+                (Verdict::Deny(denial), None)
+            }
+        };
+        let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
+        self.request.decide(Caller { scheme, digest, identity }, verdict)
+    }
+
+    /// What may be forwarded for `identity`, or why nothing.
+    fn judge(&self, identity: &Identity, now: Timestamp) -> Result<Forward, Denial> {
+        let rule = self.policy.rules.rule(self.request.rule);
+        if !self.credential.kinds.contains(identity.kind) || !self.is_of_its_project(identity) {
+            return Err(Denial::new(Reason::UnknownToken));
+        }
+        match identity.state {
+            State::Active => {}
+            State::Disabled => return Err(Denial::new(Reason::DisabledToken)),
+        }
+        if identity.is_expired(now) {
+            return Err(Denial::new(Reason::ExpiredToken));
+        }
+        if !rule.credentials.contains(identity.kind) {
+            return Err(wrong_kind(rule, [identity.kind].into_iter()));
+        }
+        match rule.access {
+            Access::Public | Access::Authenticated => {}
+            Access::AnyOf(scopes) => self.scopes(scopes, identity)?,
+            Access::NotExposed => return Err(Denial::new(Reason::RouteNotExposed)),
+        }
+        let bound = self.bindings(rule, identity)?;
+        self.request.body(self.policy)?;
+        match identity.issuer {
+            Issuer::Sentry => Ok(Forward::AsIs),
+            Issuer::Gateway => {
+                self.origin(identity)?;
+                self.exchange(rule, identity, bound)
+            }
+        }
+    }
+
+    /// Whether the identity holds one of `scopes`. Sentry lets a read scope through to some writes
+    /// and then decides by the role of the token's user. With the upstream's credential that would
+    /// be the upstream's role, so a token of the gateway needs a scope that writes.
+    fn scopes(&self, scopes: ScopeSet, identity: &Identity) -> Result<(), Denial> {
+        let required = match identity.issuer {
+            Issuer::Gateway if !self.request.frame.method.is_safe() => {
+                scopes.without(ScopeSet::READ)
+            }
+            Issuer::Gateway | Issuer::Sentry => scopes,
+        };
+        if required.is_empty() {
+            return Err(Denial::new(Reason::WrongCredentialKind).note(STANDS_FOR_NOBODY));
+        }
+        if !required.intersects(identity.scopes) {
+            let held = identity.scopes;
+            return Err(Denial { required, held, ..Denial::new(Reason::MissingScope) });
+        }
+        Ok(())
+    }
+
+    /// A DSN names its project; a row of another project is not that DSN's row.
+    fn is_of_its_project(&self, identity: &Identity) -> bool {
+        match (self.credential.project, &identity.projects) {
+            (None, _) => true,
+            (Some(project), Binding::Only(_)) => identity.projects.admits(&project.to_string()),
+            (Some(_), Binding::Any | Binding::Unknown) => false,
+        }
+    }
+
+    /// Whether the identity is bound and the route names something else, or nothing.
+    fn bindings(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
+        let kinds = [
+            ("organization_", &identity.organizations, Reason::WrongOrganization),
+            ("project_", &identity.projects, Reason::Binding),
+        ];
+        let mut bound = false;
+        for (parameter, binding, reason) in kinds {
+            if !binding.is_bound() {
+                continue;
+            }
+            bound = true;
+            let what = parameter.trim_end_matches('_');
+            let mut named = self.request.parameters(rule, parameter).peekable();
+            if named.peek().is_none() && rule.access != Access::Public {
+                let note = format!(
+                    "the token is bound to one {what} or more, and this route names none; use a \
+                     token that is not bound"
+                );
+                return Err(Denial::new(Reason::Binding).note(note));
+            }
+            if let Some(name) = named.find(|name| !binding.admits(name)) {
+                let note = format!(
+                    "the token is bound to another {what} than `{}`; use a token for it",
+                    name.escape_debug()
+                );
+                return Err(Denial::new(reason).note(note));
+            }
+        }
+        Ok(bound)
+    }
+
+    /// A browser origin is checked here only where Sentry will not see the token.
+    fn origin(&self, identity: &Identity) -> Result<(), Denial> {
+        let Some(origin) = self.request.headers.get(http::header::ORIGIN) else { return Ok(()) };
+        let origin = origin.as_bytes();
+        let listed = |own: &str| own == "*" || own.as_bytes().eq_ignore_ascii_case(origin);
+        if identity.allowed_origins.iter().any(|own| listed(own)) {
+            return Ok(());
+        }
+        Err(Denial::new(Reason::Origin))
+    }
+
+    /// The upstream's credential stands in for the token, unless the rule keeps it from that.
+    /// Where a rule asks for no scope, the credential would lend the caller its own account: so
+    /// only to read, only to a token that may do something, and not past a binding.
+    fn exchange(&self, rule: &Rule, identity: &Identity, bound: bool) -> Result<Forward, Denial> {
+        if [&identity.organizations, &identity.projects].contains(&&Binding::Unknown) {
+            return Err(Denial::new(Reason::Binding));
+        }
+        let reads = self.request.frame.method.is_safe() && !identity.scopes.is_empty() && !bound;
+        match rule.access {
+            Access::AnyOf(_) if rule.exchange => Ok(Forward::Exchange),
+            Access::Public | Access::Authenticated if rule.exchange && reads => {
+                Ok(Forward::Exchange)
+            }
+            Access::Public => Ok(Forward::Anonymous),
+            Access::AnyOf(_) | Access::Authenticated | Access::NotExposed => {
+                Err(Denial::new(Reason::WrongCredentialKind).note(STANDS_FOR_NOBODY))
+            }
+        }
+    }
+}
+
+/// The refusal of a credential of another kind than the rule takes.
+pub(super) fn wrong_kind(rule: &Rule, seen: impl Iterator<Item = IdentityKind>) -> Denial {
+    let list = |kinds: &mut dyn Iterator<Item = IdentityKind>| {
+        kinds.map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")
+    };
+    let (seen, taken) = (list(&mut { seen }), list(&mut rule.credentials.iter()));
+    let note = format!("this route does not take the credential kind {seen}; use one of {taken}");
+    Denial::new(Reason::WrongCredentialKind).note(note)
+}
