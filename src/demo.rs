@@ -2,7 +2,7 @@
 
 mod sample;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ impl Demo {
         let [public, operators, sample] =
             [listen, admin, SocketAddr::from(([127, 0, 0, 1], 0))].map(Listener::open);
         let (public, operators, sample) = (public?, operators?, sample?);
-        let (gateway, admin) = (public.address(), operators.address());
+        let (listened, admin) = (public.address(), called(operators.address()));
+        let gateway = called(listened);
         let upstream = sample.address();
         let path = folder.path().join("tokens.db");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -70,7 +71,7 @@ impl Demo {
         std::fs::write(folder.path().join("sentry-token"), "sample-upstream-credential")?;
         let config = Config::parse(
             &folder.path().join("portcullis.toml"),
-            &config(gateway, admin, upstream),
+            &config(listened, operators.address(), upstream),
             &Machine,
         )?;
         let mut server = Server::build_on(config, vec![public], operators, AccessSink::Stderr)?;
@@ -84,9 +85,11 @@ impl Demo {
     }
 }
 
+/// The demo is called by the address that it listens to, or by the name of this machine to itself.
 fn config(gateway: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> String {
     format!(
-        r#"public_url = "http://{gateway}"
+        r#"public_url = "http://{called}"
+public_aliases = ["http://localhost:{port}"]
 [[listen]]
 address = "{gateway}"
 [admin]
@@ -99,8 +102,20 @@ credential = {{ file = "sentry-token" }}
 kind = "portcullis"
 url = "sqlite://tokens.db"
 "#,
+        called = called(gateway),
+        port = gateway.port(),
         canonical = sample::CANONICAL_URL,
     )
+}
+
+/// How this machine calls `address`, which may be all of its addresses.
+fn called(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 async fn create_tokens(path: &Path, gateway: SocketAddr) -> anyhow::Result<Tokens> {

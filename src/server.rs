@@ -32,7 +32,7 @@ use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::watch::Watch;
-use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation};
+use crate::store::portcullis::{IfMissing, PortcullisStore};
 use crate::store::{Observer, TokenStore};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -229,10 +229,14 @@ impl Server {
 async fn open_stores(config: &Config) -> anyhow::Result<Vec<Arc<PortcullisStore>>> {
     let mut stores = Vec::new();
     for store in &config.stores {
-        let location = StoreLocation::file(&store.path);
-        let opened = PortcullisStore::open(&location, IfMissing::Create).await;
-        let what = || format!("the store `{}` can't be opened", store.name);
-        stores.push(Arc::new(opened.with_context(what)?));
+        let (name, path) = (store.name.as_str(), store.location.path());
+        let new = !path.exists();
+        let opened = PortcullisStore::open(&store.location, IfMissing::Create).await;
+        let what = || format!("the store `{name}` can't be opened");
+        stores.push(Arc::new(opened.with_context(what)?.named(name)));
+        if new {
+            tracing::warn!(store = name, path = %path.display(), "a new token store, without a token, was created");
+        }
     }
     Ok(stores)
 }

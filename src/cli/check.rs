@@ -1,10 +1,12 @@
 //! `portcullis check`: what would a start say?
 
+use std::path::Path;
+
 use super::{ConfigArgs, Outcome};
 use crate::config::{Config, Machine};
-use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore, StoreLocation};
+use crate::store::portcullis::{OpenError, PortcullisStore};
 
-/// Compiles the config and opens its stores, for reading only.
+/// Compiles the config and looks at its stores, and changes nothing.
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     let config = match Config::load(&args.config, &Machine) {
         Ok(config) => config,
@@ -17,15 +19,18 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut outcome = Outcome::Fine;
     for (index, store) in config.stores.iter().enumerate() {
-        let location = StoreLocation::file(&store.path);
-        match runtime.block_on(PortcullisStore::open(&location, IfMissing::Fail)) {
-            Ok(store) => runtime.block_on(store.close()),
-            // A start would create it.
-            Err(OpenError::NoFile(_)) => {}
-            Err(error) => {
-                eprintln!("error: store[{index}] `{store}`: {:#}", anyhow::Error::from(error));
-                outcome = Outcome::Negative;
+        let looked_at = match runtime.block_on(PortcullisStore::inspect(&store.location)) {
+            Err(OpenError::NoFile(path)) => {
+                let path = path.display();
+                eprintln!("note: `{path}` does not exist; a start creates it, without a token");
+                is_writable(store.location.path())
             }
+            Ok(()) => is_writable(store.location.path()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = looked_at {
+            eprintln!("error: store[{index}] `{store}`: {error:#}");
+            outcome = Outcome::Negative;
         }
     }
     if outcome == Outcome::Fine {
@@ -33,4 +38,13 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         println!("{}: fine ({rules} rules, {stores} store(s))", args.config.display());
     }
     Ok(outcome)
+}
+
+/// Whether SQLite could put its journal beside the file.
+fn is_writable(file: &Path) -> anyhow::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).map(|_| ()).map_err(|error| {
+        let folder = folder.display();
+        anyhow::anyhow!("`{folder}` can't be written to, which SQLite needs: {error}; change its owner or permissions")
+    })
 }

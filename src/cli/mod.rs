@@ -53,7 +53,7 @@ enum Command {
     Serve(ConfigArgs),
     /// Run a gateway in front of a sample upstream, with tokens, and print curl lines to try
     Demo(demo::DemoArgs),
-    /// Read everything that a start would read, and print all problems at once
+    /// Read the config, its rules and its token stores as a start would, and change nothing
     Check(ConfigArgs),
     /// Create, list, show and revoke the tokens that the gateway itself issues
     Token(token::TokenArgs),

@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Outcome, load};
+use super::Outcome;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::config::{Config, Machine};
 use crate::policy::identity::Binding;
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::admin::{DSN_SCOPES, NewToken, Resolved, Revoked};
@@ -59,8 +60,9 @@ struct CreateArgs {
     /// A scope, such as `event:read`; repeat it. What it implies is added, as Sentry does
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
-    /// An organization, by slug or id, that it is bound to; repeat it
-    #[arg(long = "organization", value_name = "SLUG")]
+    /// An organization that it is bound to, by slug or by id: paths that name it the other way are
+    /// refused, so give both where clients use both; a DSN needs one
+    #[arg(long = "organization", value_name = "SLUG", required_if_eq("kind", "dsn"))]
     organizations: Vec<String>,
     /// The numeric id of the project of a DSN
     #[arg(long, value_name = "ID", required_if_eq("kind", "dsn"))]
@@ -108,10 +110,9 @@ fn locate(args: &TokenArgs) -> anyhow::Result<(StoreLocation, Option<String>)> {
         return Ok((url.parse()?, None));
     }
     let path = args.config.as_ref().context("name the store with `--config` or `--store`")?;
-    let config = load(path)?;
-    let store = config.stores.first().context("the config has no token store; add `[[store]]`")?;
-    let public_url = config.policy.site.public().to_string();
-    Ok((StoreLocation::file(&store.path), Some(public_url)))
+    let (stores, public_url) = Config::load_stores(path, &Machine)?;
+    let store = stores.first().context("the config has no token store; add `[[store]]`")?;
+    Ok((store.location.clone(), Some(public_url.to_string())))
 }
 
 async fn create(
@@ -127,6 +128,16 @@ async fn create(
     };
     if args.project.is_some() && !is_dsn {
         bail!("`--project` belongs to a DSN; write `--kind dsn`, or leave it out");
+    }
+    if scopes.is_empty() {
+        bail!(
+            "a token without a scope gets nowhere; name one with `--scope`, such as `event:read`"
+        );
+    }
+    if args.expires.is_some_and(|duration| duration.is_zero()) {
+        bail!(
+            "`--expires` is zero, so the token would be refused at once; write a time such as `30d`"
+        );
     }
     let projects = args.project.map(|id| id.to_string()).into_iter().chain(args.project_slug);
     let new = NewToken {

@@ -13,6 +13,7 @@ use super::{Cache, Config, Log, SENTRY_RULES, SENTRY_RULES_NAME, Server, Source,
 use crate::policy::Policy;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
+use crate::store::portcullis::StoreLocation;
 use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
@@ -28,6 +29,13 @@ pub(super) fn compile(
     let site = compiler.site(&raw.public_url, &raw.public_aliases);
     let listen = compiler.listen(&raw.listen);
     let admin = compiler.address("admin.address", &raw.admin.address);
+    if let Some(admin) = admin
+        && admin.port() != 0
+        && listen.contains(&admin)
+    {
+        let what = format!("`{admin}` is a public address too");
+        compiler.problem("admin.address", what, "give the admin listener a port of its own");
+    }
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
     let web = compiler.upstream("upstream.web", &raw.upstream.web);
     let stores = compiler.stores(&raw.store);
@@ -55,6 +63,21 @@ pub(super) fn compile(
             Ok(Config { policy, listen, admin, trusted_proxies, web, stores, cache, log, server })
         }
         _ => Err(compiler.problems),
+    }
+}
+
+/// Compiles the token stores and the public address alone.
+pub(super) fn stores(
+    raw: &RawConfig,
+    folder: &Path,
+    source: &dyn Source,
+) -> Result<(Vec<Store>, BaseUrl), Vec<Problem>> {
+    let mut compiler = Compiler { folder, source, problems: Vec::new() };
+    let (stores, public) =
+        (compiler.stores(&raw.store), compiler.base_url("public_url", &raw.public_url));
+    match public {
+        Some(public) if compiler.problems.is_empty() => Ok((stores, public)),
+        Some(_) | None => Err(compiler.problems),
     }
 }
 
@@ -232,10 +255,9 @@ impl Compiler<'_> {
                 let what = format!("`{}` is not a kind of store", raw.kind);
                 self.problem(format!("{at}.kind"), what, "write `portcullis`");
             }
-            let Some(path) = raw.url.strip_prefix("sqlite://").filter(|path| !path.is_empty())
-            else {
-                let what = format!("`{}` is not the URL of a SQLite file", raw.url);
-                self.problem(format!("{at}.url"), what, "write `sqlite:///path/to/tokens.db`");
+            let help = "write `sqlite:///path/to/tokens.db`";
+            let location = raw.url.parse::<StoreLocation>();
+            let Some(location) = self.parsed(&format!("{at}.url"), location, help) else {
                 continue;
             };
             let name = raw.name.clone().unwrap_or_else(|| raw.kind.clone());
@@ -243,7 +265,8 @@ impl Compiler<'_> {
                 let help = "give each store a `name` of its own";
                 self.problem(format!("{at}.name"), format!("`{name}` is taken"), help);
             }
-            stores.push(Store { name, path: self.folder.join(path) });
+            let location = StoreLocation::file(self.folder.join(location.path()));
+            stores.push(Store { name, location });
         }
         stores
     }

@@ -16,7 +16,7 @@ mod value;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -26,6 +26,7 @@ pub use problem::{ConfigError, Problem};
 
 use crate::policy::Policy;
 use crate::policy::site::BaseUrl;
+use crate::store::portcullis::StoreLocation;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -79,8 +80,8 @@ pub struct Upstream {
 pub struct Store {
     /// The name in metrics and messages.
     pub name: String,
-    /// Its database: a file.
-    pub path: PathBuf,
+    /// Where it is.
+    pub location: StoreLocation,
 }
 
 /// The identity cache.
@@ -150,21 +151,39 @@ impl Config {
         Self::parse(path, &text, source)
     }
 
+    /// Reads nothing but the token stores and the public address of the config at `path`: what
+    /// administering tokens needs. Secrets are not touched.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem of these.
+    pub fn load_stores(
+        path: &Path,
+        source: &dyn Source,
+    ) -> Result<(Vec<Store>, BaseUrl), ConfigError> {
+        let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
+        compile::stores(&raw(path, &text)?, folder(path), source)
+            .map_err(|problems| ConfigError::new(path, problems))
+    }
+
     /// Compiles the text of a config; `path` is what it is called, and where its relative paths
     /// start from.
     ///
     /// # Errors
     /// [`ConfigError`] with every problem that was found.
     pub fn parse(path: &Path, text: &str, source: &dyn Source) -> Result<Self, ConfigError> {
-        let raw = toml::from_str(text).map_err(|error| ConfigError::syntax(path, &error))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let file = path.to_path_buf();
-        compile::compile(raw, folder, source).map_err(|problems| ConfigError {
-            file,
-            problems,
-            unreadable: false,
-        })
+        compile::compile(raw(path, text)?, folder(path), source)
+            .map_err(|problems| ConfigError::new(path, problems))
     }
+}
+
+fn raw(path: &Path, text: &str) -> Result<raw::RawConfig, ConfigError> {
+    let wrong = |error| ConfigError::new(path, vec![problem::syntax("", text, &error)]);
+    toml::from_str(text).map_err(wrong)
+}
+
+/// Where relative paths of a config start from.
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 impl fmt::Display for Store {

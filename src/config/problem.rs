@@ -44,19 +44,23 @@ impl ConfigError {
         self.unreadable
     }
 
-    pub(super) fn syntax(path: &Path, error: &toml::de::Error) -> Self {
-        Self { file: path.to_path_buf(), problems: vec![syntax("file", error)], unreadable: false }
+    pub(super) fn new(path: &Path, problems: Vec<Problem>) -> Self {
+        Self { file: path.to_path_buf(), problems, unreadable: false }
     }
 }
 
-/// A problem out of an error of the TOML parser, which says line and column itself.
-pub(super) fn syntax(at: impl Into<String>, error: &toml::de::Error) -> Problem {
-    let text = error.to_string();
-    let help = "fix the line; `config/portcullis.toml` shows every key";
+/// A problem out of an error of the TOML parser. The parser would show the line, and a line may
+/// hold a secret that belongs somewhere else: so it is only said where to look.
+pub(super) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Problem {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    let at = if file.is_empty() { format!("line {line}") } else { format!("{file}:{line}") };
+    let what = format!("column {column}: {}", error.message().trim_end().replace('\n', ", "));
     Problem::new(
         at,
-        format!("can't be parsed\n    {}", text.trim_end().replace('\n', "\n    ")),
-        help,
+        what,
+        "`config/portcullis.toml` shows every key of a config, `config/sentry.toml` of a rule",
     )
 }
 

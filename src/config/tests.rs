@@ -137,13 +137,13 @@ fn one_problem_each() {
             "upstream.web.credential",
             "either a file or a variable",
         ),
-        ("{ file = \"sentry-token\" }", "\"sntryu_inline\"", "file", "never the secret itself"),
+        ("{ file = \"sentry-token\" }", "\"sntryu_inline\"", "line 7", "never itself"),
         ("credential =", "timeout = \"0s\"\ncredential =", "upstream.web.timeout", "is zero"),
-        ("credential =", "timeout = 30\ncredential =", "file", "a duration such as"),
-        ("credential =", "max_body = \"lots\"\ncredential =", "file", "a size such as"),
-        ("credential =", "timout = \"3s\"\ncredential =", "file", "unknown field `timout`"),
+        ("credential =", "timeout = 30\ncredential =", "line 7", "a duration such as"),
+        ("credential =", "max_body = \"lots\"\ncredential =", "line 7", "a size such as"),
+        ("credential =", "timout = \"3s\"\ncredential =", "line 7", "unknown field `timout`"),
         ("\"portcullis\"", "\"redis\"", "store[0].kind", "is not a kind of store"),
-        ("sqlite:///tokens.db", "tokens.db", "store[0].url", "is not the URL of a SQLite file"),
+        ("sqlite:///tokens.db", "tokens.db", "store[0].url", "starts with `sqlite://`"),
         (
             "store = [{",
             "store = [{ kind = \"portcullis\", url = \"sqlite://b\" }, {",
@@ -175,7 +175,14 @@ fn one_problem_each() {
             "admin.address",
             "is not an IP address",
         ),
-        ("public_url", "public_ur", "file", "unknown field `public_ur`"),
+        (
+            "[upstream.web]",
+            "[admin]\naddress = \"0.0.0.0:8080\"\n[upstream.web]",
+            "admin.address",
+            "is a public address too",
+        ),
+        ("sqlite:///tokens.db", "sqlite:///t.db?mode=ro", "store[0].url", "more than a path"),
+        ("public_url", "public_ur", "line 2", "unknown field `public_ur`"),
     ];
     for (old, new, at, what) in rows {
         assert!(MINIMAL.contains(old), "{old}");
@@ -183,6 +190,24 @@ fn one_problem_each() {
         assert_eq!(seen.at, *at, "{new}: {seen:?}");
         assert!(seen.what.contains(what), "{new}: {seen:?}");
         assert!(!seen.help.is_empty());
+    }
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_printed() {
+    for (old, new) in [
+        ("{ file = \"sentry-token\" }", "\"SEKRET\""),
+        ("{ file = \"sentry-token\" }", "{ file = \"sentry-token\", value = \"SEKRET\" }"),
+        ("{ file = \"sentry-token\" }", "{ file = [\"SEKRET\"] }"),
+        ("{ file = \"sentry-token\" }", "{ file = \"sentry-token\" } # SEKRET\nx"),
+        ("sqlite:///tokens.db", "postgres://u:SEKRET@h/db"),
+        ("http://web:9000", "http://u:SEKRET@web:9000"),
+        ("https://sentry.example.com", "https://u:SEKRET@sentry.example.com"),
+    ] {
+        let text = MINIMAL.replace(old, new);
+        assert!(text.contains("SEKRET"));
+        let error = parse(&text, &fake()).map(|_| ()).unwrap_err().to_string();
+        assert!(!error.contains("SEKRET"), "{error}");
     }
 }
 
@@ -290,7 +315,7 @@ fn wrong_rules_name_their_place() {
             "own.toml:4",
             "only one can hold",
         ),
-        (rule("path = \"/d/\"\nscope = [\"org:read\"]"), "own.toml", "unknown field `scope`"),
+        (rule("path = \"/d/\"\nscope = [\"org:read\"]"), "own.toml:5", "unknown field `scope`"),
         (rule("path = \"/d/\"\nscopes = []"), "own.toml:4", "empty list of scopes"),
         (rule("path = \"/d/\"\nscopes = [\"org:reed\"]"), "own.toml:4", "unknown scope `org:reed`"),
         (rule("path = \"d/\"\naccess = \"public\""), "own.toml:4", "starts with `/`"),
@@ -325,7 +350,7 @@ fn wrong_rules_name_their_place() {
             "own.toml:2",
             "no earlier file has it",
         ),
-        ("[[rules]]".into(), "own.toml", "unknown field `rules`"),
+        ("[[rules]]".into(), "own.toml:1", "unknown field `rules`"),
     ];
     for (own, at, what) in rows {
         let error = rules(&own).map(|_| ()).unwrap_err();

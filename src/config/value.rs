@@ -15,14 +15,30 @@ pub(super) struct HumanDuration(pub(super) Duration);
 pub(super) struct ByteSize(pub(super) u64);
 
 /// Where a secret is; never the secret.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a secret as `{ file = \"path\" }` or `{ env = \"NAME\" }`, never the secret itself"
-)]
+#[derive(Clone, Debug)]
 pub(super) struct SecretRef {
     pub(super) env: Option<String>,
     pub(super) file: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            env: Option<String>,
+            file: Option<String>,
+        }
+        // Not derived as a whole: the error of a derived one repeats what it met instead.
+        let value = toml::Value::deserialize(deserializer)?;
+        let toml::Value::Table(table) = value else {
+            return Err(D::Error::custom(
+                "a secret is written as `{ file = \"path\" }` or `{ env = \"NAME\" }`, never itself",
+            ));
+        };
+        let Table { env, file } = table.try_into().map_err(D::Error::custom)?;
+        Ok(Self { env, file })
+    }
 }
 
 struct Text<T> {

@@ -117,7 +117,12 @@ impl BaseUrl {
                 prefix: prefix.into(),
             })
         };
-        parse().ok_or_else(|| BadBaseUrl(text.to_owned()))
+        // What stands before an `@` may be a password.
+        let shown = || match text.rsplit_once('@') {
+            Some((_, behind)) => format!("…@{behind}"),
+            None => text.to_owned(),
+        };
+        parse().ok_or_else(|| BadBaseUrl(shown()))
     }
 
     /// The scheme.

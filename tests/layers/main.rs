@@ -34,22 +34,27 @@ const LAYERS: &[Layer] = &[
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
     Layer { module: "rewrite", may_use: &["policy"], forbidden: PURE },
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
-    // The outside: what is recorded, files, token stores. They don't know each other, but a config
-    // names a log level.
+    // The outside: what is recorded, token stores, files. They don't know each other, but a config
+    // names a log level and where a store is.
     Layer {
         module: "telemetry",
         may_use: &["policy", "clock"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
     },
     Layer {
-        module: "config",
-        may_use: &["policy", "rewrite", "telemetry::diagnostics::Level"],
-        forbidden: &[PINGORA, STORAGE, ASYNC, READS_A_CLOCK, &["prometheus"]],
-    },
-    Layer {
         module: "store",
         may_use: &["policy", "clock"],
         forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus", "toml"]],
+    },
+    Layer {
+        module: "config",
+        may_use: &[
+            "policy",
+            "rewrite",
+            "telemetry::diagnostics::Level",
+            "store::portcullis::StoreLocation",
+        ],
+        forbidden: &[PINGORA, STORAGE, ASYNC, READS_A_CLOCK, &["prometheus"]],
     },
     // The story of a request.
     Layer {

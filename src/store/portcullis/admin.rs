@@ -7,48 +7,14 @@ use std::fmt;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+pub use super::new_token::{DSN_SCOPES, NewToken};
+use super::new_token::{ID_PREFIX, MAX_NAME_LEN};
 use super::row::{self, Token, TokenKind};
 use super::{PortcullisStore, StoreError};
 use crate::clock::Timestamp;
 use crate::policy::credential::Digest;
 use crate::policy::identity::Binding;
-use crate::policy::scope::{Scope, ScopeSet};
 use crate::policy::token;
-
-/// What a DSN may do in Sentry (`DSNAuthentication` in `api/authentication.py` carries no scopes;
-/// `ProjectKey.get_scopes` in `models/projectkey.py` gives these).
-pub const DSN_SCOPES: &[Scope] = &[
-    Scope::ProjectRead,
-    Scope::ProjectWrite,
-    Scope::ProjectAdmin,
-    Scope::ProjectReleases,
-    Scope::EventRead,
-    Scope::EventWrite,
-    Scope::EventAdmin,
-];
-/// The longest name, in characters.
-pub const MAX_NAME_LEN: usize = 100;
-/// What every id starts with, and so no name may.
-const ID_PREFIX: &str = "tok_";
-
-/// A token to create.
-#[derive(Clone, Debug)]
-pub struct NewToken {
-    /// Its kind.
-    pub kind: TokenKind,
-    /// By what people know it.
-    pub name: String,
-    /// What it may do; what these imply is added.
-    pub scopes: ScopeSet,
-    /// The organisations that it reaches.
-    pub organizations: Binding,
-    /// The projects that it reaches. For a DSN [`Binding::Only`], with the project's id first.
-    pub projects: Binding,
-    /// Browser origins that may use it.
-    pub allowed_origins: Vec<String>,
-    /// From when on it is refused; may have passed, for a token to try refusals with.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// A token that was just created.
 #[derive(Debug)]
@@ -109,6 +75,22 @@ pub enum AdminError {
     /// A DSN without its project.
     #[error("a DSN belongs to one project; give its numeric id, as Sentry shows it in the DSN")]
     NoProject,
+    /// A DSN without its organisation.
+    #[error("a DSN belongs to one organization; give its slug")]
+    NoOrganization,
+    /// Not a slug or an id.
+    #[error(
+        "`{}` is neither a slug nor an id; write it as Sentry's URLs have it, in lower case",
+        .0.escape_debug()
+    )]
+    BadSlug(String),
+    /// Not a browser origin.
+    #[error(
+        "`{}` is not a browser origin; write scheme, host and port alone, such as \
+         `https://app.example.com`, or `*`",
+        .0.escape_debug()
+    )]
+    BadOrigin(String),
     /// A time that the file can't hold.
     #[error("the time of expiry is too far away; take an earlier one")]
     BadTime,
@@ -162,12 +144,7 @@ impl PortcullisStore {
     /// # Errors
     /// See [`AdminError`].
     pub async fn create(&self, new: NewToken, now: Timestamp) -> Result<Issued, AdminError> {
-        if !is_name(&new.name) {
-            return Err(AdminError::BadName(new.name));
-        }
-        if new.kind == TokenKind::Dsn && !names_a_project(&new.projects) {
-            return Err(AdminError::NoProject);
-        }
+        new.check()?;
         let secret = secret(new.kind)?;
         let token = Token {
             id: format!("{ID_PREFIX}{}", hex(&random::<8>()?)),
@@ -301,22 +278,6 @@ fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
     let revoked_at: Option<i64> = row.try_get("revoked_at")?;
     let revoked_at = revoked_at.map(|at| Timestamp::from_millis(u64::try_from(at).unwrap_or(0)));
     Ok(Candidate { id: row.try_get("id")?, name: row.try_get("name")?, revoked_at })
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME_LEN).contains(&name.chars().count())
-        && name.trim() == name
-        && !name.starts_with(ID_PREFIX)
-        && !name.chars().any(char::is_control)
-}
-
-fn names_a_project(projects: &Binding) -> bool {
-    let id = match projects {
-        Binding::Only(names) => names.first(),
-        Binding::Any | Binding::Unknown => None,
-    };
-    // In its one spelling: policy compares byte for byte.
-    id.is_some_and(|id| id.parse::<u64>().is_ok_and(|n| n != 0 && *n.to_string() == **id))
 }
 
 fn secret(kind: TokenKind) -> Result<String, AdminError> {

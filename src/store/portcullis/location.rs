@@ -23,16 +23,14 @@ impl StoreLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLocation {
     /// Another scheme.
-    #[error(
-        "the URL of a token store has to start with `sqlite://`; write `sqlite:///path/tokens.db`"
-    )]
+    #[error("the `url` of a token store starts with `sqlite://`; write `sqlite:///path/tokens.db`")]
     Scheme,
     /// No path.
-    #[error("the URL of the token store names no file; write `sqlite:///path/tokens.db`")]
+    #[error("the `url` of the token store names no file; write `sqlite:///path/tokens.db`")]
     NoPath,
     /// Something that SQLite would not take for a plain file name.
     #[error(
-        "the URL of the token store has more than a path (`?`, `#`, `%` or `:memory:`); write `sqlite:///path/tokens.db`"
+        "the `url` of the token store has more than a path (`?`, `#`, `%` or `:memory:`); write `sqlite:///path/tokens.db`"
     )]
     NotPlain,
 }

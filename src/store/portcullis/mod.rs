@@ -9,6 +9,7 @@
 
 pub mod admin;
 mod location;
+mod new_token;
 mod row;
 mod schema;
 pub mod watch;
@@ -35,6 +36,7 @@ pub use self::row::{Token, TokenKind};
 use super::{Found, StoreError, TokenStore, Usage};
 use crate::policy::credential::Credential;
 use crate::policy::identity::KindSet;
+use schema::Unusable;
 
 /// How many questions are answered at a time. Each takes microseconds and a thread.
 const READERS: u32 = 3;
@@ -103,8 +105,12 @@ pub enum OpenError {
     },
 }
 
+/// The name of a store that has no other.
+const DEFAULT_NAME: &str = "portcullis";
+
 /// An open token store.
 pub struct PortcullisStore {
+    name: Box<str>,
     path: PathBuf,
     /// Device and inode of the file that is open.
     file: (u64, u64),
@@ -144,7 +150,40 @@ impl PortcullisStore {
         let readers = pool(READERS, READ_TIMEOUT).connect_with(options).await;
         let readers = readers.map_err(|error| database(&path, error))?;
         let (detached, used) = (AtomicBool::new(false), Mutex::default());
-        Ok(Self { path, file, detached, readers, writer, used })
+        let name = DEFAULT_NAME.into();
+        Ok(Self { name, path, file, detached, readers, writer, used })
+    }
+
+    /// With the name that logs and metrics have for it.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Finds out whether [`open`](Self::open) would work, and changes nothing.
+    ///
+    /// # Errors
+    /// What opening it would say; [`OpenError::NoFile`] where there is none yet.
+    pub async fn inspect(location: &StoreLocation) -> Result<(), OpenError> {
+        let path = location.path();
+        create_if_missing(path, IfMissing::Fail)?;
+        // SQLite would take a file that it may not write, and fail at the first change.
+        let appended = OpenOptions::new().append(true).open(path);
+        appended.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(READ_TIMEOUT)
+            .disable_statement_logging();
+        let usable = match pool(1, READ_TIMEOUT).connect_with(options).await {
+            Ok(reader) => {
+                let usable = schema::examine(&reader).await;
+                reader.close().await;
+                usable
+            }
+            Err(error) => Err(error.into()),
+        };
+        usable.map_err(|unusable| refused(path, unusable))
     }
 
     /// The file.
@@ -198,7 +237,7 @@ impl fmt::Debug for PortcullisStore {
 #[async_trait]
 impl TokenStore for PortcullisStore {
     fn name(&self) -> &str {
-        "portcullis"
+        &self.name
     }
 
     fn takes(&self) -> KindSet {
@@ -278,19 +317,22 @@ async fn open_writer(path: &Path) -> Result<SqlitePool, OpenError> {
         };
         match opened {
             Ok(writer) => return Ok(writer),
-            Err(schema::Unusable::Failed(MigrateError::VersionMissing(version))) => {
-                return Err(OpenError::Newer { path: path.to_owned(), version });
-            }
-            Err(schema::Unusable::Foreign) => return Err(OpenError::NotAStore(path.to_owned())),
-            Err(schema::Unusable::Busy(_)) if attempt < OPEN_ATTEMPTS => {
+            Err(Unusable::Busy(_)) if attempt < OPEN_ATTEMPTS => {
                 tokio::time::sleep(OPEN_PAUSE).await;
             }
-            Err(schema::Unusable::NotADatabase) => {
-                return Err(OpenError::NotAStore(path.to_owned()));
-            }
-            Err(schema::Unusable::Failed(error)) => return Err(database(path, error)),
-            Err(schema::Unusable::Busy(error)) => return Err(database(path, error)),
+            Err(unusable) => return Err(refused(path, unusable)),
         }
+    }
+}
+
+fn refused(path: &Path, unusable: Unusable) -> OpenError {
+    match unusable {
+        Unusable::Failed(MigrateError::VersionMissing(version)) => {
+            OpenError::Newer { path: path.to_owned(), version }
+        }
+        Unusable::Foreign | Unusable::NotADatabase => OpenError::NotAStore(path.to_owned()),
+        Unusable::Failed(error) => database(path, error),
+        Unusable::Busy(error) => database(path, error),
     }
 }
 

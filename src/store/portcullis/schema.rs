@@ -96,6 +96,30 @@ impl From<MigrateError> for Unusable {
     }
 }
 
+/// The newest version of the tables that this program knows.
+const VERSION: i64 = 1;
+
+/// Finds out whether [`prepare`] would work, and changes nothing.
+pub(super) async fn examine(reader: &SqlitePool) -> Result<(), Unusable> {
+    let mut connection = reader.acquire().await?;
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
+    match (id, tables) {
+        (APPLICATION_ID, _) => {}
+        (0, 0) => return Ok(()),
+        (_, _) => return Err(Unusable::Foreign),
+    }
+    let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(&mut *connection)
+        .await?;
+    if version > VERSION {
+        return Err(MigrateError::VersionMissing(version).into());
+    }
+    Ok(())
+}
+
 /// Brings the tables up to date, in one transaction that keeps other processes out: sqlx itself
 /// takes no lock for SQLite.
 pub(super) async fn prepare(writer: &SqlitePool) -> Result<(), Unusable> {
@@ -107,8 +131,13 @@ pub(super) async fn prepare(writer: &SqlitePool) -> Result<(), Unusable> {
     if id != APPLICATION_ID && (id != 0 || tables != 0) {
         return Err(Unusable::Foreign);
     }
-    let tokens =
-        Migration::new(1, "tokens".into(), MigrationType::Simple, TOKENS.into_sql_str(), false);
+    let tokens = Migration::new(
+        VERSION,
+        "tokens".into(),
+        MigrationType::Simple,
+        TOKENS.into_sql_str(),
+        false,
+    );
     Migrator::with_migrations(vec![tokens]).run(&mut *transaction).await?;
     Ok(transaction.commit().await?)
 }
