@@ -215,6 +215,15 @@ impl Compiler<'_> {
 
     /// A secret's text, which is never part of a problem.
     fn secret(&mut self, at: &str, secret: &SecretRef) -> Option<String> {
+        let named = [&secret.env, &secret.file].into_iter().flatten();
+        if named
+            .into_iter()
+            .any(|name| ["sntry", "portcullis_"].iter().any(|p| name.starts_with(p)))
+        {
+            let help = "write the token into a file and its path here";
+            self.problem(at, "holds what looks like the token itself", help);
+            return None;
+        }
         let text = match (&secret.env, &secret.file) {
             (Some(name), None) => self.source.env(name).ok_or_else(|| {
                 (format!("the environment has no `{name}`"), "set it, or name another")

@@ -4,7 +4,8 @@
 //! closed: what follows on it could be read as another request.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, ORIGIN,
+    TRANSFER_ENCODING,
 };
 
 use super::method::Method;
@@ -64,8 +65,8 @@ pub enum BadFrame {
     /// Not origin-form.
     #[error("the request target must be a path that starts with `/`")]
     Target,
-    /// What was sent is not what would be forwarded: a fragment, or blanks in the target.
-    #[error("the request line has a fragment (`#`) or blanks in its target; send neither")]
+    /// What was sent is not what would be forwarded: a fragment.
+    #[error("the request line has a fragment (`#`) in its target; leave it out")]
     RequestLine,
     /// None, several, empty, or not a host.
     #[error("the request must have exactly one `Host` header that names a host")]
@@ -73,6 +74,12 @@ pub enum BadFrame {
     /// More than one `Authorization`.
     #[error("the request has more than one `Authorization` header; send one")]
     SeveralAuthorizations,
+    /// More than one `Origin`.
+    #[error("the request has more than one `Origin` header; send one")]
+    SeveralOrigins,
+    /// A body that no route reads, and that a server may take for the next request.
+    #[error("a `GET` or `HEAD` request has a body; send none")]
+    UnexpectedBody,
     /// Both ways of delimiting a body.
     #[error("the request has both `Content-Length` and `Transfer-Encoding`; send one")]
     LengthAndEncoding,
@@ -101,6 +108,8 @@ impl BadFrame {
             | BadFrame::Target
             | BadFrame::RequestLine
             | BadFrame::Host
+            | BadFrame::SeveralOrigins
+            | BadFrame::UnexpectedBody
             | BadFrame::LengthAndEncoding
             | BadFrame::Length
             | BadFrame::Encoding
@@ -129,8 +138,19 @@ impl<'a> Frame<'a> {
         let host = host(head)?;
         let authorization = at_most_one(head.headers, &AUTHORIZATION)
             .map_err(|Several| BadFrame::SeveralAuthorizations)?;
+        at_most_one(head.headers, &ORIGIN).map_err(|Several| BadFrame::SeveralOrigins)?;
         connection(head.headers)?;
-        Ok(Self { method, host, body: body(head)?, authorization })
+        let body = body(head)?;
+        match (method, body) {
+            (Method::Get | Method::Head, Body::Length(_) | Body::Chunked) => {
+                Err(BadFrame::UnexpectedBody)
+            }
+            (Method::Get | Method::Head, Body::None)
+            | (
+                Method::Post | Method::Put | Method::Patch | Method::Delete | Method::Options,
+                Body::None | Body::Length(_) | Body::Chunked,
+            ) => Ok(Self { method, host, body, authorization }),
+        }
     }
 }
 
@@ -162,7 +182,8 @@ fn connection(headers: &HeaderMap) -> Result<(), BadFrame> {
     if refused { Err(BadFrame::Connection) } else { Ok(()) }
 }
 
-/// The parser cuts fragments and escapes blanks; only a line that it left alone is taken.
+/// The parser cuts fragments; only a line that it left alone is taken. (It also escapes blanks in
+/// a target, in the raw bytes too: what is decided on is what is forwarded.)
 fn request_line(head: &RequestHead<'_>) -> Result<(), BadFrame> {
     let start = head.raw.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(0);
     let rest = head.raw[start..].strip_prefix(head.method.as_bytes());
@@ -351,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_line_that_the_parser_changed_is_refused() {
-        // Two blanks and a blank inside: the parser escapes them, the raw line does not.
+        // Whatever a parser makes of a line: what it decides on has to be what came.
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("a"));
         for (target, raw) in [

@@ -93,7 +93,10 @@ impl Pending<'_> {
     fn is_of_its_project(&self, identity: &Identity) -> bool {
         match (self.credential.project, &identity.projects) {
             (None, _) => true,
-            (Some(project), Binding::Only(_)) => identity.projects.admits(&project.to_string()),
+            (Some(project), Binding::Only(_)) => {
+                // A slug is a project's own only within its organisation.
+                identity.organizations.is_bound() && identity.projects.admits(&project.to_string())
+            }
             (Some(_), Binding::Any | Binding::Unknown) => false,
         }
     }

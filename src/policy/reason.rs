@@ -92,25 +92,31 @@ pub enum UpstreamFailure {
     Unreachable,
     /// It was silent for too long.
     Timeout,
+    /// It refused the credential that stands in for tokens of the gateway.
+    CredentialRefused,
 }
 
 impl UpstreamFailure {
     /// Every failure.
-    pub const ALL: &'static [UpstreamFailure] =
-        &[UpstreamFailure::Unreachable, UpstreamFailure::Timeout];
+    pub const ALL: &'static [UpstreamFailure] = &[
+        UpstreamFailure::Unreachable,
+        UpstreamFailure::Timeout,
+        UpstreamFailure::CredentialRefused,
+    ];
 
     /// The stable name.
     pub const fn code(self) -> &'static str {
         match self {
             UpstreamFailure::Unreachable => "upstream_unreachable",
             UpstreamFailure::Timeout => "upstream_timeout",
+            UpstreamFailure::CredentialRefused => "upstream_credential_refused",
         }
     }
 
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            UpstreamFailure::Unreachable => 502,
+            UpstreamFailure::Unreachable | UpstreamFailure::CredentialRefused => 502,
             UpstreamFailure::Timeout => 504,
         }
     }
@@ -119,9 +125,17 @@ impl UpstreamFailure {
     pub const fn detail(self) -> &'static str {
         match self {
             UpstreamFailure::Unreachable => {
-                "Sentry can't be reached from the gateway, or broke off its answer; try again"
+                "Sentry can't be reached from the gateway, or broke off before it answered; it may \
+                 have done what was asked: look before you try again"
             }
-            UpstreamFailure::Timeout => "Sentry did not answer the gateway in time; try again",
+            UpstreamFailure::Timeout => {
+                "Sentry did not answer the gateway in time; it may have done what was asked: look \
+                 before you try again"
+            }
+            UpstreamFailure::CredentialRefused => {
+                "Sentry refused the gateway's own credential, not your token; tell the gateway's \
+                 operator to replace `upstream.web.credential`"
+            }
         }
     }
 }

@@ -191,7 +191,7 @@ impl FromStr for PathTemplate {
 fn parse_segment(part: &str) -> Result<Segment, BadTemplate> {
     let bad = || BadTemplate::BadSegment(part.to_owned());
     let Some(inner) = part.strip_prefix('{') else {
-        let text = !part.contains(['{', '}', '%', '?', '#', '\\'])
+        let text = !part.contains(['{', '}', '%', '?', '#', '\\', '*', ' '])
             && !part.contains(char::is_control)
             && part != "."
             && part != "..";

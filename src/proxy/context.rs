@@ -53,6 +53,8 @@ pub struct Context {
     pub(super) failure: Option<UpstreamFailure>,
     /// When the request was handed to the upstream.
     pub(super) handed_over: Option<Instant>,
+    /// How many connections to the upstream could not be made.
+    pub(super) connects: usize,
     started: Instant,
     client: Option<IpAddr>,
     answered: Option<(u16, Instant)>,
@@ -78,6 +80,7 @@ impl Context {
             cache: None,
             failure: None,
             handed_over: None,
+            connects: 0,
             started,
             client: None,
             answered: None,
@@ -125,7 +128,7 @@ impl Context {
             Some(head) => head.status.as_u16(),
             None => CLIENT_CLOSED,
         };
-        // An answer that broke off on the way is not the upstream's failure to answer.
+        // A try that failed before one that did not is no failure.
         let failure = self.failure.filter(|_| failed);
         let upstream = self.handed_over.zip(self.answered);
         Record {

@@ -15,6 +15,7 @@ mod upstream;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::{StatusCode, Version};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
@@ -22,7 +23,8 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
-use crate::policy::decision::{Permit, Verdict};
+use crate::policy::decision::{Forward, Permit, Verdict};
+use crate::policy::reason::UpstreamFailure;
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::telemetry::access_log::AccessLog;
@@ -33,6 +35,8 @@ pub use upstream::UpstreamPeer;
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
+/// How many addresses of the upstream's are tried for one request.
+const TRIES: usize = 2;
 
 /// Everything that serving a request takes.
 #[derive(Debug)]
@@ -66,14 +70,21 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        session.set_keepalive((!self.readiness.is_stopping()).then_some(KEEP_ALIVE));
+        if self.readiness.is_stopping() {
+            session.set_keepalive(None);
+        } else if session.req_header().version >= Version::HTTP_11 {
+            session.set_keepalive(Some(KEEP_ALIVE));
+        }
         ctx.identify(session, &self.ids, &self.trusted_proxies);
         let raw = head::raw(session);
         let admission = self.gateway.admit(&head::of(session.req_header(), &raw)).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(admission.decision);
         match &decision.verdict {
-            Verdict::Permit(_) => Ok(false),
+            Verdict::Permit(_) => {
+                respond::go_on(session).await?;
+                Ok(false)
+            }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 respond::local(session, decision, &ctx.request_id, self.gateway.policy()).await?;
                 Ok(true)
@@ -82,6 +93,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
         self.web.peer(rule.timeout)
     }
@@ -97,24 +109,30 @@ impl ProxyHttp for Proxy {
         let headers = &session.req_header().headers;
         let edits = HeaderEdits::plan(permit, headers, &self.outbound, &origin)
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
-        head::apply(edits, permit.prefix_len(), upstream)?;
-        ctx.handed_over = Some(self.gateway.clock().instant());
-        Ok(())
+        head::apply(edits, permit.prefix_len(), upstream)
     }
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        let name = ctx.decision.as_ref().map(|decision| decision.name).unwrap_or_default();
+        let public = &self.gateway.policy().site.names()[name.index()];
+        response::rewrite(response, &self.rewriter, public, &self.metrics)?;
         if response.status.is_informational() {
             return Ok(());
         }
         ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
-        let name = ctx.decision.as_ref().map(|decision| decision.name).unwrap_or_default();
-        let public = &self.gateway.policy().site.names()[name.index()];
-        response::rewrite(response, &self.rewriter, public, &self.metrics)?;
+        match permit(ctx)?.forward() {
+            Forward::AsIs | Forward::Anonymous => {}
+            Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
+                ctx.failure = Some(UpstreamFailure::CredentialRefused);
+                return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
+            }
+            Forward::Exchange => response::exchanged(response, &session.req_header().headers)?,
+        }
         response.insert_header(crate::forward::X_REQUEST_ID, ctx.request_id.clone())
     }
 
@@ -123,9 +141,14 @@ impl ProxyHttp for Proxy {
         _: &mut Session,
         _: &HttpPeer,
         ctx: &mut Context,
-        error: Box<Error>,
+        mut error: Box<Error>,
     ) -> Box<Error> {
         ctx.failure = Some(upstream::failure(&error));
+        // Nothing was sent yet, so another address of the upstream's may be tried.
+        ctx.connects += 1;
+        if ctx.connects < TRIES && self.web.pass_over() {
+            error.set_retry(true);
+        }
         error
     }
 

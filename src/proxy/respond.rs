@@ -15,6 +15,7 @@ use pingora::proxy::{FailToProxy, Session};
 use serde::Serialize;
 
 use super::context::Context;
+use super::response::allow_origin;
 use super::upstream;
 use crate::forward::X_REQUEST_ID;
 use crate::policy::Policy;
@@ -62,13 +63,17 @@ pub(super) async fn local(
     match &decision.verdict {
         Verdict::Deny(denial) => {
             let (head, body) = refusal(session, denial, decision, request_id, policy)?;
-            settle(session, denial.closes()).await;
-            write(session, head, body).await
+            let drain = settle(session, denial.closes());
+            write(session, head, body).await?;
+            finish(session, drain).await;
+            Ok(())
         }
         Verdict::Options(methods) => {
             let head = options(session, *methods, request_id)?;
-            settle(session, false).await;
-            write(session, head, Bytes::new()).await
+            let drain = settle(session, false);
+            write(session, head, Bytes::new()).await?;
+            finish(session, drain).await;
+            Ok(())
         }
         Verdict::Permit(_) => Error::e_explain(ErrorType::InternalError, "answering a permit"),
     }
@@ -104,28 +109,20 @@ fn refusal(
     if let Some(seconds) = denial.retry_after {
         head.insert_header(RETRY_AFTER, seconds.to_string())?;
     }
+    allow_origin(&mut head, &session.req_header().headers)?;
     Ok((head, body))
 }
 
 /// `OPTIONS`, as Sentry answers it, but for credentials: the gateway takes no cookies.
 fn options(session: &Session, methods: MethodSet, id: &HeaderValue) -> Result<ResponseHeader> {
-    let origin = session.req_header().headers.get(http::header::ORIGIN).cloned();
     let methods = methods.to_string();
     let mut head = ResponseHeader::build(200, Some(8))?;
     head.insert_header(CONTENT_LENGTH, "0")?;
     head.insert_header(ALLOW, &methods)?;
     head.insert_header("access-control-allow-methods", &methods)?;
     head.insert_header("access-control-allow-headers", CORS_HEADERS)?;
-    head.insert_header(
-        "access-control-expose-headers",
-        "X-Sentry-Error, X-Sentry-Direct-Hit, X-Hits, X-Max-Hits, Endpoint, Retry-After, Link",
-    )?;
     head.insert_header("access-control-max-age", "3600")?;
-    head.insert_header(
-        "access-control-allow-origin",
-        origin.unwrap_or(HeaderValue::from_static("*")),
-    )?;
-    head.insert_header("vary", "Origin")?;
+    allow_origin(&mut head, &session.req_header().headers)?;
     head.insert_header(X_REQUEST_ID, id.clone())?;
     Ok(head)
 }
@@ -139,18 +136,34 @@ fn json(status: u16, length: usize, request_id: &HeaderValue) -> Result<Response
     Ok(head)
 }
 
-/// Takes a small body off the connection, or makes this its last answer.
-async fn settle(session: &mut Session, close: bool) {
+/// Tells a client that waits for it to send the body of a permitted request. The upstream is not
+/// asked: what decides is here, and uWSGI never says so.
+pub(super) async fn go_on(session: &mut Session) -> Result<()> {
+    let waits = session.req_header().headers.contains_key(EXPECT);
+    if waits && session.as_http1().is_some() && !session.as_downstream_mut().is_body_done() {
+        session.as_downstream_mut().write_continue_response().await?;
+    }
+    Ok(())
+}
+
+/// Whether a small body will be taken off the connection; otherwise this is its last answer.
+fn settle(session: &mut Session, close: bool) -> bool {
     let headers = &session.req_header().headers;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     // Whoever waits for `100 Continue` has not sent its body, and need not.
     let waits = headers.contains_key(EXPECT);
     let small = length.is_some_and(|length: u64| length <= DRAIN_LIMIT);
-    if session.as_downstream_mut().is_body_empty() && !close {
-        return;
-    }
-    if close || waits || !small {
+    let empty = session.as_downstream_mut().is_body_empty();
+    if close || !empty && (waits || !small) {
         session.set_keepalive(None);
+        return false;
+    }
+    !empty
+}
+
+/// Reads what [`settle`] said is to be read, once the answer is written.
+async fn finish(session: &mut Session, drain: bool) {
+    if !drain {
         return;
     }
     session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN_TIME));
@@ -184,6 +197,14 @@ pub(super) async fn failure(
             session.respond_error(400).await.unwrap_or_default();
         }
         return FailToProxy { error_code: if bad_frame { 400 } else { 0 }, can_reuse_downstream };
+    }
+    // The upstream waits for a body that the client does not send.
+    if *error.etype() == ErrorType::ReadTimedout && !session.as_downstream_mut().is_body_done() {
+        session.set_keepalive(None);
+        if !started {
+            session.respond_error(408).await.unwrap_or_default();
+        }
+        return FailToProxy { error_code: 408, can_reuse_downstream };
     }
     let failure = *ctx.failure.get_or_insert_with(|| upstream::failure(error));
     let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::HeaderValue;
-use http::header::{LINK, LOCATION};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_LOCATION, HeaderMap,
+    HeaderValue, LINK, LOCATION, ORIGIN, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+};
 use pingora::http::ResponseHeader;
 use pingora::prelude::Result;
 
@@ -14,7 +16,11 @@ use crate::telemetry::metrics::{LinkResult, Metrics};
 /// Tells the address of a Sentry cell (`hybridcloud/apigateway/proxy.py`).
 const PROXY_URL: &str = "x-sentry-proxy-url";
 
-/// Makes `Link` and `Location` name `public`.
+/// The headers that a script may read (`api/base.py` in Sentry).
+const EXPOSED_HEADERS: &str =
+    "X-Sentry-Error, X-Sentry-Direct-Hit, X-Hits, X-Max-Hits, Endpoint, Retry-After, Link";
+
+/// Makes `Link`, `Location` and `Content-Location` name `public`.
 pub(super) fn rewrite(
     response: &mut ResponseHeader,
     rewriter: &UrlRewriter,
@@ -23,14 +29,32 @@ pub(super) fn rewrite(
 ) -> Result<()> {
     response.remove_header(PROXY_URL);
     links(response, rewriter, public, metrics)?;
-    let location =
-        response.headers.get(LOCATION).map(|url| rewriter.rewrite(url.as_bytes(), public));
-    if let Some(Cow::Owned(url)) = location
-        && let Ok(value) = HeaderValue::from_bytes(&url)
-    {
-        response.insert_header(LOCATION, value)?;
+    for name in [LOCATION, CONTENT_LOCATION] {
+        let url = response.headers.get(&name).map(|url| rewriter.rewrite(url.as_bytes(), public));
+        if let Some(Cow::Owned(url)) = url
+            && let Ok(value) = HeaderValue::from_bytes(&url)
+        {
+            response.insert_header(name, value)?;
+        }
     }
     Ok(())
+}
+
+/// Takes off what is between the upstream and the gateway's credential, and says what the
+/// upstream could not: it was not told of the browser's origin, which policy has let in.
+pub(super) fn exchanged(response: &mut ResponseHeader, request: &HeaderMap) -> Result<()> {
+    for name in [SET_COOKIE, WWW_AUTHENTICATE] {
+        response.remove_header(&name);
+    }
+    allow_origin(response, request)
+}
+
+/// Lets a script of the request's origin read the answer.
+pub(super) fn allow_origin(response: &mut ResponseHeader, request: &HeaderMap) -> Result<()> {
+    let Some(origin) = request.get(ORIGIN) else { return Ok(()) };
+    response.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
+    response.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS)?;
+    response.append_header(VARY, "Origin").map(|_| ())
 }
 
 /// A `Link` that can't be read could name any host, so it goes.

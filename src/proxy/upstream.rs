@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora::prelude::{Error, ErrorSource, ErrorType, HttpPeer, Result};
-use pingora::upstreams::peer::{H1UpgradePolicy, PeerOptions};
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora::upstreams::peer::{H1UpgradePolicy, Peer as _, PeerOptions};
 
 use crate::policy::reason::UpstreamFailure;
 use crate::policy::site::{BaseUrl, HttpScheme};
@@ -22,6 +23,9 @@ pub struct UpstreamPeer {
     tls: bool,
     options: PeerOptions,
     timeout: Duration,
+    /// The addresses of the host name; empty for an IP address.
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    /// The one in use.
     peer: ArcSwapOption<HttpPeer>,
 }
 
@@ -40,8 +44,8 @@ impl UpstreamPeer {
         options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
         let tls = address.scheme() == HttpScheme::Https;
         let (host, port) = (address.host().to_owned(), address.port());
-        let peer = ArcSwapOption::empty();
-        let upstream = Self { host, port, tls, options, timeout, peer };
+        let (addresses, peer) = (ArcSwap::default(), ArcSwapOption::empty());
+        let upstream = Self { host, port, tls, options, timeout, addresses, peer };
         if let Ok(ip) = upstream.host.trim_matches(['[', ']']).parse::<IpAddr>() {
             upstream.take(SocketAddr::new(ip, port));
         }
@@ -74,12 +78,27 @@ impl UpstreamPeer {
         self.peer.load().is_some()
     }
 
-    /// Keeps the address of a host name up to date; returns at once for an IP address.
+    /// Goes on to the next address of the host name, and says whether there is one.
+    pub(super) fn pass_over(&self) -> bool {
+        let addresses = self.addresses.load();
+        let Some(peer) = self.peer.load_full() else { return false };
+        let at =
+            addresses.iter().position(|address| *peer.address() == PeerAddress::Inet(*address));
+        let next = addresses.get(at.map_or(0, |at| (at + 1) % addresses.len()));
+        match next {
+            Some(next) if addresses.len() > 1 => {
+                self.take(*next);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Keeps the addresses of a host name up to date; returns at once for an IP address.
     pub async fn keep_resolved(&self) {
         if self.is_resolved() {
             return;
         }
-        let mut known = None;
         let mut failing = false;
         loop {
             match tokio::net::lookup_host((self.host.as_str(), self.port)).await {
@@ -87,12 +106,13 @@ impl UpstreamPeer {
                     failing = false;
                     let addresses: Vec<_> = addresses.collect();
                     // An address that is still listed is kept, so that connections are reused.
-                    if !known.is_some_and(|known| addresses.contains(&known))
-                        && let Some(first) = addresses.first()
-                    {
-                        known = Some(*first);
+                    let listed = self.peer.load().as_ref().is_some_and(|peer| {
+                        addresses.iter().any(|a| *peer.address() == PeerAddress::Inet(*a))
+                    });
+                    if !listed && let Some(first) = addresses.first() {
                         self.take(*first);
                     }
+                    self.addresses.store(Arc::new(addresses));
                 }
                 Err(error) if !failing => {
                     failing = true;

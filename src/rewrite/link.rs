@@ -82,6 +82,15 @@ pub fn rewrite(
     public: &BaseUrl,
 ) -> Result<Option<Vec<u8>>, BadLink> {
     let links = parse(value)?;
+    // Readers split links in more than one way: one that some of them would find in a parameter
+    // must not be the upstream's.
+    let hides = |link: &Link<'_>| {
+        let mut behind = link.parameters.split(|byte| *byte == b'<').skip(1);
+        behind.any(|url| matches!(rewriter.rewrite(url, public), Cow::Owned(_)))
+    };
+    if links.iter().any(hides) {
+        return Err(BadLink);
+    }
     let mut changed = false;
     let written = write(&links, |link| {
         let target = rewriter.rewrite(link.target, public);

@@ -53,12 +53,17 @@ impl UrlRewriter {
 
     /// A path of the upstream's; it needs the gateway's own prefix, if there is one.
     fn relative<'a>(&self, url: &'a [u8], public: &BaseUrl) -> Cow<'a, [u8]> {
-        let path = url.starts_with(b"/") && !url.starts_with(b"//") && !url.starts_with(b"/\\");
+        let is_path =
+            |url: &[u8]| url.starts_with(b"/") && !matches!(url.get(1), Some(b'/' | b'\\'));
+        let path = is_path(url);
         let own = self.upstream.iter().map(BaseUrl::prefix).find(|prefix| !prefix.is_empty());
         if !path || (public.prefix().is_empty() && own.is_none()) {
             return Cow::Borrowed(url);
         }
-        let behind = own.and_then(|prefix| behind_prefix(url, prefix)).unwrap_or(url);
+        // Without the prefix it may read as another host; then it stays.
+        let behind = own.and_then(|prefix| behind_prefix(url, prefix));
+        let behind = behind.filter(|rest| !public.prefix().is_empty() || is_path(rest));
+        let behind = behind.unwrap_or(url);
         Cow::Owned([public.prefix().as_bytes(), behind].concat())
     }
 }
@@ -144,10 +149,26 @@ mod tests {
             ("/sentry/api/0/x/", "/gate/api/0/x/"),
             ("//evil/x", "="),
             ("/\\evil/x", "="),
+            ("/sentry//evil/x", "/gate//evil/x"),
             ("x/y", "="),
         ];
         for (url, wanted) in rows {
             let wanted = if wanted == "=" { url } else { wanted };
+            let seen = rewriter.rewrite(url.as_bytes(), &public);
+            assert_eq!(String::from_utf8_lossy(&seen), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_path_never_becomes_a_host() {
+        let rewriter = UrlRewriter::new(base("https://sentry.internal/sentry"), []);
+        let public = base("http://gw:8080");
+        for (url, wanted) in [
+            ("/sentry/x", "/x"),
+            ("/sentry//evil/x", "/sentry//evil/x"),
+            ("/sentry/\\evil/x", "/sentry/\\evil/x"),
+            ("/sentry", "/sentry"),
+        ] {
             let seen = rewriter.rewrite(url.as_bytes(), &public);
             assert_eq!(String::from_utf8_lossy(&seen), wanted, "{url}");
         }
