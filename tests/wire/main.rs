@@ -12,6 +12,7 @@
 mod answers;
 mod attacks;
 mod client;
+mod exchange;
 mod gate;
 mod quickstart;
 mod upstream;
