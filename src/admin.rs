@@ -32,7 +32,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Admin {
-    fn answer(&self, method: &Method, path: &str) -> (StatusCode, &'static str, Vec<u8>) {
+    async fn answer(&self, method: &Method, path: &str) -> (StatusCode, &'static str, Vec<u8>) {
         let read = *method == Method::GET || *method == Method::HEAD;
         let text = |status, text: &str| (status, TEXT, format!("{text}\n").into_bytes());
         match path {
@@ -44,7 +44,7 @@ impl Admin {
                 None => text(StatusCode::OK, "ok"),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            "/metrics" => match self.metrics() {
+            "/metrics" => match self.metrics().await {
                 Ok(metrics) => (StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
             },
@@ -55,8 +55,8 @@ impl Admin {
         }
     }
 
-    fn metrics(&self) -> prometheus::Result<String> {
-        self.metrics.cache_entries(self.gateway.identities().entries());
+    async fn metrics(&self) -> prometheus::Result<String> {
+        self.metrics.cache_entries(self.gateway.identities().entries().await);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -65,7 +65,7 @@ impl Admin {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let head = session.req_header();
-        let (status, content_type, body) = self.answer(&head.method, head.uri.path());
+        let (status, content_type, body) = self.answer(&head.method, head.uri.path()).await;
         let is_head = head.method == Method::HEAD;
         let length = body.len();
         let mut response = Response::new(if is_head { Vec::new() } else { body });

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Default)]
 pub struct Readiness {
     serving: AtomicBool,
+    upstream_known: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -13,6 +14,11 @@ impl Readiness {
     /// The public listeners answer.
     pub fn serving(&self) {
         self.serving.store(true, Ordering::Release);
+    }
+
+    /// The address of the upstream is known.
+    pub fn upstream_known(&self) {
+        self.upstream_known.store(true, Ordering::Release);
     }
 
     /// A signal to stop has come.
@@ -29,10 +35,12 @@ impl Readiness {
     pub fn reason(&self) -> Option<&'static str> {
         if self.is_stopping() {
             Some("stopping")
-        } else if self.serving.load(Ordering::Acquire) {
-            None
-        } else {
+        } else if !self.serving.load(Ordering::Acquire) {
             Some("starting")
+        } else if !self.upstream_known.load(Ordering::Acquire) {
+            Some("the upstream's host name can't be resolved")
+        } else {
+            None
         }
     }
 }

@@ -106,7 +106,8 @@ impl Server {
 
         let registry = Registry::new();
         let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-        let metrics = Metrics::register(&registry, &config.policy, &names, clock.now())?;
+        let metrics =
+            Metrics::register(&registry, &config.policy, &names, &config.hash, clock.now())?;
         let metrics = Arc::new(metrics);
         let observer: Arc<dyn Observer> =
             Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));
@@ -123,7 +124,8 @@ impl Server {
             Arc::clone(&observer),
         ));
 
-        let access_log = config.log.access.then(|| start_access_log(sink, &metrics)).transpose()?;
+        let access_log = config.log.access.then(|| start_access_log(sink, &config.hash, &metrics));
+        let access_log = access_log.transpose()?;
         let readiness = Arc::new(Readiness::default());
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
@@ -152,9 +154,13 @@ impl Server {
         };
 
         let (stop_tasks, stopped) = watch::channel(false);
-        let mut tasks = vec![background.spawn(async move { web.keep_resolved().await })];
-        for store in stores {
+        let mut tasks = vec![background.spawn({
+            let readiness = Arc::clone(&readiness);
+            async move { web.keep_resolved(|| readiness.upstream_known()).await }
+        })];
+        for (index, store) in stores.into_iter().enumerate() {
             let watch = Watch::new(
+                index,
                 store,
                 Arc::clone(&identities),
                 Arc::clone(&clock),
@@ -241,11 +247,11 @@ async fn open_stores(config: &Config) -> anyhow::Result<Vec<Arc<PortcullisStore>
     Ok(stores)
 }
 
-fn start_access_log(sink: AccessSink, metrics: &Metrics) -> io::Result<Arc<AccessLog>> {
+fn start_access_log(sink: AccessSink, hash: &str, metrics: &Metrics) -> io::Result<Arc<AccessLog>> {
     let dropped = metrics.access_log_dropped().clone();
     let log = match sink {
-        AccessSink::Stdout => AccessLog::start(io::stdout(), dropped),
-        AccessSink::Stderr => AccessLog::start(io::stderr(), dropped),
+        AccessSink::Stdout => AccessLog::start(io::stdout(), hash, dropped),
+        AccessSink::Stderr => AccessLog::start(io::stderr(), hash, dropped),
     };
     log.map(Arc::new)
 }

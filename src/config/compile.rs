@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
+use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore, RawUpstream};
@@ -21,11 +22,13 @@ const FALLBACK_THREADS: usize = 2;
 
 /// Compiles a config. Relative paths in it start from `folder`.
 pub(super) fn compile(
+    text: &str,
     raw: RawConfig,
     folder: &Path,
     source: &dyn Source,
 ) -> Result<Config, Vec<Problem>> {
     let mut compiler = Compiler { folder, source, problems: Vec::new() };
+    let mut hash = Sha256::new_with_prefix(text);
     let site = compiler.site(&raw.public_url, &raw.public_aliases);
     let listen = compiler.listen(&raw.listen);
     let admin = compiler.address("admin.address", &raw.admin.address);
@@ -39,7 +42,7 @@ pub(super) fn compile(
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
     let web = compiler.upstream("upstream.web", &raw.upstream.web);
     let stores = compiler.stores(&raw.store);
-    let rules = compiler.rules(&raw.rules);
+    let rules = compiler.rules(&raw.rules, &mut hash);
     let cache = compiler.cache(&raw.cache);
     let log = compiler.log(&raw.log);
     if web.as_ref().is_some_and(|web| web.credential.is_none()) && !stores.is_empty() {
@@ -60,7 +63,19 @@ pub(super) fn compile(
             if compiler.problems.is_empty() =>
         {
             let policy = Policy { rules, site, max_body };
-            Ok(Config { policy, listen, admin, trusted_proxies, web, stores, cache, log, server })
+            let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+            Ok(Config {
+                hash,
+                policy,
+                listen,
+                admin,
+                trusted_proxies,
+                web,
+                stores,
+                cache,
+                log,
+                server,
+            })
         }
         _ => Err(compiler.problems),
     }
@@ -280,16 +295,20 @@ impl Compiler<'_> {
         stores
     }
 
-    fn rules(&mut self, raw: &RawRules) -> Option<RuleTable> {
+    fn rules(&mut self, raw: &RawRules, hash: &mut Sha256) -> Option<RuleTable> {
         let before = self.problems.len();
         let mut set = RuleSet::default();
         if raw.sentry {
+            hash.update(SENTRY_RULES);
             set.add_file(SENTRY_RULES_NAME, SENTRY_RULES, &mut self.problems);
         }
         for (index, file) in raw.files.iter().enumerate() {
             let path: PathBuf = self.folder.join(file);
             match self.source.read(&path) {
-                Ok(text) => set.add_file(file, &text, &mut self.problems),
+                Ok(text) => {
+                    hash.update(&text);
+                    set.add_file(file, &text, &mut self.problems);
+                }
                 Err(error) => {
                     let what = format!("`{file}` can't be read: {error}");
                     self.problem(format!("rules.files[{index}]"), what, "name a file that exists");

@@ -38,6 +38,8 @@ pub const SENTRY_RULES_NAME: &str = "sentry.toml";
 /// A config that can be served.
 #[derive(Debug)]
 pub struct Config {
+    /// The start of the SHA-256 of the config and its rule files, secrets aside: 8 hex digits.
+    pub hash: String,
     /// Rules and public names.
     pub policy: Policy,
     /// Where clients are listened to.
@@ -171,7 +173,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with every problem that was found.
     pub fn parse(path: &Path, text: &str, source: &dyn Source) -> Result<Self, ConfigError> {
-        compile::compile(raw(path, text)?, folder(path), source)
+        compile::compile(text, raw(path, text)?, folder(path), source)
             .map_err(|problems| ConfigError::new(path, problems))
     }
 }

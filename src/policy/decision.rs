@@ -19,7 +19,7 @@ pub struct Decision {
     /// The route that was met, as far as it got.
     pub rule: Option<RuleId>,
     /// The public name that the client called, as far as it was one.
-    pub name: NameId,
+    pub name: Option<NameId>,
     /// The credential that was presented, as far as it was one.
     pub caller: Caller,
 }

@@ -93,15 +93,15 @@ impl Policy {
             let (verdict, caller) = (Verdict::Deny(denial), Caller::default());
             Box::new(Decision { verdict, rule, name, caller })
         };
-        let early = |denial| refuse(NameId::PUBLIC, None, denial);
+        let early = |denial| refuse(None, None, denial);
         let frame = Frame::parse(head)
             .map_err(|bad| early(Denial::new(bad.reason()).note(bad.to_string())))?;
         let name = self.site.named(frame.host);
         let name = name.ok_or_else(|| early(Denial::new(Reason::Misdirected)))?;
-        let target = Target::parse(head.target).map_err(|bad| {
-            refuse(name, None, Denial::new(Reason::BadPath).note(bad.to_string()))
-        })?;
-        let nothing = || refuse(name, None, Denial::new(Reason::NoSuchRoute));
+        let refuse = |rule, denial| refuse(Some(name), rule, denial);
+        let target = Target::parse(head.target)
+            .map_err(|bad| refuse(None, Denial::new(Reason::BadPath).note(bad.to_string())))?;
+        let nothing = || refuse(None, Denial::new(Reason::NoSuchRoute));
         let path = target.path();
         let (rest, skip) = self.site.strip(path.raw()).ok_or_else(nothing)?;
         let prefix_len = path.raw().len() - rest.len();
@@ -112,20 +112,19 @@ impl Policy {
                 let allow = self.rules.methods_of(path, skip);
                 if frame.method == Method::Options && !allow.is_empty() {
                     let (verdict, caller) = (Verdict::Options(allow), Caller::default());
+                    let name = Some(name);
                     return Err(Box::new(Decision { verdict, rule: Some(rule), name, caller }));
                 }
                 // Of a route that nobody gets to, no method is named.
                 if allow.is_empty() {
-                    return Err(refuse(name, Some(rule), Denial::new(Reason::RouteNotExposed)));
+                    return Err(refuse(Some(rule), Denial::new(Reason::RouteNotExposed)));
                 }
                 let denial = Denial { allow, ..Denial::new(Reason::MethodNotAllowed) };
-                return Err(refuse(name, Some(rule), denial));
+                return Err(refuse(Some(rule), denial));
             }
         };
         match self.rules.rule(rule).access {
-            Access::NotExposed => {
-                Err(refuse(name, Some(rule), Denial::new(Reason::RouteNotExposed)))
-            }
+            Access::NotExposed => Err(refuse(Some(rule), Denial::new(Reason::RouteNotExposed))),
             Access::Public | Access::Authenticated | Access::AnyOf(_) => {
                 let headers = head.headers;
                 Ok(Request { frame, target, headers, name, rule, skip, prefix_len })
@@ -192,7 +191,7 @@ impl Policy {
 
 impl Request<'_> {
     fn decide(&self, caller: Caller, verdict: Verdict) -> Decision {
-        Decision { verdict, rule: Some(self.rule), name: self.name, caller }
+        Decision { verdict, rule: Some(self.rule), name: Some(self.name), caller }
     }
 
     fn permit(&self, forward: Forward) -> Permit {

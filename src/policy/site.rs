@@ -81,6 +81,8 @@ pub struct BaseUrl {
     host: Box<str>,
     port: Option<u16>,
     prefix: Box<str>,
+    /// `host` or `host:port`: what is asked for with every request.
+    authority: Box<str>,
 }
 
 /// Why a text is not the base of URLs.
@@ -110,12 +112,12 @@ impl BaseUrl {
                 }
             }
             let port = port.filter(|port| *port != scheme.default_port());
-            Some(Self {
-                scheme,
-                host: host.to_ascii_lowercase().into(),
-                port,
-                prefix: prefix.into(),
-            })
+            let host: Box<str> = host.to_ascii_lowercase().into();
+            let authority = match port {
+                Some(port) => format!("{host}:{port}").into(),
+                None => host.clone(),
+            };
+            Some(Self { scheme, host, port, prefix: prefix.into(), authority })
         };
         // What stands before an `@` may be a password.
         let shown = || match text.rsplit_once('@') {
@@ -146,11 +148,8 @@ impl BaseUrl {
     }
 
     /// `host` or `host:port`, the port left out where it is the scheme's own.
-    pub fn authority(&self) -> String {
-        match self.port {
-            Some(port) => format!("{}:{port}", self.host),
-            None => self.host.to_string(),
-        }
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Whether a `Host` value names this base.

@@ -118,7 +118,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let name = ctx.decision.as_ref().map(|decision| decision.name).unwrap_or_default();
+        let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
         let public = &self.gateway.policy().site.names()[name.index()];
         response::rewrite(response, &self.rewriter, public, &self.metrics)?;
         if response.status.is_informational() {

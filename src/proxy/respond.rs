@@ -208,7 +208,12 @@ pub(super) async fn failure(
     }
     let failure = *ctx.failure.get_or_insert_with(|| upstream::failure(error));
     let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());
-    tracing::warn!(request_id = id, cause, code = failure.code(), "the upstream gave no answer");
+    tracing::warn!(
+        request_id = id,
+        cause,
+        code = failure.code(),
+        "the upstream gave no answer, or half of one"
+    );
     if !started {
         let body = Body {
             detail: failure.detail(),

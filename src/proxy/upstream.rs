@@ -94,10 +94,11 @@ impl UpstreamPeer {
         }
     }
 
-    /// Keeps the addresses of a host name up to date; returns at once for an IP address.
-    pub async fn keep_resolved(&self) {
+    /// Keeps the addresses of a host name up to date; returns at once for an IP address. Says when
+    /// there is an address for the first time.
+    pub async fn keep_resolved(&self, known: impl Fn()) {
         if self.is_resolved() {
-            return;
+            return known();
         }
         let mut failing = false;
         loop {
@@ -113,6 +114,9 @@ impl UpstreamPeer {
                         self.take(*first);
                     }
                     self.addresses.store(Arc::new(addresses));
+                    if self.is_resolved() {
+                        known();
+                    }
                 }
                 Err(error) if !failing => {
                     failing = true;

@@ -26,6 +26,10 @@ impl Observer for MetricsObserver {
         self.0.store_lookup(store, result, elapsed);
     }
 
+    fn watched(&self, store: usize, up: bool) {
+        self.0.store_up(store, up);
+    }
+
     fn revocation_lag(&self, lag: Duration) {
         self.0.revocation_lag(lag);
     }

@@ -169,8 +169,9 @@ impl Identities {
         self.flights.invalidate_all();
     }
 
-    /// How many identities are kept, roughly.
-    pub fn entries(&self) -> u64 {
+    /// How many identities are kept.
+    pub async fn entries(&self) -> u64 {
+        self.known.run_pending_tasks().await;
         self.known.entry_count()
     }
 

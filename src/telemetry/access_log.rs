@@ -36,9 +36,14 @@ struct Line<'a> {
     client_ip: Option<std::net::IpAddr>,
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Text<String>>,
+    host: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
+    /// The organization and the project as the path names them: a slug or an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<&'a str>,
     path: Text<RedactedPath<'a>>,
     status: u16,
     bytes_in: u64,
@@ -50,6 +55,9 @@ struct Line<'a> {
     upstream_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<&'static str>,
+    /// What the identity is; left out while nobody is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     credential_kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +71,8 @@ struct Line<'a> {
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<&'static str>,
+    /// Of the config that the request was decided under.
+    config_hash: &'a str,
 }
 
 /// Writes a value by its `Display`.
@@ -75,10 +85,13 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
 }
 
 impl<'a> Line<'a> {
-    fn of(record: &'a Record<'a>, policy: &'a Policy) -> Self {
+    fn of(record: &'a Record<'a>, policy: &'a Policy, config_hash: &'a str) -> Self {
         let rule = record.decision.and_then(|decision| decision.rule);
         let rule = rule.map(|id| policy.rules.rule(id));
+        let name = record.decision.and_then(|decision| decision.name);
         let caller = record.decision.map(|decision| &decision.caller);
+        let identity = caller.and_then(|caller| caller.identity.as_ref());
+        let path = RedactedPath { path: record.path, template: rule.map(|rule| &rule.template) };
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         Line {
             ts: Text(record.at),
@@ -87,12 +100,11 @@ impl<'a> Line<'a> {
             request_id: record.request_id,
             client_ip: record.client,
             method: super::routes::method_label(record.method),
-            host: record.decision.map(|d| Text(policy.site.names()[d.name.index()].authority())),
+            host: name.map(|name| policy.site.names()[name.index()].authority()),
             route: rule.map(|rule| rule.template.as_str()),
-            path: Text(RedactedPath {
-                path: record.path,
-                template: rule.map(|rule| &rule.template),
-            }),
+            org: path.named("organization_"),
+            project: path.named("project_"),
+            path: Text(path),
             status: record.status,
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
@@ -100,13 +112,15 @@ impl<'a> Line<'a> {
             upstream: record.overhead.map(|_| "web"),
             upstream_status: record.upstream_status,
             upstream_ms: record.upstream.map(millis),
-            credential_kind: caller.and_then(|caller| caller.scheme).map(Scheme::as_str),
+            scheme: caller.and_then(|caller| caller.scheme).map(Scheme::as_str),
+            credential_kind: identity.map(|identity| identity.kind.as_str()),
             token_fp: caller.and_then(|c| c.digest).map(|digest| Text(digest.fingerprint())),
-            principal: caller.and_then(|c| c.identity.as_ref()).map(|identity| &*identity.id),
+            principal: identity.map(|identity| &*identity.id),
             decision: record.outcome(),
             reason: record.reason(),
             rule: rule.map(|rule| &*rule.place),
             cache: record.cache,
+            config_hash,
         }
     }
 }
@@ -114,6 +128,7 @@ impl<'a> Line<'a> {
 /// Where access lines go.
 #[derive(Debug)]
 pub struct AccessLog {
+    config_hash: Box<str>,
     shards: Arc<[Mutex<Vec<u8>>; SHARDS]>,
     dropped: IntCounter,
     stop: Arc<AtomicBool>,
@@ -121,18 +136,24 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Starts the thread that writes to `sink`. `dropped` counts lines that found no room.
+    /// Starts the thread that writes to `sink`. Every line names the config by its hash; `dropped`
+    /// counts lines that found no room.
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn start(sink: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
+    pub fn start(
+        sink: impl Write + Send + 'static,
+        config_hash: &str,
+        dropped: IntCounter,
+    ) -> io::Result<Self> {
         let shards = Arc::new([const { Mutex::new(Vec::new()) }; SHARDS]);
         let stop = Arc::new(AtomicBool::new(false));
         let (their_shards, their_stop) = (Arc::clone(&shards), Arc::clone(&stop));
         let writer = thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_lines(&their_shards, &their_stop, sink))?;
-        Ok(Self { shards, dropped, stop, writer: Mutex::new(Some(writer)) })
+        let config_hash = config_hash.into();
+        Ok(Self { config_hash, shards, dropped, stop, writer: Mutex::new(Some(writer)) })
     }
 
     /// Adds the line of a request.
@@ -143,7 +164,7 @@ impl AccessLog {
             return;
         }
         let before = shard.len();
-        match serde_json::to_writer(&mut *shard, &Line::of(record, policy)) {
+        match serde_json::to_writer(&mut *shard, &Line::of(record, policy, &self.config_hash)) {
             Ok(()) => shard.push(b'\n'),
             Err(_) => {
                 // A vector takes any bytes; should that change, no half line gets out.

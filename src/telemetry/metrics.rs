@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -50,7 +52,7 @@ metrics! {
     UPSTREAM: "histogram" "upstream_duration_seconds" ["upstream"],
         "From then until the head of the upstream's response.";
     UPSTREAM_FAILURES: "counter" "upstream_failures_total" ["upstream", "reason"],
-        "Permitted requests that got no answer of the upstream's.";
+        "Permitted requests that got no answer of the upstream's, or half of one.";
     IN_FLIGHT: "gauge" "requests_in_flight" [],
         "Requests that are being served.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
@@ -66,11 +68,13 @@ metrics! {
     STORE_DURATION: "histogram" "store_lookup_duration_seconds" ["store"],
         "How long a token store took.";
     STORE_UP: "gauge" "store_up" ["store"],
-        "Whether the last look-up in a token store was answered.";
+        "Whether a token store answers and tells of revocations.";
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
         "Access lines that were lost because their reader was too slow.";
+    CONFIG_INFO: "gauge" "config_info" ["hash"],
+        "Always 1. The hash is of the config and its rules, and in every access line.";
     CONFIG_LOADED: "gauge" "config_last_reload_success_timestamp_seconds" [],
         "When the config in force was loaded, in seconds since the epoch.";
     RULES: "gauge" "rules" [],
@@ -87,6 +91,10 @@ const FINE: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05,
     0.1, 0.5,
 ];
+
+/// 1 ms to 10 s: a store may take a second, and so may a revocation.
+const STORE: &[f64] =
+    &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// What the identity cache says of a look-up.
 pub const CACHE_RESULTS: &[&str] = &["hit", "miss", "negative", "stale"];
@@ -159,8 +167,11 @@ impl Metrics {
         registry: &Registry,
         policy: &Policy,
         stores: &[&str],
+        config_hash: &str,
         loaded_at: Timestamp,
     ) -> prometheus::Result<Self> {
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let durations = histogram_vec(registry, DURATION, SECONDS)?;
         let routes = RouteHandles::new(counter_vec(registry, REQUESTS)?, durations, &policy.rules);
         let failures = counter_vec(registry, UPSTREAM_FAILURES)?;
@@ -168,9 +179,10 @@ impl Metrics {
         let links = counter_vec(registry, LINKS)?;
         let cache = counter_vec(registry, CACHE)?;
         let lookups = counter_vec(registry, STORE_LOOKUPS)?;
-        let store_durations = histogram_vec(registry, STORE_DURATION, FINE)?;
+        let store_durations = histogram_vec(registry, STORE_DURATION, STORE)?;
         let ups = gauge_vec(registry, STORE_UP)?;
         gauge_vec(registry, BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        gauge_vec(registry, CONFIG_INFO)?.with_label_values(&[config_hash]).set(1);
         let loaded = i64::try_from(loaded_at.as_millis() / 1000).unwrap_or(i64::MAX);
         gauge(registry, CONFIG_LOADED)?.set(loaded);
         let rules = i64::try_from(policy.rules.len()).unwrap_or(i64::MAX);
@@ -212,7 +224,7 @@ impl Metrics {
                     up: up(&ups, store),
                 })
                 .collect(),
-            revocation_lag: histogram(registry, REVOCATION_LAG, FINE)?,
+            revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
         })
     }
@@ -278,6 +290,13 @@ impl Metrics {
         };
         counter.inc();
         handles.up.set(up);
+    }
+
+    /// The store of this number tells of revocations, or does not.
+    pub fn store_up(&self, store: usize, up: bool) {
+        if let Some(handles) = self.stores.get(store) {
+            handles.up.set(up.into());
+        }
     }
 
     /// A revocation took effect after `lag`.

@@ -19,7 +19,18 @@ const SECRET_WORDS: &[&str] = &["token", "hash", "secret", "share", "signature"]
 /// What stands for a secret.
 const REDACTED: &str = "***";
 
-impl RedactedPath<'_> {
+impl<'a> RedactedPath<'a> {
+    /// The segment that stands for a parameter whose name starts with `name`, as it came.
+    pub(super) fn named(&self, name: &str) -> Option<&'a str> {
+        let count = self.path.split('/').count();
+        let mut segments = self.path.split('/').enumerate();
+        let is =
+            |index: usize| self.parameter(count - index - 1).is_some_and(|n| n.starts_with(name));
+        segments.find(|(index, _)| is(*index)).map(|(index, segment)| {
+            if self.is_secret(count - index - 1, segment) { REDACTED } else { segment }
+        })
+    }
+
     fn is_secret(&self, from_end: usize, segment: &str) -> bool {
         let named = |name: &str| name.split('_').any(|word| SECRET_WORDS.contains(&word));
         looks_secret(segment) || self.parameter(from_end).is_some_and(named)
@@ -38,13 +49,14 @@ impl RedactedPath<'_> {
     }
 }
 
-/// Tokens of Sentry and of the gateway, JWTs, and anything that is long and random.
+/// Tokens of Sentry and of the gateway, JWTs, parameters, and anything that is long and random.
 fn looks_secret(segment: &str) -> bool {
     let lower = segment.to_ascii_lowercase();
     let marked = ["sntry", "portcullis_", "eyj", "bearer", "basic", "sentry_key"];
     let letters = segment.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     marked.iter().any(|mark| lower.contains(mark))
+        || segment.contains([';', '=', '&'])
         || segment.len() >= 24 && digits >= 4 && letters >= 4
 }
 
@@ -83,6 +95,7 @@ mod tests {
             ),
             ("/x/sntryu_1/", "", "/x/***/"),
             ("/x/Bearer%20abc/", "", "/x/***/"),
+            ("/x;token=abc/", "", "/***/"),
             ("/x/portcullis_t_1/", "", "/x/***/"),
             (
                 "/gw/api/0/accept-invite/5/abc/",
@@ -101,6 +114,18 @@ mod tests {
             let wanted = if wanted == "=" { path } else { wanted };
             let seen = RedactedPath { path, template: template.as_ref() }.to_string();
             assert_eq!(seen, wanted);
+        }
+        let template = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}/".parse();
+        let template = Some(&template.unwrap());
+        for (path, organization, project) in [
+            ("/api/0/projects/acme/web/", "acme", "web"),
+            ("/gw/api/0/projects/1/2/", "1", "2"),
+            ("/api/0/projects/sntryu_1/web/", "***", "web"),
+        ] {
+            let path = RedactedPath { path, template };
+            assert_eq!(path.named("organization_"), Some(organization));
+            assert_eq!(path.named("project_"), Some(project));
+            assert_eq!(path.named("team_"), None);
         }
         let long = format!("/{}", "ab/".repeat(1000));
         assert!(RedactedPath { path: &long, template: None }.to_string().len() < MAX_LEN + 8);

@@ -29,6 +29,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Carries the changes of one store to one cache.
 #[derive(Debug)]
 pub struct Watch {
+    /// The place of the store in the configured order.
+    index: usize,
     store: Arc<PortcullisStore>,
     identities: Arc<Identities>,
     clock: Arc<dyn Clock>,
@@ -36,14 +38,15 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Between `store` and the cache before it.
+    /// Between `store`, at the place `index`, and the cache before it.
     pub fn new(
+        index: usize,
         store: Arc<PortcullisStore>,
         identities: Arc<Identities>,
         clock: Arc<dyn Clock>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { store, identities, clock, observer }
+        Self { index, store, identities, clock, observer }
     }
 
     /// Works until `shutdown` turns true or its sender is gone, and writes down what was used.
@@ -72,12 +75,14 @@ impl Watch {
         match outcome {
             Ok(()) if *down => {
                 *down = false;
+                self.observer.watched(self.index, true);
                 tracing::info!(store, "changes of tokens are seen again");
             }
             Ok(()) => {}
             Err(_) if *down => {}
             Err(error) => {
                 *down = true;
+                self.observer.watched(self.index, false);
                 tracing::error!(
                     store,
                     error = %Chain(&error),

@@ -54,7 +54,7 @@ fn counter() -> IntCounter {
 #[test]
 fn a_line_is_json_and_closing_writes_it() {
     let (sender, lines) = mpsc::sync_channel(100);
-    let log = AccessLog::start(Sink(sender), counter()).unwrap();
+    let log = AccessLog::start(Sink(sender), "c0ffee00", counter()).unwrap();
     log.write(&record("/a\"b\\\u{1b}/sntryu_1/"), &policy());
     log.close();
     let text: Vec<u8> = lines.iter().flatten().collect();
@@ -63,6 +63,7 @@ fn a_line_is_json_and_closing_writes_it() {
     assert_eq!(line["path"], "/a\"b\\\u{1b}/***/");
     assert_eq!(line["duration_ms"], 1.234);
     assert_eq!(line["decision"], "none");
+    assert_eq!(line["config_hash"], "c0ffee00");
     assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
 }
 
@@ -70,7 +71,7 @@ fn a_line_is_json_and_closing_writes_it() {
 fn a_blocked_reader_costs_lines_and_not_requests() {
     let (sender, lines) = mpsc::sync_channel(0);
     let dropped = counter();
-    let log = AccessLog::start(Sink(sender), dropped.clone()).unwrap();
+    let log = AccessLog::start(Sink(sender), "c0ffee00", dropped.clone()).unwrap();
     let policy = policy();
     let long = "a/".repeat(200);
     let mut written = 0;
