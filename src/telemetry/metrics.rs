@@ -358,3 +358,25 @@ fn histogram_vec(
     let opts = HistogramOpts::from(opts(metric)).buckets(buckets.to_vec());
     registered(registry, HistogramVec::new(opts, metric.labels))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::METRICS;
+
+    #[test]
+    fn the_readme_lists_every_metric() {
+        let readme = include_str!("../../README.md");
+        for metric in METRICS {
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, kind, labels) = (metric.name, metric.kind, labels.join(", "));
+            let row = format!("| `{name}` ({kind}) | {labels} | {} |", metric.help);
+            assert!(readme.contains(&row), "add to README.md:\n{row}");
+        }
+        assert_eq!(
+            readme.matches(" (counter) |").count()
+                + readme.matches(" (gauge) |").count()
+                + readme.matches(" (histogram) |").count(),
+            METRICS.len()
+        );
+    }
+}
