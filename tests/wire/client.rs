@@ -1,11 +1,11 @@
 //! A client that sends bytes as they are.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long an answer may take before a test gives up; no test depends on it being short.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -53,6 +53,7 @@ impl Connection {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, read: Vec::new() }
     }
@@ -62,14 +63,24 @@ impl Connection {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Reads more; `false` at the end of the connection, and when nothing comes.
     fn fill(&mut self) -> bool {
+        self.fill_or_end().is_some_and(|more| more)
+    }
+
+    /// Reads more: `Some(false)` at the end of the connection, `None` when nothing comes.
+    fn fill_or_end(&mut self) -> Option<bool> {
         let mut buffer = [0; 64 << 10];
         match self.stream.read(&mut buffer) {
-            Ok(0) | Err(_) => false,
+            Ok(0) => Some(false),
             Ok(n) => {
                 self.read.extend_from_slice(&buffer[..n]);
-                true
+                Some(true)
             }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                None
+            }
+            Err(_) => Some(false),
         }
     }
 
@@ -145,9 +156,23 @@ impl Connection {
         }
     }
 
-    /// Whether the server has ended the connection.
+    /// Takes so many bytes, which must come.
+    pub fn read_exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.read.len() < length {
+            assert!(self.fill(), "{} of {length} bytes came", self.read.len());
+        }
+        self.read.drain(..length).collect()
+    }
+
+    /// Takes everything up to the end of the connection, which must come.
+    pub fn read_rest(&mut self) -> Vec<u8> {
+        while self.fill_or_end().expect("the end of the connection") {}
+        std::mem::take(&mut self.read)
+    }
+
+    /// Whether the server ends the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
-        !self.fill()
+        self.read.is_empty() && self.fill_or_end() == Some(false)
     }
 }
 

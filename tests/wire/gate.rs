@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use portcullis::clock::{Clock as _, SystemClock, Timestamp};
+use portcullis::policy::credential::Digest;
 use portcullis::policy::identity::Binding;
 use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::store::portcullis::admin::NewToken;
 use portcullis::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, TokenKind};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::client::{Reply, request, send};
+use crate::client::{PATIENCE, Reply, request, send};
 use crate::upstream::Upstream;
 
 /// The public name; not where it listens, so that nothing works by accident.
@@ -120,6 +123,49 @@ impl Gate {
     /// Sends a request with a Bearer token.
     pub fn bearer(&self, line: &str, token: &str) -> Reply {
         self.send(line, &[("Authorization", &format!("Bearer {token}"))])
+    }
+
+    /// Runs SQL on the token store, as another process would.
+    pub fn sql(&self, text: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let options = SqliteConnectOptions::new().filename(self.store()).busy_timeout(PATIENCE);
+            let mut connection = options.connect().await.unwrap();
+            let query = sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned()));
+            query.execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+    }
+
+    /// Waits until the gateway has noticed every change of its tokens so far, each of which makes
+    /// it forget what it has cached of them.
+    pub fn settle(&self) {
+        let noticed = || self.metric("portcullis_revocation_lag_seconds_count", &[]);
+        let before = noticed();
+        // What changed before the gateway first looked is not counted, so one may not be enough.
+        eventually("a change that is noticed", || {
+            self.sql("INSERT INTO change (digest, revoked_at) VALUES (zeroblob(32), 1)");
+            std::thread::sleep(Duration::from_millis(300));
+            noticed() > before
+        });
+    }
+
+    /// The id of a token, by which its store and its log know it.
+    pub fn id_of(&self, token: &str) -> String {
+        with_store(&self.store(), async |store| {
+            let (tokens, damaged) = store.list().await.unwrap();
+            assert!(damaged.is_empty(), "{damaged:?}");
+            tokens.into_iter().find(|known| known.digest == Digest::of(token)).unwrap().id
+        })
+    }
+
+    /// Runs another `portcullis` on the same config, which must do what it is told.
+    pub fn portcullis(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(words).arg("--config").arg(self.folder.path().join("portcullis.toml"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn store(&self) -> PathBuf {
@@ -230,6 +276,16 @@ drain = "10s"
 {tables}
 "#
     )
+}
+
+/// Waits until `condition` holds, which it must before long.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = SystemClock.instant();
+    while !condition() {
+        let waited = SystemClock.instant().saturating_duration_since(start);
+        assert!(waited < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The description of a token; each gets a name of its own.

@@ -99,6 +99,21 @@ impl Upstream {
         Self { address, seen }
     }
 
+    /// Hands over each connection as it comes, for a test that looks at bytes on their way. What
+    /// is received like this is not remembered.
+    pub fn by_hand(handle: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let handle = Arc::new(handle);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, handle) = (stream.unwrap(), Arc::clone(&handle));
+                thread::spawn(move || handle(stream));
+            }
+        });
+        Self { address, seen: Arc::default() }
+    }
+
     /// What it has received since it was last asked.
     pub fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())
