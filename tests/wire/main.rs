@@ -13,6 +13,7 @@ mod answers;
 mod attacks;
 mod client;
 mod exchange;
+mod clients;
 mod gate;
 mod quickstart;
 mod upstream;
