@@ -15,5 +15,6 @@ mod client;
 mod exchange;
 mod clients;
 mod gate;
+mod outage;
 mod quickstart;
 mod upstream;
