@@ -17,4 +17,5 @@ mod clients;
 mod gate;
 mod outage;
 mod quickstart;
+mod resilience;
 mod upstream;
