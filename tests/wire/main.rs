@@ -18,4 +18,5 @@ mod gate;
 mod outage;
 mod quickstart;
 mod resilience;
+mod samples;
 mod upstream;
