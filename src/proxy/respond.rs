@@ -63,17 +63,13 @@ pub(super) async fn local(
     match &decision.verdict {
         Verdict::Deny(denial) => {
             let (head, body) = refusal(session, denial, decision, request_id, policy)?;
-            let drain = settle(session, denial.closes());
-            write(session, head, body).await?;
-            finish(session, drain).await;
-            Ok(())
+            settle(session, denial.closes()).await;
+            write(session, head, body).await
         }
         Verdict::Options(methods) => {
             let head = options(session, *methods, request_id)?;
-            let drain = settle(session, false);
-            write(session, head, Bytes::new()).await?;
-            finish(session, drain).await;
-            Ok(())
+            settle(session, false).await;
+            write(session, head, Bytes::new()).await
         }
         Verdict::Permit(_) => Error::e_explain(ErrorType::InternalError, "answering a permit"),
     }
@@ -146,24 +142,19 @@ pub(super) async fn go_on(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Whether a small body will be taken off the connection; otherwise this is its last answer.
-fn settle(session: &mut Session, close: bool) -> bool {
+/// Takes a small body off the connection, or makes this its last answer. Before the answer is
+/// written: its head says whether the connection is kept.
+async fn settle(session: &mut Session, close: bool) {
     let headers = &session.req_header().headers;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     // Whoever waits for `100 Continue` has not sent its body, and need not.
     let waits = headers.contains_key(EXPECT);
     let small = length.is_some_and(|length: u64| length <= DRAIN_LIMIT);
-    let empty = session.as_downstream_mut().is_body_empty();
-    if close || !empty && (waits || !small) {
-        session.set_keepalive(None);
-        return false;
+    if session.as_downstream_mut().is_body_empty() && !close {
+        return;
     }
-    !empty
-}
-
-/// Reads what [`settle`] said is to be read, once the answer is written.
-async fn finish(session: &mut Session, drain: bool) {
-    if !drain {
+    if close || waits || !small {
+        session.set_keepalive(None);
         return;
     }
     session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN_TIME));

@@ -117,7 +117,11 @@ fn a_key_comes_as_the_user_name_with_nothing_behind_it() {
 fn a_secret_is_good_only_as_what_it_is() {
     let gate = Gate::start();
     let scopes = "project:write";
-    let dsn = NewToken { projects: only(&["2", "web"]), ..new("dsn", TokenKind::Dsn, scopes) };
+    let dsn = NewToken {
+        organizations: only(&["acme"]),
+        projects: only(&["2", "web"]),
+        ..new("dsn", TokenKind::Dsn, scopes)
+    };
     let secrets = [
         ("bearer", gate.create(new("bearer", TokenKind::Bearer, scopes))),
         ("basic", gate.create(new("key", TokenKind::ApiKey, scopes))),

@@ -12,8 +12,8 @@
 mod answers;
 mod attacks;
 mod client;
-mod exchange;
 mod clients;
+mod exchange;
 mod gate;
 mod outage;
 mod quickstart;

@@ -38,12 +38,17 @@ impl Machine {
     }
 }
 
-/// The TOML of the README.
-fn readme() -> String {
+/// The TOML of the README: a config, and a file of rules.
+fn readme_blocks() -> [String; 2] {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let blocks: Vec<_> = text.split("```toml\n").skip(1).collect();
-    assert_eq!(blocks.len(), 1, "the README has one config");
-    blocks[0].split("```").next().unwrap().to_owned()
+    let blocks = text.split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks.map(|b| b.split("```").next().unwrap().to_owned()).collect();
+    blocks.try_into().expect("the README has one config and one file of rules")
+}
+
+fn readme() -> String {
+    let [config, _] = readme_blocks();
+    config
 }
 
 /// Every config that is shipped, wherever it is.
@@ -107,6 +112,16 @@ fn the_shipped_rules_are_a_rule_file_like_any_other() {
     assert_eq!(count(&machine.write("own.toml", &own)), embedded);
 }
 
+#[test]
+fn the_rules_of_the_readme_go_on_top() {
+    let machine = Machine::new();
+    let [config, rules] = readme_blocks();
+    machine.write("own.toml", &rules);
+    let config = format!("{config}\n[rules]\nfiles = [\"own.toml\"]\n");
+    let output = portcullis(&["check"], &machine.write("portcullis.toml", &config));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 /// A rule of an operator's, with this in place of what it asks for.
 fn rule(lines: &str) -> String {
     format!("[[rule]]\nmethods = [\"GET\"]\npath = \"/api/0/own/\"\n{lines}\n")
@@ -128,7 +143,7 @@ fn a_config_with_problems_is_refused_with_every_one_and_its_place() {
     let public_and_scopes = "access = \"public\"\nscopes = [\"org:read\"]";
     // What is wrong, the config, the operator's rules, and what must be said of it.
     let rows: &[(&str, String, String, &[&str])] = &[
-        ("syntax", with("[[store]]", "[[store]"), nothing.clone(), &["line 11", "[[store]"]),
+        ("syntax", with("[[store]]", "[[store]"), nothing.clone(), &["line 11", "expected `]`"]),
         (
             "an unknown key",
             with("urls =", "url ="),
@@ -180,7 +195,7 @@ fn a_config_with_problems_is_refused_with_every_one_and_its_place() {
             "a misspelt key of a rule",
             ruled(),
             rule("scope = [\"org:read\"]"),
-            &["own.toml", "line 4", "unknown field `scope`"],
+            &["own.toml:4", "unknown field `scope`"],
         ),
         ("public with scopes", ruled(), rule(public_and_scopes), &["own.toml:3", "only one"]),
         ("a rule without access", ruled(), rule(""), &["own.toml:3", "asks for nothing"]),

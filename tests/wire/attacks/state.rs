@@ -110,7 +110,6 @@ fn series_do_not_grow_with_who_calls_nor_name_them() {
         let headers = [
             ("Authorization", &*format!("Bearer {}", secrets[n])),
             ("User-Agent", &*format!("agent-{n}")),
-            ("Origin", "null"),
         ];
         let line = format!("GET /api/0/organizations/slug-{n}/issues/?query=q{n}");
         assert_eq!(gate.send(&line, &headers).status, 200);
