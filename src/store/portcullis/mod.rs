@@ -339,3 +339,6 @@ fn refused(path: &Path, unusable: Unusable) -> OpenError {
 fn database(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
     OpenError::Database { path: path.to_owned(), source: source.into() }
 }
+
+#[cfg(test)]
+mod tests;
