@@ -236,3 +236,6 @@ impl Used {
         self.usage.last() > self.flushed
     }
 }
+
+#[cfg(test)]
+mod tests;
