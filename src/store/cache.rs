@@ -8,12 +8,16 @@
 //! **Invariants:** decisions are never cached; an error is never taken for "not known"; what was
 //! fetched before a purge is not served after it.
 
+mod settings;
+
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
+
+pub use settings::{Answer, CacheResult, CacheSettings};
 
 use super::{Chain, Found, LookupResult, Observer, StoreError, TokenStore};
 use crate::clock::{Clock, Timestamp};
@@ -33,71 +37,6 @@ const ATTEMPTS: usize = 3;
 const SLACK: Duration = Duration::from_secs(10);
 /// moka refuses lifetimes of a thousand years.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// How long and how much is cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheSettings {
-    /// How long an identity is served without asking again.
-    pub ttl: Duration,
-    /// How long "not known" is.
-    pub unknown_ttl: Duration,
-    /// How much longer an identity is served when its store can't answer.
-    pub stale_if_error: Duration,
-    /// How many identities are kept.
-    pub capacity: u64,
-    /// How long a store may take to answer.
-    pub timeout: Duration,
-}
-
-impl Default for CacheSettings {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(60),
-            unknown_ttl: Duration::from_secs(5),
-            stale_if_error: Duration::from_secs(300),
-            capacity: 100_000,
-            timeout: Duration::from_secs(1),
-        }
-    }
-}
-
-/// The part that the cache had in an answer: a metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheResult {
-    /// It held the identity.
-    Hit,
-    /// A store was asked, by this request or by the one that it waited for.
-    Miss,
-    /// It held a recent "not known" or "can't tell".
-    Negative,
-    /// It held an identity past its lifetime, whose store can't answer.
-    Stale,
-}
-
-impl CacheResult {
-    /// Every result.
-    pub const ALL: &'static [CacheResult] =
-        &[CacheResult::Hit, CacheResult::Miss, CacheResult::Negative, CacheResult::Stale];
-
-    /// The label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CacheResult::Hit => "hit",
-            CacheResult::Miss => "miss",
-            CacheResult::Negative => "negative",
-            CacheResult::Stale => "stale",
-        }
-    }
-}
-
-/// The answer to "who is this?".
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// For policy.
-    pub lookup: Lookup,
-    /// For metrics.
-    pub cache: CacheResult,
-}
 
 /// The stores in the order in which they are asked, and what they said before.
 #[derive(Debug)]
@@ -186,15 +125,11 @@ impl Identities {
         let (mut stale, mut unavailable, mut cache) = (None, false, CacheResult::Negative);
         for slot in self.asked(credential) {
             let key = slot.key(credential);
-            let epoch = self.epoch.load(Ordering::SeqCst);
-            let entry = self.flights.entry(key);
-            let fetch = self.fetch(key, slot, credential);
-            let over = |flight: &Flight| !flight.holds(epoch, now, self.negative_ttl());
-            let entry = entry.or_insert_with_if(fetch, over).await;
-            if entry.is_fresh() {
+            let (flight, asked) = self.join(key, slot, credential, now).await;
+            if asked {
                 cache = CacheResult::Miss;
             }
-            match entry.into_value().outcome {
+            match flight.outcome {
                 Outcome::Found(known) => return found(&known, CacheResult::Miss, now),
                 Outcome::Unknown => {}
                 Outcome::Unavailable => {
@@ -212,16 +147,40 @@ impl Identities {
         }
     }
 
+    /// The answer of one store, and whether this request was the one that asked. An answer that
+    /// was read before the last purge when this request came is not for it.
+    async fn join(
+        &self,
+        key: Key,
+        slot: &Slot,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> (Flight, bool) {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        loop {
+            let entry = self.flights.entry(key);
+            let fetch = self.fetch(key, slot, credential);
+            let over = |flight: &Flight| !flight.holds(epoch, now, self.negative_ttl());
+            let entry = entry.or_insert_with_if(fetch, over).await;
+            let asked = entry.is_fresh();
+            let flight = entry.into_value();
+            if asked || flight.epoch >= epoch {
+                return (flight, asked);
+            }
+        }
+    }
+
     /// Asks one store on behalf of all who wait for the same token.
     async fn fetch(&self, key: Key, slot: &Slot, credential: &Credential) -> Flight {
-        let mut outcome = Outcome::Unavailable;
+        let (mut outcome, mut epoch) = (Outcome::Unavailable, 0);
         for _ in 0..ATTEMPTS {
-            let (epoch, began) = (self.epoch.load(Ordering::SeqCst), self.clock.now());
+            let began = self.clock.now();
+            epoch = self.epoch.load(Ordering::SeqCst);
             // The request before may have finished between our look at the cache and now.
             if let Some(known) = self.known.get(&key).await
                 && known.is_fresh(began, self.settings.ttl)
             {
-                return Flight::shared(Outcome::Found(known.found.clone()));
+                return Flight::shared(Outcome::Found(known.found.clone()), epoch);
             }
             outcome = self.find(slot, credential).await;
             let kept = match &outcome {
@@ -242,7 +201,7 @@ impl Identities {
                 return match (kept, &outcome) {
                     (Some(known), _) => {
                         known.settle(began.after(self.settings.ttl));
-                        Flight::shared(outcome)
+                        Flight::shared(outcome, epoch)
                     }
                     (None, Outcome::Unavailable) => {
                         Flight { until: self.clock.now().after(OUTAGE_TTL), epoch, outcome }
@@ -253,7 +212,7 @@ impl Identities {
                 };
             }
         }
-        Flight::shared(outcome)
+        Flight::shared(outcome, epoch)
     }
 
     async fn find(&self, slot: &Slot, credential: &Credential) -> Outcome {
@@ -372,14 +331,14 @@ struct Flight {
     outcome: Outcome,
     /// Until when it stands for the store.
     until: Timestamp,
-    /// The purges before it was fetched: a token that was created since may be the one.
+    /// The purges before it was read: a token that was created or revoked since may be the one.
     epoch: u64,
 }
 
 impl Flight {
     /// An answer for those who wait, and for nobody after them.
-    fn shared(outcome: Outcome) -> Self {
-        Self { outcome, until: Timestamp::from_millis(0), epoch: 0 }
+    fn shared(outcome: Outcome, epoch: u64) -> Self {
+        Self { outcome, until: Timestamp::from_millis(0), epoch }
     }
 
     fn holds(&self, epoch: u64, now: Timestamp, lifetime: Duration) -> bool {

@@ -225,7 +225,7 @@ impl PortcullisStore {
     /// When the store can't be read.
     pub async fn resolve(&self, text: &str) -> Result<Resolved, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, name, revoked_at FROM token \
+            "SELECT id, CAST(name AS BLOB) AS name, revoked_at FROM token \
              WHERE id = ?1 OR name = ?1 OR fingerprint = ?1 ORDER BY created_at, id",
         )
         .bind(text)
@@ -264,11 +264,13 @@ impl PortcullisStore {
         if revoked.rows_affected() > 0 {
             return Ok(Revoked::Now);
         }
-        let row = sqlx::query("SELECT id, name, revoked_at FROM token WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.writer)
-            .await
-            .map_err(StoreError::unavailable)?;
+        let row = sqlx::query(
+            "SELECT id, CAST(name AS BLOB) AS name, revoked_at FROM token WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.writer)
+        .await
+        .map_err(StoreError::unavailable)?;
         let before = row.as_ref().map(candidate).transpose().map_err(StoreError::unavailable)?;
         Ok(before.and_then(|row| row.revoked_at).map_or(Revoked::NotFound, Revoked::Before))
     }
@@ -277,7 +279,10 @@ impl PortcullisStore {
 fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
     let revoked_at: Option<i64> = row.try_get("revoked_at")?;
     let revoked_at = revoked_at.map(|at| Timestamp::from_millis(u64::try_from(at).unwrap_or(0)));
-    Ok(Candidate { id: row.try_get("id")?, name: row.try_get("name")?, revoked_at })
+    // Whatever bytes it has: a token with a damaged name must still be revocable.
+    let name: Vec<u8> = row.try_get("name")?;
+    let name = String::from_utf8_lossy(&name).into_owned();
+    Ok(Candidate { id: row.try_get("id")?, name, revoked_at })
 }
 
 fn secret(kind: TokenKind) -> Result<String, AdminError> {

@@ -142,13 +142,14 @@ impl PortcullisStore {
         let file =
             identity_of(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let writer = open_writer(&path).await?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .read_only(true)
-            .busy_timeout(READ_TIMEOUT)
-            .disable_statement_logging();
-        let readers = pool(READERS, READ_TIMEOUT).connect_with(options).await;
+        let readers = pool(READERS, READ_TIMEOUT).connect_with(reading(&path)).await;
         let readers = readers.map_err(|error| database(&path, error))?;
+        // All of them now: a later one would open whatever stands at the path by then.
+        let mut all = Vec::new();
+        for _ in 0..READERS {
+            all.push(readers.acquire().await.map_err(|error| database(&path, error))?);
+        }
+        drop(all);
         let (detached, used) = (AtomicBool::new(false), Mutex::default());
         let name = DEFAULT_NAME.into();
         Ok(Self { name, path, file, detached, readers, writer, used })
@@ -170,20 +171,7 @@ impl PortcullisStore {
         // SQLite would take a file that it may not write, and fail at the first change.
         let appended = OpenOptions::new().append(true).open(path);
         appended.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .read_only(true)
-            .busy_timeout(READ_TIMEOUT)
-            .disable_statement_logging();
-        let usable = match pool(1, READ_TIMEOUT).connect_with(options).await {
-            Ok(reader) => {
-                let usable = schema::examine(&reader).await;
-                reader.close().await;
-                usable
-            }
-            Err(error) => Err(error.into()),
-        };
-        usable.map_err(|unusable| refused(path, unusable))
+        examine(path).await.map_err(|unusable| refused(path, unusable))
     }
 
     /// The file.
@@ -299,6 +287,22 @@ fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
+fn reading(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(READ_TIMEOUT)
+        .disable_statement_logging()
+}
+
+/// Whether the file is a store of ours, or empty. Nothing in it changes.
+async fn examine(path: &Path) -> Result<(), Unusable> {
+    let reader = pool(1, READ_TIMEOUT).connect_with(reading(path)).await?;
+    let usable = schema::examine(&reader).await;
+    reader.close().await;
+    usable
+}
+
 async fn open_writer(path: &Path) -> Result<SqlitePool, OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -311,11 +315,13 @@ async fn open_writer(path: &Path) -> Result<SqlitePool, OpenError> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let opened = match pool(1, BUSY_TIMEOUT).connect_with(options.clone()).await {
-            Ok(writer) => schema::prepare(&writer).await.map(|()| writer),
-            Err(error) => Err(error.into()),
+        let open = async {
+            // Before the journal of a file is switched, that is another program's.
+            examine(path).await?;
+            let writer = pool(1, BUSY_TIMEOUT).connect_with(options.clone()).await?;
+            schema::prepare(&writer).await.map(|()| writer)
         };
-        match opened {
+        match open.await {
             Ok(writer) => return Ok(writer),
             Err(Unusable::Busy(_)) if attempt < OPEN_ATTEMPTS => {
                 tokio::time::sleep(OPEN_PAUSE).await;

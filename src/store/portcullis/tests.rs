@@ -58,16 +58,6 @@ impl Desk {
     }
 }
 
-impl PortcullisStore {
-    /// Opens the readers that would be opened only when several are needed at a time.
-    pub(super) async fn connect_all(&self) {
-        let mut readers = Vec::new();
-        for _ in 0..READERS {
-            readers.push(self.readers.acquire().await.unwrap());
-        }
-    }
-}
-
 /// What survives a power cut is not tested, and the disk is slow.
 async fn relax(store: &PortcullisStore) {
     sqlx::query("PRAGMA synchronous = OFF").execute(&store.writer).await.unwrap();
@@ -89,17 +79,17 @@ pub(super) async fn shell(path: &Path) -> sqlx::SqliteConnection {
     options.connect().await.unwrap()
 }
 
-/// A token that may read events everywhere and never expires; a DSN of project 42.
+/// A token that may read events everywhere and never expires; a DSN of project 42 of `acme`.
 pub(super) fn new(kind: TokenKind, name: &str) -> NewToken {
-    let projects = match kind {
-        TokenKind::Dsn => only(&["42"]),
-        TokenKind::Bearer | TokenKind::ApiKey => Binding::Any,
+    let (organizations, projects) = match kind {
+        TokenKind::Dsn => (only(&["acme"]), only(&["42"])),
+        TokenKind::Bearer | TokenKind::ApiKey => (Binding::Any, Binding::Any),
     };
     NewToken {
         kind,
         name: name.to_owned(),
         scopes: ScopeSet::EMPTY.with(Scope::EventRead),
-        organizations: Binding::Any,
+        organizations,
         projects,
         allowed_origins: Vec::new(),
         expires_at: None,

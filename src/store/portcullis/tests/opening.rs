@@ -85,7 +85,6 @@ async fn another_programs_database_is_refused_and_keeps_its_tables() {
 }
 
 #[tokio::test]
-#[ignore = "the journal mode is switched before it is known whose file it is"]
 async fn another_programs_database_keeps_every_byte() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("theirs.db");
@@ -289,7 +288,6 @@ async fn a_file_that_was_replaced_answers_nothing_until_it_is_back() {
 }
 
 #[tokio::test]
-#[ignore = "a reader that is opened late opens whatever stands at the path, and keeps it"]
 async fn no_reader_reads_another_file() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;

@@ -26,6 +26,8 @@ struct Lags(Mutex<Vec<u64>>);
 impl Observer for Lags {
     fn lookup(&self, _: usize, _: crate::store::LookupResult, _: Duration) {}
 
+    fn watched(&self, _: usize, _: bool) {}
+
     fn revocation_lag(&self, lag: Duration) {
         self.0.lock().unwrap().push(lag.as_millis() as u64);
     }
@@ -60,7 +62,8 @@ impl Gateway {
             Arc::clone(&their_clock),
             Arc::clone(&observer),
         ));
-        let watch = Watch::new(Arc::clone(&store), Arc::clone(&identities), their_clock, observer);
+        let watch =
+            Watch::new(0, Arc::clone(&store), Arc::clone(&identities), their_clock, observer);
         Self { desk, store, identities, watch: Arc::new(watch), clock, lags }
     }
 
@@ -293,7 +296,6 @@ async fn a_file_that_is_replaced_ends_nothing_and_is_refused_until_it_is_back() 
     let (held, unheld) =
         (gateway.cached("held").await, gateway.desk.create(TokenKind::Bearer, "unheld").await);
     let unheld = present(&unheld);
-    gateway.store.connect_all().await;
     while_watching(&gateway, async {
         tokio::time::sleep(2 * POLL).await;
         gateway.ask(&held.1).await;
