@@ -67,6 +67,8 @@ pub struct Server {
     access_log: Option<Arc<AccessLog>>,
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
+    config_hash: String,
+    rules: usize,
     drain: Duration,
 }
 
@@ -93,6 +95,7 @@ impl Server {
         sink: AccessSink,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let rules = config.policy.rules.len();
         let addresses = listeners.iter().map(Listener::address).collect();
         let admin_address = operators.address();
 
@@ -181,6 +184,8 @@ impl Server {
             access_log,
             addresses,
             admin: admin_address,
+            config_hash: config.hash,
+            rules,
             drain: config.server.drain,
         })
     }
@@ -206,8 +211,9 @@ impl Server {
     /// Serves until SIGTERM or SIGINT, then lets requests in flight end, for as long as the config
     /// says; a second signal cuts them off.
     pub fn run(self) {
-        let (addresses, admin) = (self.addresses, self.admin);
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), ?addresses, %admin, "serving");
+        let (addresses, admin, version) = (self.addresses, self.admin, env!("CARGO_PKG_VERSION"));
+        let (config_hash, rules) = (self.config_hash, self.rules);
+        tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
         let signal = stop::Signal {
             readiness: self.readiness,
             metrics: Arc::clone(&self.metrics),

@@ -1,5 +1,7 @@
 //! Every way to get a config wrong, and what is said about it.
 
+mod shipped;
+
 use std::collections::HashMap;
 
 use super::*;

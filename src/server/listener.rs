@@ -4,6 +4,7 @@
 //! live on without it. So the sockets are opened here, where failing ends the process at once, and
 //! handed over by the way that pingora has for sockets of a process before it.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
@@ -28,10 +29,16 @@ impl Listener {
     /// # Errors
     /// When the address can't be listened to.
     pub fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let what = || {
-            format!("`{address}` can't be listened to; end what uses it, or choose another address")
-        };
-        let socket = TcpListener::bind(address).with_context(what)?;
+        let socket = TcpListener::bind(address).map_err(|error| {
+            let fix = match error.kind() {
+                io::ErrorKind::PermissionDenied => "choose a port from 1024 on, or grant the right",
+                io::ErrorKind::AddrNotAvailable => "choose an address that this machine has",
+                // Not our own list: whatever else there is, another address helps.
+                _ => "end what uses it, or choose another address",
+            };
+            anyhow::anyhow!("`{address}` can't be listened to ({error}); {fix}")
+        })?;
+        let what = || format!("`{address}` can't be listened to");
         socket.set_nonblocking(true).with_context(what)?;
         let address = socket.local_addr().with_context(what)?;
         Ok(Self { socket, address })

@@ -1,0 +1,133 @@
+//! What the shipped rules open, and to whom.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::{MINIMAL, fake, parse};
+use crate::clock::Timestamp;
+use crate::policy::decision::{Forward, Lookup, Verdict};
+use crate::policy::frame::RequestHead;
+use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use crate::policy::method::Method;
+use crate::policy::rules::{Access, Rule};
+use crate::policy::scope::ScopeSet;
+use crate::policy::template::Segment;
+use crate::policy::{Policy, Screened};
+
+fn shipped() -> Policy {
+    parse(MINIMAL, &fake()).unwrap().policy
+}
+
+/// A path of the rule; parameters are digits, which every kind of them takes.
+fn path(rule: &Rule) -> String {
+    let segments = rule.template.segments().iter().map(|segment| match segment {
+        Segment::Literal(text) => text.to_string(),
+        Segment::Digits(_) | Segment::Param(_) | Segment::Rest(_) => "1".to_owned(),
+    });
+    format!("/{}", segments.collect::<Vec<_>>().join("/"))
+}
+
+/// What is forwarded for a token of the gateway with these scopes.
+fn forwarded(policy: &Policy, method: Method, path: &str, scopes: ScopeSet) -> Option<Forward> {
+    let mut headers = HeaderMap::new();
+    headers.insert("host", "sentry.example.com".parse().unwrap());
+    headers.insert("authorization", "Bearer x".parse().unwrap());
+    let (method, target) = (method.as_str(), path.as_bytes());
+    let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
+    let Screened::Pending(pending) = policy.screen(&head) else { return None };
+    let identity = Identity {
+        id: "t".into(),
+        kind: IdentityKind::UserToken,
+        issuer: Issuer::Gateway,
+        state: State::Active,
+        scopes,
+        organizations: Binding::Any,
+        projects: Binding::Any,
+        expires_at: None,
+        allowed_origins: Box::new([]),
+    };
+    let decision = pending.resolve(Lookup::Found(Arc::new(identity)), Timestamp::from_millis(1));
+    match decision.verdict {
+        Verdict::Permit(permit) => Some(permit.forward()),
+        Verdict::Deny(_) | Verdict::Options(_) => None,
+    }
+}
+
+#[test]
+fn what_needs_no_credential_is_this() {
+    let organization = "/api/0/organizations/{organization_id_or_slug}";
+    let mut wanted = vec![
+        "GET /api/0/".to_owned(),
+        "GET /api/0/builtin-symbol-sources/".into(),
+        "GET /api/0/grouping-configs/".into(),
+        "GET /api/0/notification-defaults/".into(),
+        format!("GET {organization}/grouping-configs/"),
+        format!("POST {organization}/join-request/"),
+        format!("GET {organization}/shared/issues/{{share_id}}/"),
+        format!("GET {organization}/shared/groups/{{share_id}}/"),
+        "GET /api/0/seer/models/".into(),
+        "GET /api/0/shared/issues/{share_id}/".into(),
+        "GET /api/0/shared/groups/{share_id}/".into(),
+        "GET /api/0/wizard/".into(),
+        "DELETE /api/0/wizard/".into(),
+        "GET /api/0/wizard/{wizard_hash}/".into(),
+        "DELETE /api/0/wizard/{wizard_hash}/".into(),
+    ];
+    let policy = shipped();
+    let public = policy.rules.iter().filter(|(_, rule)| rule.access == Access::Public);
+    let mut seen: Vec<_> = public
+        .flat_map(|(_, rule)| rule.methods.iter().map(move |m| format!("{m} {}", rule.template)))
+        .collect();
+    seen.sort();
+    wanted.sort();
+    assert_eq!(seen, wanted);
+}
+
+#[test]
+fn a_token_of_the_gateway_that_reads_never_writes() {
+    let policy = shipped();
+    let (mut read, mut refused) = (0, 0);
+    for (_, rule) in policy.rules.iter() {
+        for method in rule.methods.iter() {
+            let seen = forwarded(&policy, method, &path(rule), ScopeSet::READ);
+            if method.is_safe() {
+                read += usize::from(seen == Some(Forward::Exchange));
+            } else {
+                refused += 1;
+                assert_ne!(seen, Some(Forward::Exchange), "{method} {}", rule.template);
+            }
+        }
+    }
+    assert!(read > 300 && refused > 300, "{read} {refused}");
+}
+
+#[test]
+fn no_token_of_the_gateway_makes_credentials_or_members() {
+    let policy = shipped();
+    let all = ScopeSet::ALL;
+    for line in [
+        "GET /api/0/organizations/1/api-keys/",
+        "POST /api/0/organizations/1/api-keys/",
+        "POST /api/0/organizations/1/org-auth-tokens/",
+        "POST /api/0/organizations/1/agent/token/",
+        "POST /api/0/organizations/1/members/",
+        "PUT /api/0/organizations/1/members/1/",
+        "POST /api/0/organizations/1/members/1/teams/1/",
+        "POST /api/0/organizations/1/scim/v2/Users",
+        "POST /api/0/sentry-apps/",
+        "PUT /api/0/sentry-apps/1/",
+        "GET /api/0/sentry-apps/1/",
+        "POST /api/0/sentry-apps/1/api-tokens/",
+        "POST /api/0/sentry-apps/1/rotate-secret/",
+        "GET /api/0/auth/",
+        "GET /api/0/authenticators/",
+        "POST /api/0/api-tokens/",
+    ] {
+        let (method, path) = line.split_once(' ').unwrap();
+        let method = Method::from_name(method).unwrap();
+        assert_eq!(forwarded(&policy, method, path, all), None, "{line}");
+    }
+    let members = forwarded(&policy, Method::Get, "/api/0/organizations/1/members/", all);
+    assert_eq!(members, Some(Forward::Exchange));
+}
