@@ -203,7 +203,8 @@ impl Request<'_> {
     fn other_credential(&self) -> Option<()> {
         let header = self.headers.contains_key(SENTRY_AUTH);
         let query = self.target.query().is_some_and(|query| {
-            query.split('&').any(|pair| pair.split('=').next() == Some(SENTRY_KEY))
+            let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+            names.any(|name| path::decodes_to(name, SENTRY_KEY))
         });
         (header || query).then_some(())
     }

@@ -232,6 +232,22 @@ const fn is_path_byte(byte: u8) -> bool {
         )
 }
 
+/// Whether a part of a query reads as `wanted`, once its escapes are decoded.
+pub(super) fn decodes_to(part: &str, wanted: &str) -> bool {
+    let (mut rest, mut wanted) = (part.as_bytes(), wanted.bytes());
+    while let [byte, tail @ ..] = rest {
+        let escaped = match (byte, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(h, l)| h << 4 | l),
+            (_, _) => None,
+        };
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+        if wanted.next() != Some(escaped.unwrap_or(*byte)) {
+            return false;
+        }
+    }
+    wanted.next().is_none()
+}
+
 const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -288,6 +288,12 @@ fn the_decision_table() {
             "multiple_credentials",
         ),
         ("GET /api/0/organizations/acme/issues/?sentry_keys=x", "Bearer read", "AsIs"),
+        ("GET /api/0/organizations/acme/issues/?sentry%5", "Bearer read", "AsIs"),
+        (
+            "GET /api/0/organizations/acme/issues/?%73entry%5fkey=x",
+            "Bearer read",
+            "multiple_credentials",
+        ),
         (upload, "Bearer ci", "AsIs"),
     ];
     for (line, authorization, wanted) in rows {
@@ -358,41 +364,5 @@ fn a_path_prefix_is_part_of_the_address() {
     }
 }
 
-#[test]
-fn a_missing_scope_is_named() {
-    let policy = policy("https://sentry.example.com");
-    let mut headers = HeaderMap::new();
-    headers.insert("host", "sentry.example.com".parse().unwrap());
-    headers.insert("authorization", "Bearer ci".parse().unwrap());
-    let target = b"/api/0/organizations/acme/issues/";
-    let head = RequestHead { method: "PUT", target, authority: None, headers: &headers, raw: b"" };
-    let Screened::Pending(pending) = policy.screen(&head) else { panic!("decided") };
-    let decision = pending.resolve(lookup(Digest::of("ci")), NOW);
-    let Verdict::Deny(denial) = &decision.verdict else { panic!("allowed") };
-    let detail = denial.detail(decision.rule, &policy.rules, "PUT");
-    let route = "/api/0/organizations/{organization_id_or_slug}/issues/";
-    assert_eq!(
-        detail,
-        format!(
-            "the token lacks a scope for PUT {route}: it needs one of `event:admin`, `event:write`; it has `org:ci`"
-        )
-    );
-    assert_eq!(
-        denial.challenge().unwrap(),
-        r#"Bearer realm="sentry", error="insufficient_scope", scope="event:admin event:write""#
-    );
-}
-
-#[test]
-fn every_refusal_has_words_and_no_basic_challenge() {
-    let rules = RuleTable::build(Vec::new()).unwrap();
-    for reason in Reason::ALL {
-        let denial = Denial::new(*reason);
-        assert!(!denial.detail(None, &rules, "GET").is_empty(), "{reason}");
-        let challenge = denial.challenge();
-        assert!(challenge.as_ref().is_none_or(|text| !text.contains("Basic")), "{reason}");
-        assert_eq!(reason.status() == 401, challenge.is_some() && *reason != Reason::MissingScope);
-    }
-}
-
 mod properties;
+mod refusals;

@@ -15,6 +15,7 @@ mod upstream;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::header::TRANSFER_ENCODING;
 use http::{StatusCode, Version};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -125,6 +126,12 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
+        if session.req_header().version < Version::HTTP_11
+            && response.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // Chunks are unknown to it (RFC 9112, 6.1): the body ends with the connection.
+            session.set_keepalive(None);
+        }
         match permit(ctx)?.forward() {
             Forward::AsIs | Forward::Anonymous => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {

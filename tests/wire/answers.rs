@@ -1,10 +1,9 @@
 //! What a client gets, and what is written down of it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::client::{Connection, request, send};
+use crate::client::{request, send};
 use crate::gate::{CANONICAL, Gate, HOST, eventually};
 use crate::upstream::{Upstream, ok};
 
@@ -44,43 +43,6 @@ fn a_body_of_unknown_or_too_great_length_is_refused_before_it_is_read() {
     let reply = gate.send_body(line, &[("Authorization", &token)], b"{\"a\":1}");
     assert_eq!(reply.status, 200);
     assert_eq!(gate.upstream.take_one().body, b"{\"a\":1}");
-}
-
-#[test]
-fn who_asks_before_sending_a_body_is_told() {
-    // The upstream says to go on once it has seen the head, and answers with what it then got.
-    let gate = Gate::before(Upstream::by_hand(|mut stream| {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(reader.read_line(&mut head).unwrap(), 0, "half a head: {head}");
-        }
-        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
-        let mut body = [0; 5];
-        reader.read_exact(&mut body).unwrap();
-        ok(&mut stream, &[], &body);
-    }));
-    let line = "PUT /api/0/organizations/acme/issues/";
-    let ask = |token: &str| {
-        let mut connection = Connection::open(gate.address);
-        let token = format!("Bearer {token}");
-        let headers =
-            [("Authorization", &*token), ("Expect", "100-continue"), ("Content-Length", "5")];
-        connection.write(&request(line, &headers, b""));
-        connection
-    };
-    let mut allowed = ask(&gate.token("event:write"));
-    let (status, headers) = allowed.read_head().expect("a word to go on");
-    assert_eq!(status, 100, "{headers:?}");
-    allowed.write(b"[1,2]");
-    let reply = allowed.read_reply("PUT").expect("an answer");
-    assert_eq!((reply.status, reply.body.as_slice()), (200, b"[1,2]".as_slice()));
-
-    let mut refused = ask(&gate.token("event:read"));
-    let reply = refused.read_reply("PUT").expect("an answer");
-    assert_eq!((reply.status, reply.code().as_str()), (403, "missing_scope"));
-    // What may come now would be read as a request.
-    assert!(refused.is_closed());
 }
 
 #[test]

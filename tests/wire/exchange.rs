@@ -1,7 +1,9 @@
 //! What stands between a token of the gateway and the upstream's own credential.
 
+use std::io::Write as _;
+
 use crate::client::{Connection, request};
-use crate::gate::{Gate, UPSTREAM_TOKEN, new};
+use crate::gate::{Gate, HOST, UPSTREAM_TOKEN, new};
 use crate::upstream::{Upstream, ok, reply};
 use portcullis::store::portcullis::TokenKind;
 
@@ -119,4 +121,30 @@ fn a_client_that_waits_is_told_to_go_on_only_when_it_is_let_in() {
     assert_eq!(connection.read_reply("PUT").unwrap().status, 401);
     assert!(connection.is_closed());
     assert!(gate.upstream.take().is_empty());
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_no_chunks_and_no_open_connection() {
+    let gate = Gate::before(Upstream::answering(|_, stream| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+        let body = b"Transfer-Encoding: chunked\r\n\r\n4\r\n[1, \r\n2\r\n2]\r\n0\r\n\r\n";
+        let _ = stream.write_all(&[head.as_slice(), body].concat());
+    }));
+    let token = gate.token("event:read");
+    for (keep, body) in [("", "[1, 2]"), ("Connection: keep-alive\r\n", "[1, 2]")] {
+        let wire = format!(
+            "GET {ISSUES} HTTP/1.0\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n{keep}\r\n"
+        );
+        let mut connection = Connection::open(gate.address);
+        connection.write(wire.as_bytes());
+        let answer = connection.read_reply("GET").unwrap();
+        assert_eq!((answer.status, answer.header("transfer-encoding")), (200, None));
+        assert_eq!(String::from_utf8(answer.body).unwrap(), body);
+        assert!(connection.is_closed());
+    }
+    // A refusal does not keep it open either, unless it was asked to.
+    let mut connection = Connection::open(gate.address);
+    connection.write(format!("GET {ISSUES} HTTP/1.0\r\nHost: {HOST}\r\n\r\n").as_bytes());
+    assert_eq!(connection.read_reply("GET").unwrap().status, 401);
+    assert!(connection.is_closed());
 }

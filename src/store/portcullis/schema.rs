@@ -101,18 +101,18 @@ const VERSION: i64 = 1;
 
 /// Finds out whether [`prepare`] would work, and changes nothing.
 pub(super) async fn examine(reader: &SqlitePool) -> Result<(), Unusable> {
-    let mut connection = reader.acquire().await?;
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await?;
+    // One view of the file: another process may be creating it.
+    let mut view = reader.begin().await?;
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *view).await?;
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *view).await?;
     match (id, tables) {
         (APPLICATION_ID, _) => {}
         (0, 0) => return Ok(()),
         (_, _) => return Err(Unusable::Foreign),
     }
     let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *view)
         .await?;
     if version > VERSION {
         return Err(MigrateError::VersionMissing(version).into());
