@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::client::{Connection, request};
-use crate::gate::{Gate, HOST, UPSTREAM_TOKEN, new};
+use crate::gate::{Gate, HOST, UPSTREAM_TOKEN, eventually, new};
 use crate::upstream::{Upstream, ok, reply};
 use portcullis::store::portcullis::TokenKind;
 
@@ -35,7 +35,8 @@ fn a_refusal_of_the_upstreams_credential_is_the_operators_and_not_the_clients() 
     assert_eq!(answer.header("www-authenticate"), None);
     assert_eq!(answer.header("set-cookie"), None);
     let failures = "portcullis_upstream_failures_total";
-    assert_eq!(gate.metric(failures, &["upstream_credential_refused"]), 1.0);
+    let counted = || gate.metric(failures, &["upstream_credential_refused"]);
+    eventually("a count", || counted() == 1.0);
 }
 
 #[test]
