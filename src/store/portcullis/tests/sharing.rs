@@ -94,6 +94,20 @@ fn a_new_file_may_be_opened_by_many_at_once() {
 }
 
 #[tokio::test]
+async fn who_opens_waits_for_another_who_has_the_file_to_himself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.db");
+    let mut other = shell(&path).await;
+    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    };
+    let (opened, ()) = tokio::join!(open(&path, IfMissing::Create), release);
+    opened.unwrap().create(new(TokenKind::Bearer, "one"), NOW).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_writer_waits_for_another_and_readers_do_not() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;

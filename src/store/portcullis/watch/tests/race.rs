@@ -1,6 +1,6 @@
 //! A revocation that lands while a look-up is under way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -18,6 +18,8 @@ struct Held {
     store: Arc<PortcullisStore>,
     /// Whether answers are held.
     holds: AtomicBool,
+    /// For how many milliseconds one is late that is not held.
+    late: AtomicU64,
     /// One permit for each answer that was read.
     read: Semaphore,
     /// One permit for each that may go on.
@@ -39,6 +41,8 @@ impl TokenStore for Held {
         if self.holds.load(Ordering::SeqCst) {
             self.read.add_permits(1);
             self.go.acquire().await.unwrap().forget();
+        } else {
+            tokio::time::sleep(Duration::from_millis(self.late.load(Ordering::SeqCst))).await;
         }
         answer
     }
@@ -48,7 +52,8 @@ async fn held() -> (Gateway, Arc<Held>) {
     let mut held = None;
     let gateway = Gateway::behind(|store| {
         let (read, go) = (Semaphore::new(0), Semaphore::new(0));
-        let wrapped = Arc::new(Held { store, holds: AtomicBool::new(true), read, go });
+        let (holds, late) = (AtomicBool::new(true), AtomicU64::new(0));
+        let wrapped = Arc::new(Held { store, holds, late, read, go });
         held = Some(Arc::clone(&wrapped));
         wrapped
     })
@@ -166,7 +171,8 @@ async fn a_look_up_that_is_dropped_half_way_keeps_nothing_old() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_order_of_steps_keeps_a_revoked_token() {
-    let gateway = Gateway::new().await;
+    let (gateway, slow) = held().await;
+    slow.holds.store(false, Ordering::SeqCst);
     let mut seen = None;
     gateway.watch.poll(&mut seen).await.unwrap();
     for round in 0..ROUNDS {
@@ -176,6 +182,8 @@ async fn no_order_of_steps_keeps_a_revoked_token() {
             // So that the purge of the creation falls into the look-up too.
             gateway.watch.poll(&mut seen).await.unwrap();
         }
+        // So that a look-up takes about as long as a revocation and a poll.
+        slow.late.store(round as u64 % 4, Ordering::SeqCst);
         let mut askers = tokio::task::JoinSet::new();
         let stop = Arc::new(AtomicBool::new(false));
         for lead in [0, round % 7] {
