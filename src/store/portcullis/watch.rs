@@ -23,6 +23,11 @@ const POLL: Duration = Duration::from_millis(250);
 const BATCH: i64 = 1000;
 /// How many polls there are between two writings of what was used.
 const FLUSH_EVERY: u32 = 20;
+/// What is wrong while changes can't be read.
+const DEAF: &str = "changes of tokens can't be read; a revocation may take as long as the cache keeps \
+    a token";
+/// What is wrong while uses can't be written.
+const UNWRITTEN: &str = "the last uses of tokens can't be written";
 /// How long one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,44 +58,37 @@ impl Watch {
     pub async fn run(self: Arc<Self>, mut shutdown: tokio::sync::watch::Receiver<bool>) {
         let mut tick = tokio::time::interval(POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seen, mut down, mut polls) = (None, false, 0_u32);
+        let (mut seen, mut polls) = (None, 0_u32);
+        let (mut deaf, mut unwritten) = (false, false);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
             let polled = bounded(self.poll(&mut seen)).await;
+            if self.log(DEAF, &mut deaf, polled) {
+                self.observer.watched(self.index, !deaf);
+            }
             polls = polls.wrapping_add(1);
-            let flushed =
-                if polls.is_multiple_of(FLUSH_EVERY) { self.flush().await } else { Ok(()) };
-            self.log(&mut down, polled.and(flushed));
+            if polls.is_multiple_of(FLUSH_EVERY) {
+                let flushed = self.flush().await;
+                self.log(UNWRITTEN, &mut unwritten, flushed);
+            }
         }
         let flushed = self.flush().await;
-        self.log(&mut down, flushed);
+        self.log(UNWRITTEN, &mut unwritten, flushed);
     }
 
-    /// Logs the beginning and the end of an outage.
-    fn log(&self, down: &mut bool, outcome: Result<(), StoreError>) {
+    /// Logs the beginning and the end of an outage, and says whether it was one of these.
+    fn log(&self, what: &'static str, down: &mut bool, outcome: Result<(), StoreError>) -> bool {
         let store = self.store.name();
         match outcome {
-            Ok(()) if *down => {
-                *down = false;
-                self.observer.watched(self.index, true);
-                tracing::info!(store, "changes of tokens are seen again");
-            }
-            Ok(()) => {}
-            Err(_) if *down => {}
-            Err(error) => {
-                *down = true;
-                self.observer.watched(self.index, false);
-                tracing::error!(
-                    store,
-                    error = %Chain(&error),
-                    "changes of tokens can't be read or their use not written; \
-                     a revocation may take as long as the cache keeps a token"
-                );
-            }
+            Ok(()) if *down => tracing::info!(store, "over: {what}"),
+            Err(error) if !*down => tracing::error!(store, error = %Chain(&error), "{what}"),
+            Ok(()) | Err(_) => return false,
         }
+        *down = !*down;
+        true
     }
 
     /// Forgets what changed since the revision that was `seen` last.
