@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use http::{HeaderValue, Version};
 use pingora::http::ResponseHeader;
 use pingora::prelude::{Error, ErrorType, Result};
 use pingora::proxy::{FailToProxy, Session};
@@ -136,7 +136,9 @@ fn json(status: u16, length: usize, request_id: &HeaderValue) -> Result<Response
 /// asked: what decides is here, and uWSGI never says so.
 pub(super) async fn go_on(session: &mut Session) -> Result<()> {
     let waits = session.req_header().headers.contains_key(EXPECT);
-    if waits && session.as_http1().is_some() && !session.as_downstream_mut().is_body_done() {
+    // On HTTP/2 the body needs no leave, and HTTP/1.0 does not know it.
+    let one_one = session.req_header().version == Version::HTTP_11;
+    if waits && one_one && !session.as_downstream_mut().is_body_done() {
         session.as_downstream_mut().write_continue_response().await?;
     }
     Ok(())

@@ -78,6 +78,24 @@ fn a_rule_has_a_timeout_of_its_own() {
 }
 
 #[test]
+fn a_client_that_stops_sending_is_no_failure_of_the_upstreams() {
+    let rules = "[[rule]]\nmethods = [\"PUT\"]\ntimeout = \"300ms\"\nscopes = [\"org:write\"]\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/hasty/\"\n";
+    let gate =
+        Gate::with(Upstream::start(), &Options { rules: rules.into(), ..Options::default() });
+    let token = format!("Bearer {}", gate.token("org:write"));
+    let mut connection = Connection::open(gate.address);
+    let fields = [("Authorization", token.as_str()), ("Content-Length", "100")];
+    connection.write(&request("PUT /api/0/organizations/acme/hasty/", &fields, b""));
+    connection.write(b"abc");
+    let reply = connection.read_reply("PUT").expect("an answer");
+    assert_eq!(reply.status, 408);
+    assert!(connection.is_closed());
+    eventually("a line", || gate.output().contains("\"status\":408"));
+    assert_eq!(failures(&gate, "upstream_timeout"), 0.0);
+}
+
+#[test]
 fn an_answer_that_breaks_off_is_never_a_whole_one() {
     // What it is, what is sent before the end, and whether that is the beginning of an answer.
     const ANSWERS: &[(&str, &[u8], bool)] = &[
