@@ -21,8 +21,8 @@ fuzz_target!(|value: &[u8]| {
         return;
     };
     assert!(value.starts_with(&link::print(&links)));
-    let rewritten = link::rewrite(value, &REWRITER, &PUBLIC).expect("it was read");
-    let Some(rewritten) = rewritten else { return };
+    // A value that hides a link of the upstream's in a parameter is refused.
+    let Ok(Some(rewritten)) = link::rewrite(value, &REWRITER, &PUBLIC) else { return };
     let after = link::parse(&rewritten).expect("what we write, we read");
     assert_eq!(links.len(), after.len());
     for (before, after) in links.iter().zip(&after) {
