@@ -15,7 +15,7 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`;
-//! `policy`, `rewrite`, `forward` (pure); `store`, `config`, `telemetry`; `gateway`; `proxy`;
+//! `policy`, `rewrite`, `forward` (pure); `store`, `config`, `telemetry`; `gateway`, `explain`; `proxy`;
 //! `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod explain;
 pub mod forward;
 pub mod gateway;
 pub mod policy;

@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod serve;
 mod token;
 
@@ -55,6 +56,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read the config, its rules and its token stores as a start would, and change nothing
     Check(ConfigArgs),
+    /// Say what would become of a request, and why: exit 0 allowed, 1 refused
+    Explain(explain::ExplainArgs),
     /// Create, list, show and revoke the tokens that the gateway itself issues
     Token(token::TokenArgs),
 }
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(args),
     };
     match outcome {

@@ -68,6 +68,11 @@ const LAYERS: &[Layer] = &[
             &["serde", "toml", "prometheus"],
         ],
     },
+    Layer {
+        module: "explain",
+        may_use: &["policy", "clock"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+    },
     // The adapter to pingora. It asks the gateway, never a store.
     Layer {
         module: "proxy",
@@ -113,7 +118,17 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "cli",
-        may_use: &["clock", "policy", "config", "store", "telemetry", "server", "demo"],
+        may_use: &[
+            "clock",
+            "policy",
+            "config",
+            "store",
+            "gateway",
+            "explain",
+            "telemetry",
+            "server",
+            "demo",
+        ],
         forbidden: &[PINGORA, READS_A_CLOCK],
     },
     Layer { module: "lib", may_use: &[], forbidden: PURE },

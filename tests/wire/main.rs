@@ -14,6 +14,7 @@ mod attacks;
 mod client;
 mod clients;
 mod exchange;
+mod explain;
 mod gate;
 mod outage;
 mod quickstart;

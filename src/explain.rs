@@ -1,0 +1,273 @@
+//! Why a request was decided as it was: a decision, spelled out for people and for scripts.
+//!
+//! **Invariant:** nothing is decided in here. What is told comes from the decision that the gateway
+//! made, and from the rule and the identity that it was made on.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::policy::Policy;
+use crate::policy::decision::{Decision, Forward, Verdict};
+use crate::policy::identity::{Binding, Identity, Issuer, State};
+use crate::policy::path::Target;
+use crate::policy::rules::{Access, Rule};
+
+/// Everything about one decision. A step that was not reached is left out.
+#[derive(Debug, Serialize)]
+pub struct Explanation<'a> {
+    /// Whether the request would be forwarded, or answered because it is `OPTIONS`.
+    pub allowed: bool,
+    /// The method.
+    pub method: &'a str,
+    /// The path without its query, as it came.
+    pub path: &'a str,
+    /// The public name that was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
+    /// The rule that was met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Met<'a>>,
+    /// Who called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Presented>,
+    /// Who that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Who<'a>>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A rule, and what its parameters stand for here.
+#[derive(Debug, Serialize)]
+pub struct Met<'a> {
+    path: &'a str,
+    place: &'a str,
+    parameters: Vec<(&'a str, String)>,
+    access: &'static str,
+    scopes: Vec<&'static str>,
+    credentials: Vec<&'static str>,
+    exchange: bool,
+}
+
+/// A credential as it was presented.
+#[derive(Debug, Serialize)]
+pub struct Presented {
+    scheme: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+}
+
+/// An identity.
+#[derive(Debug, Serialize)]
+pub struct Who<'a> {
+    id: &'a str,
+    kind: &'static str,
+    issuer: &'static str,
+    state: &'static str,
+    scopes: Vec<&'static str>,
+    organizations: Names<'a>,
+    projects: Names<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+/// What a binding names.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Names<'a> {
+    Word(&'static str),
+    List(Vec<&'a str>),
+}
+
+/// What became of the request.
+#[derive(Debug, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is forwarded.
+    Allow {
+        /// The target that the upstream gets, without the query.
+        target: String,
+        /// What goes as the credential.
+        authorization: &'static str,
+    },
+    /// It is refused.
+    Refuse {
+        /// The status.
+        status: u16,
+        /// The code.
+        code: &'static str,
+        /// What the client is told.
+        detail: String,
+        /// The scopes of which one was needed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        required: Vec<&'static str>,
+    },
+    /// `OPTIONS` is answered with these methods.
+    Answer {
+        /// The methods.
+        allow: String,
+    },
+}
+
+impl<'a> Explanation<'a> {
+    /// Spells out the decision on `method` and `target` at the time `now`.
+    pub fn of(
+        decision: &'a Decision,
+        policy: &'a Policy,
+        method: &'a str,
+        target: &'a str,
+        now: Timestamp,
+    ) -> Self {
+        let path = target.split('?').next().unwrap_or_default();
+        let rule = decision.rule.map(|id| policy.rules.rule(id));
+        let identity = decision.caller.identity.as_deref();
+        let scheme = decision.caller.scheme.map(|scheme| scheme.as_str());
+        let fingerprint = decision.caller.digest.map(|digest| digest.fingerprint().to_string());
+        Self {
+            allowed: !matches!(decision.verdict, Verdict::Deny(_)),
+            method,
+            path,
+            host: decision.name.map(|name| policy.site.names()[name.index()].authority()),
+            rule: rule.map(|rule| Met::of(rule, policy, target)),
+            credential: scheme.map(|scheme| Presented { scheme, fingerprint }),
+            identity: identity.map(|identity| Who::of(identity, now)),
+            outcome: Outcome::of(decision, policy, method, path),
+        }
+    }
+}
+
+impl<'a> Met<'a> {
+    fn of(rule: &'a Rule, policy: &'a Policy, target: &str) -> Self {
+        let (access, scopes) = match rule.access {
+            Access::Public => ("public", Vec::new()),
+            Access::Authenticated => ("authenticated", Vec::new()),
+            Access::AnyOf(scopes) => ("scopes", scopes.iter().map(|s| s.as_str()).collect()),
+            Access::NotExposed => ("not_exposed", Vec::new()),
+        };
+        let (path, place) = (rule.template.as_str(), &*rule.place);
+        let credentials = rule.credentials.iter().map(|kind| kind.as_str()).collect();
+        let parameters = parameters(rule, policy, target).unwrap_or_default();
+        Self { path, place, parameters, access, scopes, credentials, exchange: rule.exchange }
+    }
+}
+
+/// What the parameters of the rule's template stand for in the target.
+fn parameters<'a>(rule: &'a Rule, policy: &Policy, target: &str) -> Option<Vec<(&'a str, String)>> {
+    let target = Target::parse(target.as_bytes()).ok()?;
+    let (_, skip) = policy.site.strip(target.path().raw())?;
+    let named = rule.template.segments().iter().enumerate();
+    let value = |index: usize| target.path().segment(skip + index).to_owned();
+    Some(named.filter_map(|(index, s)| Some((s.name()?, value(index)))).collect())
+}
+
+impl<'a> Who<'a> {
+    fn of(identity: &'a Identity, now: Timestamp) -> Self {
+        let state = match identity.state {
+            State::Disabled => "disabled",
+            State::Active if identity.is_expired(now) => "expired",
+            State::Active => "active",
+        };
+        Self {
+            id: &identity.id,
+            kind: identity.kind.as_str(),
+            issuer: match identity.issuer {
+                Issuer::Sentry => "sentry",
+                Issuer::Gateway => "gateway",
+            },
+            state,
+            scopes: identity.scopes.iter().map(|scope| scope.as_str()).collect(),
+            organizations: Names::of(&identity.organizations),
+            projects: Names::of(&identity.projects),
+            expires_at: identity.expires_at.map(|time| time.to_string()),
+        }
+    }
+}
+
+impl<'a> Names<'a> {
+    fn of(binding: &'a Binding) -> Self {
+        match binding {
+            Binding::Any => Names::Word("any"),
+            Binding::Unknown => Names::Word("unknown"),
+            Binding::Only(names) => Names::List(names.iter().map(|name| &**name).collect()),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(decision: &Decision, policy: &Policy, method: &str, path: &str) -> Self {
+        match &decision.verdict {
+            Verdict::Permit(permit) => Outcome::Allow {
+                target: path.get(permit.prefix_len()..).unwrap_or_default().to_owned(),
+                authorization: match permit.forward() {
+                    Forward::AsIs => "the caller's own",
+                    Forward::Exchange => "the upstream's, in place of the caller's",
+                    Forward::Anonymous => "none",
+                },
+            },
+            Verdict::Deny(denial) => Outcome::Refuse {
+                status: denial.reason.status(),
+                code: denial.reason.code(),
+                detail: denial.detail(decision.rule, &policy.rules, method).into_owned(),
+                required: denial.required.iter().map(|scope| scope.as_str()).collect(),
+            },
+            Verdict::Options(methods) => Outcome::Answer { allow: methods.to_string() },
+        }
+    }
+}
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Names::Word(word) => f.write_str(word),
+            Names::List(names) => f.write_str(&list(names)),
+        }
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "request     {} {}", self.method, self.path)?;
+        if let Some(host) = self.host {
+            writeln!(f, "host        {host}")?;
+        }
+        if let Some(rule) = &self.rule {
+            writeln!(f, "rule        {} ({})", rule.path, rule.place)?;
+            for (name, value) in &rule.parameters {
+                writeln!(f, "            {name} = {}", value.escape_debug())?;
+            }
+            let needs = if rule.scopes.is_empty() {
+                rule.access.to_owned()
+            } else {
+                format!("one of {}", list(&rule.scopes))
+            };
+            writeln!(f, "needs       {needs}")?;
+            writeln!(f, "takes       {}", list(&rule.credentials))?;
+        }
+        if let Some(credential) = &self.credential {
+            let fingerprint = credential.fingerprint.as_deref().unwrap_or("unreadable");
+            writeln!(f, "credential  {} {fingerprint}", credential.scheme)?;
+        }
+        if let Some(who) = &self.identity {
+            writeln!(f, "identity    {} ({}, {}, {})", who.id, who.kind, who.issuer, who.state)?;
+            writeln!(f, "holds       {}", list(&who.scopes))?;
+            let (organizations, projects) = (&who.organizations, &who.projects);
+            writeln!(f, "bound to    organizations: {organizations}; projects: {projects}")?;
+        }
+        match &self.outcome {
+            Outcome::Allow { target, authorization } => {
+                writeln!(f, "allowed     forwarded as {} {target}", self.method)?;
+                writeln!(f, "            credential upstream: {authorization}")
+            }
+            Outcome::Answer { allow } => writeln!(f, "answered    200, Allow: {allow}"),
+            Outcome::Refuse { status, code, detail, .. } => {
+                writeln!(f, "refused     {status} {code}\n            {detail}")
+            }
+        }
+    }
+}
