@@ -38,7 +38,7 @@ deny: ## checks licences, bans, sources and advisories of the dependencies
 
 bench: ## runs the benchmarks
 	@.ci/setup build
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench '*'
 
 # The code has no unsafe block, so the sanitizers would find nothing of ours.
 fuzz: ## runs every fuzz target for FUZZ_SECONDS (60), with a nightly toolchain
