@@ -1,0 +1,104 @@
+//! The shipped rules against what a real Sentry dispatches each path to: never a weaker rule.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use portcullis::config::{Config, Machine};
+use portcullis::policy::method::Method;
+use portcullis::policy::path::CanonicalPath;
+use portcullis::policy::rules::{Access, Found, RuleTable};
+use serde::Deserialize;
+
+/// A path, and the view that Sentry 24.5 dispatches it to.
+#[derive(Deserialize)]
+struct Dispatched {
+    path: String,
+    view: Option<String>,
+}
+
+/// A view, and of each method the scopes of which one is needed; none where it has no map.
+#[derive(Deserialize)]
+struct View {
+    view: String,
+    methods: BTreeMap<String, Option<BTreeSet<String>>>,
+}
+
+fn lines<T: for<'a> Deserialize<'a>>(name: &str) -> Vec<T> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentry").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn shipped() -> RuleTable {
+    let config = r#"
+        public_url = "https://sentry.example.com"
+        listen = [{ address = "127.0.0.1:8080" }]
+        upstream.web = { urls = ["http://web:9000"], credential = { env = "PATH" } }
+        store = [{ kind = "portcullis", url = "sqlite:///tokens.db" }]
+    "#;
+    Config::parse(Path::new("portcullis.toml"), config, &Machine).unwrap().policy.rules
+}
+
+/// Where Sentry 24.5 has nothing: 404. The rules are of a newer one.
+const NOTHING: &str = "CatchallEndpoint";
+/// Views that the lists of Sentry's classes don't have: a function that hands on to one of two, and
+/// two that 24.7 no longer has.
+const UNLISTED: &[&str] = &[
+    "dispatcher",
+    "OrganizationMetricsDataEndpoint",
+    "OrganizationMetricsEstimationStatsEndpoint",
+];
+/// Where current Sentry's own document takes more than 24.5 did.
+const WIDER_SINCE: &[&str] =
+    &["GET /api/0/organizations/{organization_id_or_slug}/sentry-app-installations/"];
+
+/// What is weaker than the view asks for, if anything.
+fn weaker(access: Access, asked: Option<&Option<BTreeSet<String>>>) -> Option<String> {
+    match (access, asked) {
+        (Access::NotExposed, _) => None,
+        (Access::AnyOf(scopes), Some(Some(asked))) => {
+            let more = scopes.iter().map(|scope| scope.as_str()).filter(|s| !asked.contains(*s));
+            let more: Vec<_> = more.collect();
+            (!more.is_empty()).then(|| format!("takes {} too", more.join(" ")))
+        }
+        (Access::Public | Access::Authenticated, Some(Some(_))) => Some("asks for none".to_owned()),
+        // Its permission has no map; what is public is listed by name with the rules' own tests.
+        (Access::AnyOf(_) | Access::Authenticated | Access::Public, Some(None)) => None,
+        // Sentry answers 405.
+        (Access::AnyOf(_) | Access::Public | Access::Authenticated, None) => None,
+    }
+}
+
+#[test]
+fn no_rule_is_weaker_than_the_view_behind_it() {
+    let rules = shipped();
+    let views: BTreeMap<String, View> =
+        lines::<View>("views.jsonl").into_iter().map(|view| (view.view.clone(), view)).collect();
+    let (mut problems, mut met) = (BTreeSet::new(), 0);
+    for Dispatched { path, view } in lines::<Dispatched>("dispatch.jsonl") {
+        let Ok(parsed) = CanonicalPath::parse(path.as_bytes()) else { continue };
+        let methods = [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete];
+        for method in methods {
+            let Found::Rule(id) = rules.find(&parsed, 0, method) else { continue };
+            let rule = rules.rule(id);
+            if rule.access == Access::NotExposed {
+                continue;
+            }
+            met += 1;
+            let view = view.as_deref().unwrap_or("no view");
+            let why = match views.get(view) {
+                Some(known) => weaker(rule.access, known.methods.get(method.as_str())),
+                None if view == NOTHING || UNLISTED.contains(&view) => None,
+                None => Some("is known to no list".to_owned()),
+            };
+            let line = format!("{method} {}", rule.template);
+            if let Some(why) = why.filter(|_| !WIDER_SINCE.contains(&&*line)) {
+                problems.insert(format!("{line} ({view}) {why}: {path}"));
+            }
+        }
+    }
+    assert!(met > 2_000, "{met}");
+    let list: Vec<_> = problems.iter().map(String::as_str).collect();
+    assert!(list.is_empty(), "{} of {met}:\n{}", list.len(), list.join("\n"));
+}
