@@ -1,13 +1,16 @@
 //! The shipped rules against what a real Sentry dispatches each path to: never a weaker rule.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+
+mod clients;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use portcullis::config::{Config, Machine};
+use portcullis::policy::Policy;
 use portcullis::policy::method::Method;
 use portcullis::policy::path::CanonicalPath;
-use portcullis::policy::rules::{Access, Found, RuleTable};
+use portcullis::policy::rules::{Access, Found};
 use serde::Deserialize;
 
 /// A path, and the view that Sentry 24.5 dispatches it to.
@@ -30,14 +33,14 @@ fn lines<T: for<'a> Deserialize<'a>>(name: &str) -> Vec<T> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn shipped() -> RuleTable {
+fn shipped() -> Policy {
     let config = r#"
         public_url = "https://sentry.example.com"
         listen = [{ address = "127.0.0.1:8080" }]
         upstream.web = { urls = ["http://web:9000"], credential = { env = "PATH" } }
         store = [{ kind = "portcullis", url = "sqlite:///tokens.db" }]
     "#;
-    Config::parse(Path::new("portcullis.toml"), config, &Machine).unwrap().policy.rules
+    Config::parse(Path::new("portcullis.toml"), config, &Machine).unwrap().policy
 }
 
 /// Where Sentry 24.5 has nothing: 404. The rules are of a newer one.
@@ -72,7 +75,7 @@ fn weaker(access: Access, asked: Option<&Option<BTreeSet<String>>>) -> Option<St
 
 #[test]
 fn no_rule_is_weaker_than_the_view_behind_it() {
-    let rules = shipped();
+    let rules = shipped().rules;
     let views: BTreeMap<String, View> =
         lines::<View>("views.jsonl").into_iter().map(|view| (view.view.clone(), view)).collect();
     let (mut problems, mut met) = (BTreeSet::new(), 0);
