@@ -1,0 +1,46 @@
+//! To whom each route is open, by name: a change of the rules shows as a change of the list.
+
+use std::path::Path;
+
+use portcullis::policy::identity::IdentityKind;
+use portcullis::policy::rules::Access;
+
+/// A line for each method and template that somebody gets through with.
+fn listed() -> String {
+    let rules = super::shipped().rules;
+    let mut lines = Vec::new();
+    for (_, rule) in rules.iter() {
+        let asks = match rule.access {
+            Access::NotExposed => continue,
+            Access::Public => "public".to_owned(),
+            Access::Authenticated => "authenticated".to_owned(),
+            Access::AnyOf(scopes) => scopes.names().replace(' ', ","),
+        };
+        // In the order of the kinds: user token, organisation token, API key, DSN.
+        let letter = |kind: &IdentityKind| match kind {
+            _ if !rule.credentials.contains(*kind) => '-',
+            IdentityKind::UserToken => 'u',
+            IdentityKind::OrgToken => 'o',
+            IdentityKind::ApiKey => 'k',
+            IdentityKind::ProjectKey => 'd',
+        };
+        let kinds: String = IdentityKind::ALL.iter().map(letter).collect();
+        let exchange = if rule.exchange { "" } else { " no-exchange" };
+        for method in rule.methods.iter() {
+            lines.push(format!("{} {method} {kinds} {asks}{exchange}\n", rule.template));
+        }
+    }
+    lines.sort();
+    lines.concat()
+}
+
+#[test]
+fn to_whom_each_route_is_open_is_listed() {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentry/open.txt");
+    let seen = listed();
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("open.txt");
+    std::fs::write(&made, &seen).unwrap();
+    let same = std::fs::read_to_string(&list).is_ok_and(|wanted| wanted == seen);
+    let (list, made) = (list.display(), made.display());
+    assert!(same, "read what changed: `diff {list} {made}`; if it is meant, `cp {made} {list}`");
+}
