@@ -21,7 +21,7 @@ pub mod site;
 pub mod template;
 pub mod token;
 
-use credential::{Authorization, Credential, Scheme};
+use credential::{Authorization, BadCredential, Credential, Scheme};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use frame::{Body, Frame, RequestHead};
 use http::HeaderMap;
@@ -150,8 +150,10 @@ impl Policy {
                 refuse(None, Denial::new(Reason::MultipleCredentials).note(note))
             }
             Some(Authorization::Malformed(scheme, error)) => {
-                // A public route of Sentry's takes a Basic with a password for no credential.
-                if public && scheme != Scheme::Bearer {
+                // A public route of Sentry's takes a Basic with a password, and any DSN, for no
+                // credential.
+                let none = scheme == Scheme::Dsn || error == BadCredential::Password;
+                if public && none {
                     return self.anonymous(&request);
                 }
                 let denial = Denial::new(Reason::MalformedCredential).note(error.to_string());

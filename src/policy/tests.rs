@@ -131,6 +131,7 @@ fn lookup(digest: Digest) -> Lookup {
         ),
         ("sntrys_x", acme(identity(OrgToken, "org:ci"))),
         ("key", acme(identity(ApiKey, "event:read"))),
+        ("orgkey", acme(identity(ApiKey, "org:read"))),
         (
             "abc",
             Identity {
@@ -229,6 +230,8 @@ fn the_decision_table() {
         ("GET /api/0/organizations/globex/issues/", "Bearer bound", "wrong_organization"),
         ("GET /api/0/organizations/globex/issues/", BASIC_KEY, "wrong_organization"),
         ("GET /api/0/organizations/", "Bearer bound", "binding"),
+        // Of its own keys Sentry knows what they are bound to.
+        ("GET /api/0/organizations/", "Basic b3Jna2V5Og==", "AsIs"),
         (issues, "Bearer gateway", "Exchange"),
         (issues, "Bearer unknown-org", "binding"),
         (issues, "Bearer unknown-project", "binding"),
@@ -250,6 +253,8 @@ fn the_decision_table() {
         ("GET /api/0/", "Token x", "Anonymous"),
         ("GET /api/0/", "DSN https://abc@h/2", "Anonymous"),
         ("GET /api/0/", BASIC_PASSWORD, "Anonymous"),
+        ("GET /api/0/", "Basic a2V5", "malformed_credential"),
+        ("GET /api/0/", "Basic %", "malformed_credential"),
         ("GET /api/0/", "Bearer nobody", "unknown_token"),
         ("GET /api/0/", "Bearer a b", "malformed_credential"),
         ("GET /api/0/", "Bearer expired", "expired_token"),

@@ -3,6 +3,7 @@
 
 mod clients;
 mod open;
+mod probes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
