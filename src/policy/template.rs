@@ -107,11 +107,6 @@ impl PathTemplate {
         &self.segments
     }
 
-    /// The position of the first parameter whose name `wanted` accepts.
-    pub fn position(&self, wanted: impl Fn(&str) -> bool) -> Option<usize> {
-        self.segments.iter().position(|segment| segment.name().is_some_and(&wanted))
-    }
-
     /// Whether some path matches both.
     pub fn overlaps(&self, other: &PathTemplate) -> bool {
         let mut pairs = self.segments.iter().zip(&other.segments);

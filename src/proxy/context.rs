@@ -14,6 +14,7 @@ use crate::forward::{Origin, X_REQUEST_ID, client_address};
 use crate::policy::decision::Decision;
 use crate::policy::reason::UpstreamFailure;
 use crate::store::cache::CacheResult;
+use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{CLIENT_CLOSED, Record};
 
 /// Makes request numbers: 16 hex digits of the process, 16 that count.
@@ -56,6 +57,7 @@ pub struct Context {
     /// How many connections to the upstream could not be made.
     pub(super) connects: usize,
     started: Instant,
+    trace: Option<TraceContext>,
     client: Option<IpAddr>,
     answered: Option<(u16, Instant)>,
     _in_flight: InFlight,
@@ -82,6 +84,7 @@ impl Context {
             handed_over: None,
             connects: 0,
             started,
+            trace: None,
             client: None,
             answered: None,
             _in_flight: InFlight(in_flight.clone()),
@@ -91,6 +94,7 @@ impl Context {
     /// Notes who sent the request and gives it a number.
     pub(super) fn identify(&mut self, session: &Session, ids: &RequestIds, trusted: &[IpNet]) {
         let headers = &session.req_header().headers;
+        self.trace = TraceContext::of(headers);
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let peer = peer.map(|address| address.ip().to_canonical());
         self.client = peer.map(|peer| client_address(peer, headers, trusted));
@@ -134,6 +138,7 @@ impl Context {
         Record {
             at,
             request_id: self.request_id.to_str().unwrap_or_default(),
+            trace: self.trace.as_ref(),
             client: self.client,
             method: head.method.as_str(),
             path: target.split('?').next().unwrap_or_default(),

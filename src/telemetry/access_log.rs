@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::Record;
 use super::redact::RedactedPath;
+use super::trace::TraceContext;
 use crate::policy::Policy;
 use crate::policy::credential::Scheme;
 
@@ -32,6 +33,10 @@ struct Line<'a> {
     level: &'static str,
     msg: &'static str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<std::net::IpAddr>,
     method: &'a str,
@@ -98,6 +103,8 @@ impl<'a> Line<'a> {
             level: "info",
             msg: "request",
             request_id: record.request_id,
+            trace_id: record.trace.map(TraceContext::trace),
+            span_id: record.trace.map(TraceContext::span),
             client_ip: record.client,
             method: super::routes::method_label(record.method),
             host: name.map(|name| policy.site.names()[name.index()].authority()),

@@ -10,6 +10,7 @@ pub mod diagnostics;
 pub mod metrics;
 mod redact;
 mod routes;
+pub mod trace;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Record<'a> {
     pub at: Timestamp,
     /// Its number.
     pub request_id: &'a str,
+    /// The trace that it belongs to.
+    pub trace: Option<&'a trace::TraceContext>,
     /// The client's address.
     pub client: Option<IpAddr>,
     /// The method as it came; any that is not known is `other`.

@@ -149,3 +149,42 @@ fn a_bad_config_or_a_taken_port_ends_the_process_with_its_reason() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&address), "{output:?}");
 }
+
+#[test]
+fn a_line_says_who_called_for_what_and_under_which_config() {
+    let mut gate = Gate::start();
+    let token = gate.token("project:read");
+    let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let sentry_trace = format!("{trace}-{span}-1");
+    let headers =
+        [("Authorization", &*format!("Bearer {token}")), ("sentry-trace", &*sentry_trace)];
+    assert_eq!(gate.send("GET /api/0/projects/acme/web/?a=b", &headers).status, 200);
+    assert_eq!(gate.upstream.take_one().value("sentry-trace"), Some(&*sentry_trace));
+    let elsewhere = b"GET /api/0/ HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n";
+    assert_eq!(send(gate.address, elsewhere).unwrap().status, 421);
+    let metrics = String::from_utf8(gate.admin("/metrics").unwrap().body).unwrap();
+    gate.stop();
+    let lines = gate.access_lines();
+    let line = lines.iter().find(|line| line["status"] == 200).unwrap();
+    for (field, value) in [
+        ("host", HOST),
+        ("path", "/api/0/projects/acme/web/"),
+        ("route", "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}/"),
+        ("org", "acme"),
+        ("project", "web"),
+        ("trace_id", trace),
+        ("span_id", span),
+        ("scheme", "bearer"),
+        ("credential_kind", "user_token"),
+        ("decision", "allow"),
+        ("cache", "miss"),
+        ("upstream", "web"),
+    ] {
+        assert_eq!(line[field], value, "{field} of {line}");
+    }
+    let hash = line["config_hash"].as_str().unwrap();
+    assert!(metrics.contains(&format!("portcullis_config_info{{hash=\"{hash}\"}} 1")), "{hash}");
+    // What is not ours is not called by our name.
+    let line = lines.iter().find(|line| line["status"] == 421).unwrap();
+    assert_eq!((&line["host"], &line["reason"]), (&serde_json::Value::Null, &"misdirected".into()));
+}

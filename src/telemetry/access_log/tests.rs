@@ -17,6 +17,7 @@ fn record(path: &str) -> Record<'_> {
     Record {
         at: Timestamp::from_millis(1_700_000_000_000),
         request_id: "r1",
+        trace: None,
         client: Some([203, 0, 113, 7].into()),
         method: "GET",
         path,
