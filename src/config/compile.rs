@@ -230,11 +230,8 @@ impl Compiler<'_> {
 
     /// A secret's text, which is never part of a problem.
     fn secret(&mut self, at: &str, secret: &SecretRef) -> Option<String> {
-        let named = [&secret.env, &secret.file].into_iter().flatten();
-        if named
-            .into_iter()
-            .any(|name| ["sntry", "portcullis_"].iter().any(|p| name.starts_with(p)))
-        {
+        let is_token = |name: &String| name.starts_with("sntry") || name.starts_with("portcullis_");
+        if [&secret.env, &secret.file].into_iter().flatten().any(is_token) {
             let help = "write the token into a file and its path here";
             self.problem(at, "holds what looks like the token itself", help);
             return None;

@@ -179,7 +179,7 @@ impl Config {
 }
 
 fn raw(path: &Path, text: &str) -> Result<raw::RawConfig, ConfigError> {
-    let wrong = |error| ConfigError::new(path, vec![problem::syntax("", text, &error)]);
+    let wrong = |error| ConfigError::new(path, vec![problem::syntax(None, text, &error)]);
     toml::from_str(text).map_err(wrong)
 }
 

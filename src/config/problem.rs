@@ -51,11 +51,12 @@ impl ConfigError {
 
 /// A problem out of an error of the TOML parser. The parser would show the line, and a line may
 /// hold a secret that belongs somewhere else: so it is only said where to look.
-pub(super) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Problem {
+/// `rules` names the file where that is not the config itself.
+pub(super) fn syntax(rules: Option<&str>, text: &str, error: &toml::de::Error) -> Problem {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = 1 + before.matches('\n').count();
     let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
-    let at = if file.is_empty() { format!("line {line}") } else { format!("{file}:{line}") };
+    let at = rules.map_or_else(|| format!("line {line}"), |file| format!("{file}:{line}"));
     let what = format!("column {column}: {}", error.message().trim_end().replace('\n', ", "));
     Problem::new(
         at,

@@ -77,7 +77,7 @@ impl RuleSet {
     pub(super) fn add_file(&mut self, name: &str, text: &str, problems: &mut Vec<Problem>) {
         let file: RawFile = match toml::from_str(text) {
             Ok(file) => file,
-            Err(error) => return problems.push(syntax(name, text, &error)),
+            Err(error) => return problems.push(syntax(Some(name), text, &error)),
         };
         let place = |path: &Spanned<String>| {
             let line = 1 + text[..path.span().start].matches('\n').count();

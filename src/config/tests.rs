@@ -202,6 +202,8 @@ fn a_secret_in_the_wrong_place_is_not_printed() {
         ("{ file = \"sentry-token\" }", "{ file = \"sentry-token\", value = \"SEKRET\" }"),
         ("{ file = \"sentry-token\" }", "{ file = [\"SEKRET\"] }"),
         ("{ file = \"sentry-token\" }", "{ file = \"sentry-token\" } # SEKRET\nx"),
+        ("{ file = \"sentry-token\" }", "{ file = \"sntryu_SEKRET\" }"),
+        ("{ file = \"sentry-token\" }", "{ env = \"portcullis_t_SEKRET\" }"),
         ("sqlite:///tokens.db", "postgres://u:SEKRET@h/db"),
         ("http://web:9000", "http://u:SEKRET@web:9000"),
         ("https://sentry.example.com", "https://u:SEKRET@sentry.example.com"),
