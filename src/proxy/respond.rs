@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Version};
 use pingora::http::ResponseHeader;
@@ -118,6 +119,8 @@ fn options(session: &Session, methods: MethodSet, id: &HeaderValue) -> Result<Re
     head.insert_header("access-control-allow-methods", &methods)?;
     head.insert_header("access-control-allow-headers", CORS_HEADERS)?;
     head.insert_header("access-control-max-age", "3600")?;
+    // Without an origin, whoever asks: so Sentry answers too.
+    head.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, "*")?;
     allow_origin(&mut head, &session.req_header().headers)?;
     head.insert_header(X_REQUEST_ID, id.clone())?;
     Ok(head)

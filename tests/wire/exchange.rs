@@ -96,6 +96,11 @@ fn a_browser_of_a_listed_origin_may_read_the_answer_and_the_refusal() {
         let answer = ask(&format!("GET {ISSUES}"), origin);
         assert_eq!((answer.status, answer.code().as_str()), (403, "origin"), "{origin}");
     }
+    let line = format!("OPTIONS {ISSUES}");
+    for (headers, wanted) in [(&[][..], "*"), (&[("Origin", own)][..], own)] {
+        let answer = gate.send(&line, headers);
+        assert_eq!(answer.header("access-control-allow-origin"), Some(wanted));
+    }
     let two = [("Authorization", &*authorization), ("Origin", own), ("Origin", "https://evil")];
     assert_eq!(gate.send(&format!("GET {ISSUES}"), &two).status, 400);
     assert!(gate.upstream.take().is_empty());
