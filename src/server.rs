@@ -109,8 +109,9 @@ impl Server {
 
         let registry = Registry::new();
         let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-        let metrics =
-            Metrics::register(&registry, &config.policy, &names, &config.hash, clock.now())?;
+        let version = config.sentry_version.to_string();
+        let info = [config.hash.as_str(), version.as_str()];
+        let metrics = Metrics::register(&registry, &config.policy, &names, info, clock.now())?;
         let metrics = Arc::new(metrics);
         let observer: Arc<dyn Observer> =
             Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));

@@ -18,6 +18,9 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut outcome = Outcome::Fine;
+    for note in &config.notes {
+        eprintln!("note: {note}");
+    }
     for (index, store) in config.stores.iter().enumerate() {
         let looked_at = match runtime.block_on(PortcullisStore::inspect(&store.location)) {
             Err(OpenError::NoFile(path)) => {
@@ -35,7 +38,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     }
     if outcome == Outcome::Fine {
         let (rules, stores) = (config.policy.rules.len(), config.stores.len());
-        println!("{}: fine ({rules} rules, {stores} store(s))", args.config.display());
+        let (file, sentry) = (args.config.display(), config.sentry_version);
+        println!("{file}: fine ({rules} rules for Sentry {sentry}, {stores} store(s))");
     }
     Ok(outcome)
 }

@@ -1,18 +1,17 @@
 //! From the file as it is written to a config that can be served, or every problem with it.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+mod rules;
+mod upstream;
 
-use http::HeaderValue;
+use std::net::SocketAddr;
+use std::path::Path;
+
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore, RawUpstream};
-use super::rules::RuleSet;
-use super::value::SecretRef;
-use super::{Cache, Config, Log, SENTRY_RULES, SENTRY_RULES_NAME, Server, Source, Store, Upstream};
+use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawStore};
+use super::{Cache, Config, Log, Server, Source, Store};
 use crate::policy::Policy;
-use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
 use crate::store::portcullis::StoreLocation;
 use crate::telemetry::diagnostics::Level;
@@ -27,7 +26,7 @@ pub(super) fn compile(
     folder: &Path,
     source: &dyn Source,
 ) -> Result<Config, Vec<Problem>> {
-    let mut compiler = Compiler { folder, source, problems: Vec::new() };
+    let mut compiler = Compiler::new(folder, source);
     let mut hash = Sha256::new_with_prefix(text);
     let site = compiler.site(&raw.public_url, &raw.public_aliases);
     let listen = compiler.listen(&raw.listen);
@@ -42,7 +41,8 @@ pub(super) fn compile(
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
     let web = compiler.upstream("upstream.web", &raw.upstream.web);
     let stores = compiler.stores(&raw.store);
-    let rules = compiler.rules(&raw.rules, &mut hash);
+    let sentry_version = compiler.sentry_version(raw.rules.sentry_version.as_deref());
+    let rules = compiler.rules(&raw.rules, sentry_version, &mut hash);
     let cache = compiler.cache(&raw.cache);
     let log = compiler.log(&raw.log);
     if web.as_ref().is_some_and(|web| web.credential.is_none()) && !stores.is_empty() {
@@ -67,6 +67,7 @@ pub(super) fn compile(
             Ok(Config {
                 hash,
                 policy,
+                sentry_version,
                 listen,
                 admin,
                 trusted_proxies,
@@ -75,6 +76,7 @@ pub(super) fn compile(
                 cache,
                 log,
                 server,
+                notes: compiler.notes,
             })
         }
         _ => Err(compiler.problems),
@@ -87,7 +89,7 @@ pub(super) fn stores(
     folder: &Path,
     source: &dyn Source,
 ) -> Result<(Vec<Store>, BaseUrl), Vec<Problem>> {
-    let mut compiler = Compiler { folder, source, problems: Vec::new() };
+    let mut compiler = Compiler::new(folder, source);
     let (stores, public) =
         (compiler.stores(&raw.store), compiler.base_url("public_url", &raw.public_url));
     match public {
@@ -100,6 +102,14 @@ struct Compiler<'a> {
     folder: &'a Path,
     source: &'a dyn Source,
     problems: Vec<Problem>,
+    /// What is no problem.
+    notes: Vec<Problem>,
+}
+
+impl<'a> Compiler<'a> {
+    const fn new(folder: &'a Path, source: &'a dyn Source) -> Self {
+        Self { folder, source, problems: Vec::new(), notes: Vec::new() }
+    }
 }
 
 impl Compiler<'_> {
@@ -182,88 +192,6 @@ impl Compiler<'_> {
         parsed
     }
 
-    fn upstream(&mut self, at: &str, raw: &RawUpstream) -> Option<Upstream> {
-        let address = match raw.urls.as_slice() {
-            [url] => self.base_url(&format!("{at}.urls[0]"), url),
-            urls => {
-                let what = format!("has {} addresses, and this version takes one", urls.len());
-                self.problem(format!("{at}.urls"), what, "write exactly one URL");
-                None
-            }
-        };
-        if address.as_ref().is_some_and(|address| !address.prefix().is_empty()) {
-            let help = "write scheme, host and port alone; `canonical_url` may have a prefix";
-            self.problem(format!("{at}.urls[0]"), "has a path, which would be lost", help);
-        }
-        let canonical = match &raw.canonical_url {
-            Some(url) => self.base_url(&format!("{at}.canonical_url"), url),
-            None => address.clone(),
-        };
-        let credential = raw.credential.as_ref().map(|secret| {
-            let token = self.secret(&format!("{at}.credential"), secret)?;
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        let timeouts = [
-            ("connect_timeout", raw.connect_timeout),
-            ("timeout", raw.timeout),
-            ("idle_timeout", raw.idle_timeout),
-        ];
-        for (name, timeout) in timeouts {
-            if timeout.0.is_zero() {
-                self.problem(format!("{at}.{name}"), "is zero", "write a time such as `\"10s\"`");
-            }
-        }
-        Some(Upstream {
-            address: address?,
-            canonical: canonical?,
-            credential: match credential {
-                Some(read) => Some(read?),
-                None => None,
-            },
-            connect_timeout: raw.connect_timeout.0,
-            timeout: raw.timeout.0,
-            idle_timeout: raw.idle_timeout.0,
-        })
-    }
-
-    /// A secret's text, which is never part of a problem.
-    fn secret(&mut self, at: &str, secret: &SecretRef) -> Option<String> {
-        let is_token = |name: &String| name.starts_with("sntry") || name.starts_with("portcullis_");
-        if [&secret.env, &secret.file].into_iter().flatten().any(is_token) {
-            let help = "write the token into a file and its path here";
-            self.problem(at, "holds what looks like the token itself", help);
-            return None;
-        }
-        let text = match (&secret.env, &secret.file) {
-            (Some(name), None) => self.source.env(name).ok_or_else(|| {
-                (format!("the environment has no `{name}`"), "set it, or name another")
-            }),
-            (None, Some(path)) => self.source.read(&self.folder.join(path)).map_err(|error| {
-                (format!("`{path}` can't be read: {error}"), "mount the file, or name another")
-            }),
-            (Some(_), Some(_)) | (None, None) => Err((
-                "must be either a file or a variable".to_owned(),
-                "write `{ file = \"path\" }` or `{ env = \"NAME\" }`",
-            )),
-        };
-        match text.map(|text| text.trim().to_owned()) {
-            Ok(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Some(text)
-            }
-            Ok(_) => {
-                let help = "it must hold the token alone, in visible ASCII";
-                self.problem(at, "what it names is empty or not a token", help);
-                None
-            }
-            Err((what, help)) => {
-                self.problem(at, what, help);
-                None
-            }
-        }
-    }
-
     fn stores(&mut self, raw: &[RawStore]) -> Vec<Store> {
         if raw.is_empty() {
             let help = "add `[[store]]` with `kind = \"portcullis\"` and `url = \"sqlite:///path/to/tokens.db\"`";
@@ -290,46 +218,6 @@ impl Compiler<'_> {
             stores.push(Store { name, location });
         }
         stores
-    }
-
-    fn rules(&mut self, raw: &RawRules, hash: &mut Sha256) -> Option<RuleTable> {
-        let before = self.problems.len();
-        let mut set = RuleSet::default();
-        if raw.sentry {
-            hash.update(SENTRY_RULES);
-            set.add_file(SENTRY_RULES_NAME, SENTRY_RULES, &mut self.problems);
-        }
-        for (index, file) in raw.files.iter().enumerate() {
-            let path: PathBuf = self.folder.join(file);
-            match self.source.read(&path) {
-                Ok(text) => {
-                    hash.update(&text);
-                    set.add_file(file, &text, &mut self.problems);
-                }
-                Err(error) => {
-                    let what = format!("`{file}` can't be read: {error}");
-                    self.problem(format!("rules.files[{index}]"), what, "name a file that exists");
-                }
-            }
-        }
-        let rules = set.into_rules();
-        if rules.is_empty() && self.problems.len() == before {
-            let help = "write `sentry = true`, or name a file with rules in `files`";
-            self.problem("rules", "there is none, so every request would be refused", help);
-        }
-        match RuleTable::build(rules) {
-            Ok(table) => Some(table),
-            Err(conflicts) => {
-                for conflict in conflicts {
-                    self.problem(
-                        "rules",
-                        conflict.to_string(),
-                        "see `config/sentry.toml` for the form of a rule",
-                    );
-                }
-                None
-            }
-        }
     }
 
     fn cache(&mut self, raw: &RawCache) -> Cache {

@@ -12,6 +12,7 @@ mod problem;
 mod raw;
 mod rules;
 mod value;
+mod version;
 
 use std::fmt;
 use std::io;
@@ -23,6 +24,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 pub use problem::{ConfigError, Problem};
+pub use version::{BadVersion, SentryVersion};
 
 use crate::policy::Policy;
 use crate::policy::site::BaseUrl;
@@ -42,6 +44,8 @@ pub struct Config {
     pub hash: String,
     /// Rules and public names.
     pub policy: Policy,
+    /// The version of Sentry that the rules are for.
+    pub sentry_version: SentryVersion,
     /// Where clients are listened to.
     pub listen: Vec<SocketAddr>,
     /// Where operators are listened to.
@@ -58,6 +62,8 @@ pub struct Config {
     pub log: Log,
     /// How the process runs.
     pub server: Server,
+    /// What an operator should know, though it can be served.
+    pub notes: Vec<Problem>,
 }
 
 /// An upstream.

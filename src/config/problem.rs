@@ -69,10 +69,17 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (file, count) = (self.file.display(), self.problems.len());
         writeln!(f, "{file}: {count} problem{}", if count == 1 { "" } else { "s" })?;
-        for Problem { at, what, help } in &self.problems {
-            write!(f, "\n  {at}: {what}\n    help: {help}\n")?;
+        for problem in &self.problems {
+            writeln!(f, "\n  {problem}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, what, help } = self;
+        write!(f, "{at}: {what}\n    help: {help}")
     }
 }
 

@@ -144,13 +144,16 @@ impl Default for RawCache {
 pub(super) struct RawRules {
     /// Whether the shipped rules for Sentry are.
     pub(super) sentry: bool,
+    /// The version of Sentry that is in front, such as `24.7`: rules that are for other versions
+    /// are left out. By default the newest that the rules know.
+    pub(super) sentry_version: Option<String>,
     /// Files of your own, read after them, in this order.
     pub(super) files: Vec<String>,
 }
 
 impl Default for RawRules {
     fn default() -> Self {
-        Self { sentry: true, files: Vec::new() }
+        Self { sentry: true, sentry_version: None, files: Vec::new() }
     }
 }
 

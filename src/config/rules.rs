@@ -5,6 +5,7 @@ use toml::Spanned;
 
 use super::problem::{Problem, syntax};
 use super::value::{ByteSize, HumanDuration};
+use super::version::SentryVersion;
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::{Method, MethodSet};
 use crate::policy::rules::{Access, Rule};
@@ -43,6 +44,10 @@ struct RawRule {
     exchange: bool,
     timeout: Option<HumanDuration>,
     max_body: Option<ByteSize>,
+    /// The first version of Sentry that the rule is for.
+    since: Option<String>,
+    /// The first version of Sentry that it is not for any more.
+    until: Option<String>,
     /// Replaces the rules of earlier files for these methods of this route.
     #[serde(default, rename = "override")]
     overrides: bool,
@@ -62,12 +67,18 @@ struct RawRemoval {
 }
 
 /// The rules of several files, the later on top of the earlier.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RuleSet {
+    sentry: SentryVersion,
     rules: Vec<Rule>,
 }
 
 impl RuleSet {
+    /// No rule yet; those for other versions of Sentry than `sentry` will be left out.
+    pub(super) const fn new(sentry: SentryVersion) -> Self {
+        Self { sentry, rules: Vec::new() }
+    }
+
     /// Every rule.
     pub(super) fn into_rules(self) -> Vec<Rule> {
         self.rules
@@ -89,7 +100,11 @@ impl RuleSet {
             overriding.extend(removal.compile(&place(&removal.path), &self.rules, problems));
         }
         for raw in file.rule {
-            let rules = raw.compile(&place(&raw.path), problems);
+            let place = place(&raw.path);
+            let rules = raw.compile(&place, problems);
+            if !raw.is_for(self.sentry, &place, problems) {
+                continue;
+            }
             if raw.overrides { &mut overriding } else { &mut added }.extend(rules);
         }
         added.extend(self.lay_over(overriding, problems));
@@ -188,6 +203,27 @@ impl RawRule {
             }
         }
         rules
+    }
+
+    /// Whether the rule is for this version of Sentry.
+    fn is_for(&self, sentry: SentryVersion, place: &str, problems: &mut Vec<Problem>) -> bool {
+        let path = self.path.get_ref();
+        let mut read = |key: &str, text: &Option<String>| {
+            let parsed = text.as_deref().map(str::parse::<SentryVersion>).transpose();
+            parsed.unwrap_or_else(|error| {
+                let what = format!("rule `{path}`, `{key}`: {error}");
+                problems.push(Problem::new(place, what, "or delete it: the rule is for them all"));
+                None
+            })
+        };
+        let (since, until) = (read("since", &self.since), read("until", &self.until));
+        if let (Some(since), Some(until)) = (since, until)
+            && since >= until
+        {
+            let what = format!("rule `{path}` is for no version: since {since}, until {until}");
+            problems.push(Problem::new(place, what, "write the lower version in `since`"));
+        }
+        since.is_none_or(|since| since <= sentry) && until.is_none_or(|until| sentry < until)
     }
 
     fn access(&self, place: &str, problems: &mut Vec<Problem>) -> Option<Access> {

@@ -63,6 +63,7 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.server, minimal.server);
     assert_eq!(shipped.admin, minimal.admin);
     assert_eq!(shipped.listen, minimal.listen);
+    assert_eq!(shipped.sentry_version, minimal.sentry_version);
     assert_eq!(shipped.policy.rules.len(), minimal.policy.rules.len());
     assert_eq!(shipped.policy.max_body, minimal.policy.max_body);
     assert_eq!(shipped.stores[0].name, minimal.stores[0].name);
@@ -163,6 +164,18 @@ fn one_problem_each() {
             "[rules]\nfiles = [\"gone.toml\"]\n[upstream.web]",
             "rules.files[0]",
             "can't be read",
+        ),
+        (
+            "[upstream.web]",
+            "[rules]\nsentry_version = \"23.1.0\"\n[upstream.web]",
+            "rules.sentry_version",
+            "older than the oldest",
+        ),
+        (
+            "[upstream.web]",
+            "[rules]\nsentry_version = \"latest\"\n[upstream.web]",
+            "rules.sentry_version",
+            "not a version of Sentry",
         ),
         (
             "[upstream.web]",
@@ -353,6 +366,16 @@ fn wrong_rules_name_their_place() {
             "[[remove]]\npath = \"/a/{x}/\"\nmethods = [\"DELETE\"]".into(),
             "own.toml:2",
             "no earlier file has it",
+        ),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\nsince = \"new\""),
+            "own.toml:4",
+            "`since`: `new`",
+        ),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\nsince = \"26.8\"\nuntil = \"26.8\""),
+            "own.toml:4",
+            "for no version",
         ),
         ("[[rules]]".into(), "own.toml:1", "unknown field `rules`"),
     ];

@@ -73,8 +73,8 @@ metrics! {
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
         "Access lines that were lost because their reader was too slow.";
-    CONFIG_INFO: "gauge" "config_info" ["hash"],
-        "Always 1. The hash is of the config and its rules, and in every access line.";
+    CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
+        "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_LOADED: "gauge" "config_last_reload_success_timestamp_seconds" [],
         "When the config in force was loaded, in seconds since the epoch.";
     RULES: "gauge" "rules" [],
@@ -160,6 +160,7 @@ pub enum StoreResult {
 
 impl Metrics {
     /// Registers every metric in `registry`, with a series for each thing that the config names.
+    /// `config_info` is its hash and the version of Sentry that its rules are for.
     ///
     /// # Errors
     /// When a name is taken in the registry.
@@ -167,7 +168,7 @@ impl Metrics {
         registry: &Registry,
         policy: &Policy,
         stores: &[&str],
-        config_hash: &str,
+        config_info: [&str; 2],
         loaded_at: Timestamp,
     ) -> prometheus::Result<Self> {
         #[cfg(target_os = "linux")]
@@ -182,7 +183,7 @@ impl Metrics {
         let store_durations = histogram_vec(registry, STORE_DURATION, STORE)?;
         let ups = gauge_vec(registry, STORE_UP)?;
         gauge_vec(registry, BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        gauge_vec(registry, CONFIG_INFO)?.with_label_values(&[config_hash]).set(1);
+        gauge_vec(registry, CONFIG_INFO)?.with_label_values(&config_info).set(1);
         let loaded = i64::try_from(loaded_at.as_millis() / 1000).unwrap_or(i64::MAX);
         gauge(registry, CONFIG_LOADED)?.set(loaded);
         let rules = i64::try_from(policy.rules.len()).unwrap_or(i64::MAX);

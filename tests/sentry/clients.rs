@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 use portcullis::clock::Timestamp;
+use portcullis::config::SentryVersion;
 use portcullis::policy::decision::{Lookup, Verdict};
 use portcullis::policy::frame::RequestHead;
 use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
@@ -55,7 +56,7 @@ fn decide(policy: &Policy, request: &Request, scopes: ScopeSet) -> Verdict {
 
 #[test]
 fn every_recorded_request_needs_one_of_its_scopes_and_no_other() {
-    let policy = super::shipped();
+    let policy = super::shipped(SentryVersion::NEWEST);
     let mut requests = 0;
     for request in super::lines::<Request>("clients.jsonl") {
         let what = format!(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use portcullis::clock::Timestamp;
+use portcullis::config::SentryVersion;
 use portcullis::policy::decision::{Lookup, Verdict};
 use portcullis::policy::frame::RequestHead;
 use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
@@ -101,14 +102,19 @@ fn refused(policy: &Policy, probe: &Probe, known: &BTreeMap<String, Known>) -> O
 
 #[test]
 fn the_gateway_and_a_real_sentry_agree() {
-    let policy = super::shipped();
+    for sentry in [SentryVersion::OLDEST, SentryVersion::NEWEST] {
+        agree(&super::shipped(sentry));
+    }
+}
+
+fn agree(policy: &Policy) {
     let known: BTreeMap<_, _> = super::lines::<Known>("identities.jsonl")
         .into_iter()
         .map(|known| (known.name.clone(), known))
         .collect();
     let (mut problems, mut agreed) = (Vec::new(), 0);
     for probe in super::lines::<Probe>("probes.jsonl") {
-        let seen = refused(&policy, &probe, &known);
+        let seen = refused(policy, &probe, &known);
         let named = |list: &[&str]| list.iter().any(|part| probe.id.contains(part));
         let same = match (probe.status, seen) {
             // Path tricks, methods, and what is outside of the API or not let out.

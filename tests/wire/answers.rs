@@ -183,7 +183,12 @@ fn a_line_says_who_called_for_what_and_under_which_config() {
         assert_eq!(line[field], value, "{field} of {line}");
     }
     let hash = line["config_hash"].as_str().unwrap();
-    assert!(metrics.contains(&format!("portcullis_config_info{{hash=\"{hash}\"}} 1")), "{hash}");
+    assert!(
+        metrics.contains(&format!(
+            "portcullis_config_info{{hash=\"{hash}\",sentry_version=\"26.8\"}} 1"
+        )),
+        "{hash}"
+    );
     // What is not ours is not called by our name.
     let line = lines.iter().find(|line| line["status"] == 421).unwrap();
     assert_eq!((&line["host"], &line["reason"]), (&serde_json::Value::Null, &"misdirected".into()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{MINIMAL, fake, parse};
+use super::{MINIMAL, SentryVersion, fake, parse};
 use crate::clock::Timestamp;
 use crate::policy::decision::{Forward, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
@@ -15,8 +15,12 @@ use crate::policy::scope::ScopeSet;
 use crate::policy::template::Segment;
 use crate::policy::{Policy, Screened};
 
-fn shipped() -> Policy {
-    parse(MINIMAL, &fake()).unwrap().policy
+/// The rules for each version of Sentry that is known apart.
+fn shipped() -> [Policy; 2] {
+    [SentryVersion::OLDEST, SentryVersion::NEWEST].map(|version| {
+        let text = format!("{MINIMAL}\n[rules]\nsentry_version = \"{version}\"");
+        parse(&text, &fake()).unwrap().policy
+    })
 }
 
 /// A path of the rule; parameters are digits, which every kind of them takes.
@@ -74,7 +78,7 @@ fn what_needs_no_credential_is_this() {
         "GET /api/0/wizard/{wizard_hash}/".into(),
         "DELETE /api/0/wizard/{wizard_hash}/".into(),
     ];
-    let policy = shipped();
+    let [old, policy] = shipped();
     let public = policy.rules.iter().filter(|(_, rule)| rule.access == Access::Public);
     let mut seen: Vec<_> = public
         .flat_map(|(_, rule)| rule.methods.iter().map(move |m| format!("{m} {}", rule.template)))
@@ -82,29 +86,35 @@ fn what_needs_no_credential_is_this() {
     seen.sort();
     wanted.sort();
     assert_eq!(seen, wanted);
+    for (_, rule) in old.rules.iter().filter(|(_, rule)| rule.access == Access::Public) {
+        for method in rule.methods.iter() {
+            assert!(wanted.contains(&format!("{method} {}", rule.template)), "{}", rule.template);
+        }
+    }
 }
 
 #[test]
 fn a_token_of_the_gateway_that_reads_never_writes() {
-    let policy = shipped();
-    let (mut read, mut refused) = (0, 0);
-    for (_, rule) in policy.rules.iter() {
-        for method in rule.methods.iter() {
-            let seen = forwarded(&policy, method, &path(rule), ScopeSet::READ);
-            if method.is_safe() {
-                read += usize::from(seen == Some(Forward::Exchange));
-            } else {
-                refused += 1;
-                assert_ne!(seen, Some(Forward::Exchange), "{method} {}", rule.template);
+    for policy in shipped() {
+        let (mut read, mut refused) = (0, 0);
+        for (_, rule) in policy.rules.iter() {
+            for method in rule.methods.iter() {
+                let seen = forwarded(&policy, method, &path(rule), ScopeSet::READ);
+                if method.is_safe() {
+                    read += usize::from(seen == Some(Forward::Exchange));
+                } else {
+                    refused += 1;
+                    assert_ne!(seen, Some(Forward::Exchange), "{method} {}", rule.template);
+                }
             }
         }
+        assert!(read > 300 && refused > 300, "{read} {refused}");
     }
-    assert!(read > 300 && refused > 300, "{read} {refused}");
 }
 
 #[test]
 fn no_token_of_the_gateway_makes_credentials_or_members() {
-    let policy = shipped();
+    let [old, policy] = shipped();
     let all = ScopeSet::ALL;
     for line in [
         "GET /api/0/organizations/1/api-keys/",
@@ -126,8 +136,48 @@ fn no_token_of_the_gateway_makes_credentials_or_members() {
     ] {
         let (method, path) = line.split_once(' ').unwrap();
         let method = Method::from_name(method).unwrap();
-        assert_eq!(forwarded(&policy, method, path, all), None, "{line}");
+        for policy in [&old, &policy] {
+            assert_eq!(forwarded(policy, method, path, all), None, "{line}");
+        }
     }
     let members = forwarded(&policy, Method::Get, "/api/0/organizations/1/members/", all);
     assert_eq!(members, Some(Forward::Exchange));
+}
+
+#[test]
+fn the_version_of_sentry_selects_the_rules() {
+    let organization = "/api/0/organizations/{organization_id_or_slug}";
+    // (version, method, route, what it asks for)
+    let rows: &[(&str, Method, &str, Option<&str>)] = &[
+        ("24.7", Method::Get, "/monitors/", Some("org:admin org:read org:write")),
+        ("24.7.1", Method::Get, "/monitors/", Some("org:admin org:read org:write")),
+        // What came between is refused until a version is known to have it.
+        ("26.7", Method::Get, "/monitors/", Some("org:admin org:read org:write")),
+        ("26.8", Method::Get, "/monitors/", Some("alerts:read org:admin org:read org:write")),
+        ("30.1", Method::Get, "/monitors/", Some("alerts:read org:admin org:read org:write")),
+        ("24.7", Method::Get, "/detectors/", None),
+        ("26.8", Method::Get, "/detectors/", Some("alerts:read org:admin org:read org:write")),
+        ("24.7", Method::Get, "/projects/", Some("org:admin org:read org:write")),
+        ("24.7", Method::Post, "/projects/", None),
+        ("26.8", Method::Get, "/teams/", Some("org:admin org:read org:write")),
+        ("24.7", Method::Get, "/teams/", Some("org:admin org:read org:write")),
+    ];
+    for (version, method, route, wanted) in rows {
+        let text = format!("{MINIMAL}\n[rules]\nsentry_version = \"{version}\"");
+        let config = parse(&text, &fake()).unwrap();
+        assert_eq!(config.notes.len(), usize::from(*version == "30.1"), "{:?}", config.notes);
+        let template = format!("{organization}{route}");
+        let mut rules = config.policy.rules.iter().map(|(_, rule)| rule);
+        let rule = rules.find(|r| r.template.as_str() == template && r.methods.contains(*method));
+        let seen = rule.map(|rule| match rule.access {
+            Access::AnyOf(scopes) => scopes.names(),
+            other => format!("{other:?}"),
+        });
+        let sorted = seen.map(|names| {
+            let mut names: Vec<_> = names.split(' ').map(str::to_owned).collect();
+            names.sort();
+            names.join(" ")
+        });
+        assert_eq!(sorted.as_deref(), *wanted, "{version} {method} {route}");
+    }
 }

@@ -1,0 +1,84 @@
+//! Rules, and the version of Sentry that they are for.
+
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::problem::Problem;
+use super::super::raw::RawRules;
+use super::super::rules::RuleSet;
+use super::super::version::SentryVersion;
+use super::super::{SENTRY_RULES, SENTRY_RULES_NAME};
+use super::Compiler;
+use crate::policy::rules::RuleTable;
+
+impl Compiler<'_> {
+    /// The version of Sentry in front of which the gateway stands.
+    pub(super) fn sentry_version(&mut self, text: Option<&str>) -> SentryVersion {
+        let (oldest, at) = (SentryVersion::OLDEST, "rules.sentry_version");
+        let Some(text) = text else { return SentryVersion::NEWEST };
+        let version = self.parsed(at, text.parse(), "`sentry --version` says it").unwrap_or(oldest);
+        if version < oldest {
+            let what = format!("`{text}` is older than the oldest that the rules know, `{oldest}`");
+            let help = format!(
+                "write `sentry_version = \"{oldest}\"`, and close in a file of your own what is not there yet"
+            );
+            self.problem(at, what, help);
+        }
+        if version > SentryVersion::NEWEST {
+            let newest = SentryVersion::NEWEST;
+            let what = format!(
+                "the shipped rules know Sentry up to {newest}: what {version} added is refused"
+            );
+            let help =
+                "`portcullis routes diff` shows it, `portcullis routes import` makes rules of it";
+            self.notes.push(Problem::new(at, what, help));
+        }
+        version
+    }
+
+    pub(super) fn rules(
+        &mut self,
+        raw: &RawRules,
+        sentry: SentryVersion,
+        hash: &mut Sha256,
+    ) -> Option<RuleTable> {
+        let before = self.problems.len();
+        let mut set = RuleSet::new(sentry);
+        if raw.sentry {
+            hash.update(SENTRY_RULES);
+            set.add_file(SENTRY_RULES_NAME, SENTRY_RULES, &mut self.problems);
+        }
+        for (index, file) in raw.files.iter().enumerate() {
+            let path: PathBuf = self.folder.join(file);
+            match self.source.read(&path) {
+                Ok(text) => {
+                    hash.update(&text);
+                    set.add_file(file, &text, &mut self.problems);
+                }
+                Err(error) => {
+                    let what = format!("`{file}` can't be read: {error}");
+                    self.problem(format!("rules.files[{index}]"), what, "name a file that exists");
+                }
+            }
+        }
+        let rules = set.into_rules();
+        if rules.is_empty() && self.problems.len() == before {
+            let help = "write `sentry = true`, or name a file with rules in `files`";
+            self.problem("rules", "there is none, so every request would be refused", help);
+        }
+        match RuleTable::build(rules) {
+            Ok(table) => Some(table),
+            Err(conflicts) => {
+                for conflict in conflicts {
+                    self.problem(
+                        "rules",
+                        conflict.to_string(),
+                        "see `config/sentry.toml` for the form of a rule",
+                    );
+                }
+                None
+            }
+        }
+    }
+}
