@@ -15,7 +15,7 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`;
-//! `policy`, `rewrite`, `forward` (pure); `store`, `config`, `telemetry`; `gateway`, `explain`; `proxy`;
+//! `policy`, `rewrite`, `forward` (pure); `store`, `config`, `telemetry`; `routes`, `gateway`, `explain`; `proxy`;
 //! `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,7 @@ pub mod policy;
 pub mod proxy;
 pub mod readiness;
 pub mod rewrite;
+pub mod routes;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Outcome, load};
+use super::{Outcome, load, print};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::explain::Explanation;
@@ -84,9 +84,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
         let now = gateway.clock().now();
         let told = Explanation::of(&decision, gateway.policy(), method, target, now);
         if args.json {
-            println!("{}", serde_json::to_string(&told)?);
+            print(&(serde_json::to_string(&told)? + "\n"))?;
         } else {
-            print!("{told}");
+            print(&told.to_string())?;
         }
         Ok(if told.allowed { Outcome::Fine } else { Outcome::Negative })
     })

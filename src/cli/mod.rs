@@ -5,12 +5,15 @@
 mod check;
 mod demo;
 mod explain;
+mod routes;
 mod serve;
 mod token;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Machine};
@@ -58,6 +61,8 @@ enum Command {
     Check(ConfigArgs),
     /// Say what would become of a request, and why: exit 0 allowed, 1 refused
     Explain(explain::ExplainArgs),
+    /// List the rules, compare them with a version of Sentry, and make rules of its document
+    Routes(routes::RoutesArgs),
     /// Create, list, show and revoke the tokens that the gateway itself issues
     Token(token::TokenArgs),
 }
@@ -78,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Routes(args) => routes::run(args),
         Command::Token(args) => token::run(args),
     };
     match outcome {
@@ -86,6 +92,17 @@ pub fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(COULD_NOT_RUN)
         }
+    }
+}
+
+/// Prints the answer of a command. Whoever reads it may have had enough, as `head` has.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("standard output can't be written to")
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::Outcome;
+use super::{Outcome, print};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Machine};
 use crate::policy::identity::Binding;
@@ -168,9 +168,9 @@ fn binding(names: Vec<String>) -> Binding {
 async fn list(store: &PortcullisStore) -> anyhow::Result<Outcome> {
     let now = SystemClock.now();
     let (tokens, unreadable) = store.list().await?;
-    for token in &tokens {
-        println!("{}", describe(token, now));
-    }
+    let lines: Vec<String> =
+        tokens.iter().map(|token| format!("{}\n", describe(token, now))).collect();
+    print(&lines.concat())?;
     for error in &unreadable {
         eprintln!("error: {error}");
     }

@@ -9,9 +9,10 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawStore};
+use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore};
 use super::{Cache, Config, Log, Server, Source, Store};
 use crate::policy::Policy;
+use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
 use crate::store::portcullis::StoreLocation;
 use crate::telemetry::diagnostics::Level;
@@ -96,6 +97,18 @@ pub(super) fn stores(
         Some(public) if compiler.problems.is_empty() => Ok((stores, public)),
         Some(_) | None => Err(compiler.problems),
     }
+}
+
+/// Compiles the rules alone.
+pub(super) fn rules(
+    raw: &RawRules,
+    folder: &Path,
+    source: &dyn Source,
+) -> Result<RuleTable, Vec<Problem>> {
+    let mut compiler = Compiler::new(folder, source);
+    let version = compiler.sentry_version(raw.sentry_version.as_deref());
+    let rules = compiler.rules(raw, version, &mut Sha256::new());
+    rules.filter(|_| compiler.problems.is_empty()).ok_or(compiler.problems)
 }
 
 struct Compiler<'a> {

@@ -27,6 +27,7 @@ pub use problem::{ConfigError, Problem};
 pub use version::{BadVersion, SentryVersion};
 
 use crate::policy::Policy;
+use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::store::portcullis::StoreLocation;
 
@@ -171,6 +172,27 @@ impl Config {
         let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
         compile::stores(&raw(path, &text)?, folder(path), source)
             .map_err(|problems| ConfigError::new(path, problems))
+    }
+
+    /// Reads nothing but the rules of the config at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem of these.
+    pub fn load_rules(path: &Path, source: &dyn Source) -> Result<RuleTable, ConfigError> {
+        let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
+        compile::rules(&raw(path, &text)?.rules, folder(path), source)
+            .map_err(|problems| ConfigError::new(path, problems))
+    }
+
+    /// The shipped rules for a version of Sentry.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when they know no version that old.
+    pub fn sentry_rules(version: SentryVersion) -> Result<RuleTable, ConfigError> {
+        let rules =
+            raw::RawRules { sentry_version: Some(version.to_string()), ..Default::default() };
+        compile::rules(&rules, Path::new("."), &Machine)
+            .map_err(|problems| ConfigError::new(Path::new(SENTRY_RULES_NAME), problems))
     }
 
     /// Compiles the text of a config; `path` is what it is called, and where its relative paths

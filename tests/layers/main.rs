@@ -56,6 +56,11 @@ const LAYERS: &[Layer] = &[
         ],
         forbidden: &[PINGORA, STORAGE, ASYNC, READS_A_CLOCK, &["prometheus"]],
     },
+    Layer {
+        module: "routes",
+        may_use: &["policy"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+    },
     // The story of a request.
     Layer {
         module: "gateway",
@@ -124,6 +129,7 @@ const LAYERS: &[Layer] = &[
             "config",
             "store",
             "gateway",
+            "routes",
             "explain",
             "telemetry",
             "server",

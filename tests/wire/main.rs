@@ -19,5 +19,6 @@ mod gate;
 mod outage;
 mod quickstart;
 mod resilience;
+mod routes;
 mod samples;
 mod upstream;
