@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::policy::decision::Decision;
+use crate::policy::decision::{Decision, Lookup};
 use crate::policy::frame::RequestHead;
+use crate::policy::identity::Identity;
 use crate::policy::{Policy, Screened};
 use crate::store::cache::{CacheResult, Identities};
 
@@ -43,6 +44,16 @@ impl Gateway {
         let answer = self.identities.lookup(pending.credential(), self.clock.now()).await;
         let decision = pending.resolve(answer.lookup, self.clock.now());
         Admission { decision, cache: Some(answer.cache) }
+    }
+
+    /// Decides on a request as if its caller were `identity`.
+    pub fn admit_as(&self, head: &RequestHead<'_>, identity: Arc<Identity>) -> Decision {
+        match self.policy.screen(head) {
+            Screened::Decided(decision) => decision,
+            Screened::Pending(pending) => {
+                pending.resolve(Lookup::Found(identity), self.clock.now())
+            }
+        }
     }
 
     /// The rules and the public names.

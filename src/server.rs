@@ -36,6 +36,7 @@ use crate::store::portcullis::{IfMissing, PortcullisStore};
 use crate::store::{Observer, TokenStore};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::unmatched::Unmatched;
 
 use listener::Held;
 pub use listener::Listener;
@@ -139,6 +140,7 @@ impl Server {
             config.web.timeout,
             config.web.idle_timeout,
         ));
+        let unmatched = Arc::new(Unmatched::default());
         let proxy = Proxy {
             outbound: outbound(&gateway, config.web.credential)?,
             rewriter: UrlRewriter::new(config.web.canonical, [config.web.address]),
@@ -148,6 +150,7 @@ impl Server {
             ids: RequestIds::new(random()?),
             metrics: Arc::clone(&metrics),
             access_log: access_log.clone(),
+            unmatched: Arc::clone(&unmatched),
             readiness: Arc::clone(&readiness),
         };
         let admin = Admin {
@@ -155,6 +158,8 @@ impl Server {
             registry,
             metrics: Arc::clone(&metrics),
             gateway: Arc::clone(&gateway),
+            unmatched,
+            credential: config.admin_credential,
         };
 
         let (stop_tasks, stopped) = watch::channel(false);

@@ -10,8 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore};
+use super::value::SecretRef;
 use super::{Cache, Config, Log, Server, Source, Store};
 use crate::policy::Policy;
+use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
 use crate::store::portcullis::StoreLocation;
@@ -19,6 +21,8 @@ use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
 const FALLBACK_THREADS: usize = 2;
+/// A shorter credential could be guessed.
+const MIN_ADMIN_CREDENTIAL: usize = 16;
 
 /// Compiles a config. Relative paths in it start from `folder`.
 pub(super) fn compile(
@@ -39,6 +43,7 @@ pub(super) fn compile(
         let what = format!("`{admin}` is a public address too");
         compiler.problem("admin.address", what, "give the admin listener a port of its own");
     }
+    let admin_credential = compiler.admin_credential(raw.admin.credential.as_ref());
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
     let web = compiler.upstream("upstream.web", &raw.upstream.web);
     let stores = compiler.stores(&raw.store);
@@ -71,6 +76,7 @@ pub(super) fn compile(
                 sentry_version,
                 listen,
                 admin,
+                admin_credential,
                 trusted_proxies,
                 web,
                 stores,
@@ -190,6 +196,16 @@ impl Compiler<'_> {
             addresses.push(address);
         }
         addresses
+    }
+
+    fn admin_credential(&mut self, secret: Option<&SecretRef>) -> Option<Digest> {
+        let at = "admin.credential";
+        let text = self.secret(at, secret?)?;
+        if text.len() < MIN_ADMIN_CREDENTIAL {
+            let what = format!("is shorter than {MIN_ADMIN_CREDENTIAL} characters");
+            self.problem(at, what, "make one: `openssl rand -hex 32`");
+        }
+        Some(Digest::of(&text))
     }
 
     fn networks(&mut self, networks: &[String]) -> Vec<ipnet::IpNet> {

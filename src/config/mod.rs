@@ -27,6 +27,7 @@ pub use problem::{ConfigError, Problem};
 pub use version::{BadVersion, SentryVersion};
 
 use crate::policy::Policy;
+use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::store::portcullis::StoreLocation;
@@ -51,6 +52,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where operators are listened to.
     pub admin: SocketAddr,
+    /// What operators present there for anything but health and metrics.
+    pub admin_credential: Option<Digest>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Sentry's web service.

@@ -54,11 +54,14 @@ fn api() -> Vec<String> {
 pub(super) struct RawAdmin {
     /// IP address and port.
     pub(super) address: String,
+    /// What an operator presents for anything but health and metrics, at least 16 characters;
+    /// without it there is nothing else.
+    pub(super) credential: Option<SecretRef>,
 }
 
 impl Default for RawAdmin {
     fn default() -> Self {
-        Self { address: "127.0.0.1:9090".to_owned() }
+        Self { address: "127.0.0.1:9090".to_owned(), credential: None }
     }
 }
 

@@ -31,6 +31,7 @@ impl Source for Fake {
 fn fake() -> Fake {
     let mut fake = Fake::default();
     fake.files.insert("sentry-token".into(), "sntryu_0123\n".into());
+    fake.env.insert("SHORT".into(), "0123456789".into());
     fake
 }
 
@@ -195,6 +196,12 @@ fn one_problem_each() {
             "[admin]\naddress = \"0.0.0.0:8080\"\n[upstream.web]",
             "admin.address",
             "is a public address too",
+        ),
+        (
+            "[upstream.web]",
+            "[admin]\ncredential = { env = \"SHORT\" }\n[upstream.web]",
+            "admin.credential",
+            "shorter than 16",
         ),
         ("sqlite:///tokens.db", "sqlite:///t.db?mode=ro", "store[0].url", "more than a path"),
         ("public_url", "public_ur", "line 2", "unknown field `public_ur`"),

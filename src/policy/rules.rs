@@ -4,6 +4,8 @@
 //! the depth of the path and not the number of rules. Two templates of which neither is the more
 //! specific can't be in one table.
 
+mod known;
+
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -108,8 +110,10 @@ pub struct RuleTable {
     nodes: Vec<Node>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Node {
+    /// The first rule whose template goes through here.
+    first: RuleId,
     /// Sorted by text.
     literals: Vec<(Box<str>, u32)>,
     digits: Option<u32>,
@@ -118,6 +122,12 @@ struct Node {
     leaf: Option<Leaf>,
     /// The rules of a template that takes the rest from here.
     rest: Option<Leaf>,
+}
+
+impl Node {
+    const fn new(first: RuleId) -> Self {
+        Self { first, literals: Vec::new(), digits: None, param: None, leaf: None, rest: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +145,7 @@ impl RuleTable {
     /// Every pair of rules of which either could win.
     pub fn build(rules: Vec<Rule>) -> Result<Self, Vec<Conflict>> {
         let mut conflicts = ambiguous(&rules);
-        let mut table = Self { rules: Vec::new(), nodes: vec![Node::default()] };
+        let mut table = Self { rules: Vec::new(), nodes: vec![Node::new(RuleId(0))] };
         for (index, rule) in rules.iter().enumerate() {
             // A table of four billion rules does not fit in memory.
             let id = RuleId(index as u32);
@@ -160,7 +170,7 @@ impl RuleTable {
             match segment {
                 Segment::Rest(_) => rest = true,
                 Segment::Literal(_) | Segment::Digits(_) | Segment::Param(_) => {
-                    at = self.child(at, segment);
+                    at = self.child(id, at, segment);
                 }
             }
         }
@@ -183,7 +193,7 @@ impl RuleTable {
         Ok(())
     }
 
-    fn child(&mut self, parent: usize, segment: &Segment) -> usize {
+    fn child(&mut self, id: RuleId, parent: usize, segment: &Segment) -> usize {
         let next = self.nodes.len() as u32;
         let node = &mut self.nodes[parent];
         let child = match segment {
@@ -198,7 +208,7 @@ impl RuleTable {
             Segment::Param(_) | Segment::Rest(_) => *node.param.get_or_insert(next),
         };
         if child == next {
-            self.nodes.push(Node::default());
+            self.nodes.push(Node::new(id));
         }
         child as usize
     }

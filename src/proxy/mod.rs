@@ -30,6 +30,7 @@ use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
 pub use upstream::UpstreamPeer;
@@ -58,6 +59,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// Gets a line for each request; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Counts what no rule knew.
+    pub unmatched: Arc<Unmatched>,
     /// Whether the gateway is stopping, so that connections end with their request.
     pub readiness: Arc<Readiness>,
 }
@@ -173,6 +176,7 @@ impl ProxyHttp for Proxy {
         let clock = self.gateway.clock();
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
         self.metrics.ended(&record, policy);
+        self.unmatched.ended(&record, policy);
         if let Some(log) = &self.access_log {
             log.write(&record, policy);
         }

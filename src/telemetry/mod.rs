@@ -11,6 +11,7 @@ pub mod metrics;
 mod redact;
 mod routes;
 pub mod trace;
+pub mod unmatched;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -50,7 +50,7 @@ impl<'a> RedactedPath<'a> {
 }
 
 /// Tokens of Sentry and of the gateway, JWTs, parameters, and anything that is long and random.
-fn looks_secret(segment: &str) -> bool {
+pub(super) fn looks_secret(segment: &str) -> bool {
     let lower = segment.to_ascii_lowercase();
     let marked = ["sntry", "portcullis_", "eyj", "bearer", "basic", "sentry_key"];
     let letters = segment.bytes().filter(u8::is_ascii_alphabetic).count();

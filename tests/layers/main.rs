@@ -75,8 +75,8 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "explain",
-        may_use: &["policy", "clock"],
-        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+        may_use: &["gateway", "policy", "clock"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, READS_A_CLOCK],
     },
     // The adapter to pingora. It asks the gateway, never a store.
     Layer {
@@ -96,7 +96,14 @@ const LAYERS: &[Layer] = &[
     // The composition: the only places that know everything.
     Layer {
         module: "admin",
-        may_use: &["gateway", "telemetry", "readiness", "clock"],
+        may_use: &[
+            "gateway",
+            "explain",
+            "telemetry",
+            "readiness",
+            "clock",
+            "policy::credential::Digest",
+        ],
         forbidden: &[STORAGE, READS_A_CLOCK],
     },
     Layer {

@@ -3,7 +3,12 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use crate::gate::Gate;
+use serde_json::json;
+
+use crate::gate::{ADMIN, Gate};
+
+/// The header that an operator sends.
+const OPERATOR: (&str, &str) = ("Authorization", "Bearer an-admin-credential-of-a-test");
 
 /// Runs `explain` under the gate's own config.
 fn explain(gate: &Gate, words: &[&str], input: &str) -> Output {
@@ -23,7 +28,7 @@ fn explain(gate: &Gate, words: &[&str], input: &str) -> Output {
 
 #[test]
 fn what_is_explained_is_what_is_served() {
-    let gate = Gate::start();
+    let gate = Gate::with_admin();
     let token = gate.token("event:read");
     let rows = [
         "GET /api/0/organizations/acme/issues/?query=x",
@@ -66,6 +71,9 @@ fn what_is_explained_is_what_is_served() {
                 }
             }
             assert!(!told.to_string().contains(&token), "{told}");
+            let question = json!({ "method": method, "path": target, "token": presented });
+            let asked = gate.operator("POST /explain", &[OPERATOR], &question.to_string());
+            assert_eq!((asked.status, asked.json()), (200, told), "{line}");
         }
     }
 }
@@ -95,4 +103,90 @@ fn the_scopes_of_a_call_can_be_asked_for_without_a_token() {
     assert!(String::from_utf8(told.stdout).unwrap().contains("421 misdirected"));
     let told = explain(&gate, &["GET", "ftp://gw.example/"], "");
     assert_eq!(told.status.code(), Some(2), "{told:?}");
+}
+
+#[test]
+fn the_admin_listener_answers_operators_alone() {
+    let question = r#"{"method": "GET", "path": "/api/0/", "scopes": ["org:read"]}"#;
+    let lines = ["POST /explain", "GET /unmatched", "GET /nothing", "GET /explain"];
+    let without = Gate::start();
+    for line in lines {
+        assert_eq!(without.operator(line, &[OPERATOR], question).status, 404, "{line}");
+    }
+    let gate = Gate::with_admin();
+    let cookie = format!("credential={ADMIN}");
+    let wrong: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("Authorization", "Bearer another-credential-of-a-test")],
+        &[("Cookie", &cookie)],
+        &[OPERATOR, ("Authorization", "Bearer x")],
+    ];
+    for line in lines {
+        for headers in wrong {
+            let refused = gate.operator(line, headers, question);
+            assert_eq!(refused.status, 401, "{line} {headers:?}");
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    let status = |line: &str, body: &str| gate.operator(line, &[OPERATOR], body).status;
+    assert_eq!(status("POST /explain", question), 200);
+    assert_eq!(status("GET /explain", ""), 405);
+    assert_eq!(status("POST /unmatched", "x"), 405);
+    assert_eq!(status("GET /nothing", ""), 404);
+    for (wrong, words) in [
+        ("{}", "JSON object"),
+        ("SEKRET", "JSON object"),
+        (r#"{"method": "GET", "path": "/", "tokn": "SEKRET"}"#, "JSON object"),
+        (r#"{"method": "GET", "path": "/", "token": "SEKRET\n"}"#, "copy it again"),
+        (r#"{"method": "GET", "path": "ftp://x/"}"#, "scheme of a request"),
+        (r#"{"method": "GET", "path": "/", "scopes": ["org:reed"]}"#, "org:read"),
+    ] {
+        let refused = gate.operator("POST /explain", &[OPERATOR], wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+        let told = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.contains(words) && !told.contains("SEKRET"), "{told}");
+    }
+    assert_eq!(status("POST /explain", &" ".repeat(70 << 10)), 413);
+    // Not by the public listener, whatever it is called.
+    for line in ["POST /explain", "GET /unmatched", "GET /metrics", "GET /readyz"] {
+        let body = if line.starts_with("POST") { question } else { "" };
+        assert_eq!(gate.send_body(line, &[OPERATOR], body.as_bytes()).status, 404, "{line}");
+    }
+    assert!(gate.upstream.take().is_empty());
+    assert!(!gate.output().contains(ADMIN));
+}
+
+#[test]
+fn what_no_rule_knows_is_shown_to_operators() {
+    let mut gate = Gate::with_admin();
+    let token = gate.token("all");
+    for id in 0..5 {
+        let line = format!("GET /api/0/organizations/acme/new-thing/{id}/sntryu_SEKRET{id}/");
+        assert_eq!(gate.bearer(&line, &token).status, 404);
+    }
+    for line in ["GET /wp-login.php", "GET /.env", "POST /api/0/sekrets/"] {
+        assert_eq!(gate.bearer(line, &token).status, 404, "{line}");
+    }
+    // A route that is known is none of them.
+    assert_eq!(gate.bearer("GET /api/0/api-tokens/", &token).status, 403);
+    assert_eq!(gate.bearer("PUT /api/0/organizations/", &token).status, 405);
+    let seen = gate.operator("GET /unmatched", &[OPERATOR], "").json();
+    let rows: Vec<_> = seen["unmatched"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["method"].as_str().unwrap(),
+                row["path"].as_str().unwrap(),
+                row["count"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let new = "/api/0/organizations/{organization_id_or_slug}/new-thing/{}/{}/";
+    assert_eq!(rows, [("GET", new, 5), ("GET", "elsewhere", 2), ("POST", "/api/0/sekrets/", 1)]);
+    gate.stop();
+    let told = gate.output();
+    assert_eq!(told.matches("no rule knows this").count(), 3, "{told}");
+    assert!(!told.contains("SEKRET"), "{told}");
 }

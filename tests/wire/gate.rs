@@ -21,6 +21,8 @@ use crate::upstream::Upstream;
 
 /// The public name; not where it listens, so that nothing works by accident.
 pub const HOST: &str = "gw.example";
+/// What operators present.
+pub const ADMIN: &str = "an-admin-credential-of-a-test";
 /// What stands in for tokens of the gateway.
 pub const UPSTREAM_TOKEN: &str = "sntryu_upstream-credential";
 /// Sentry's own idea of its address.
@@ -43,6 +45,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Lines at the top level.
     pub top: String,
+    /// Lines of `[admin]`.
+    pub admin: String,
     /// Lines of `[upstream.web]`.
     pub web: String,
     /// More tables.
@@ -65,6 +69,7 @@ impl Gate {
     pub fn with(upstream: Upstream, options: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("sentry-token"), UPSTREAM_TOKEN).unwrap();
+        std::fs::write(folder.path().join("admin-credential"), ADMIN).unwrap();
         std::fs::write(folder.path().join("own.toml"), &options.rules).unwrap();
         let path = folder.path().join("portcullis.toml");
         std::fs::write(&path, config(&upstream, options)).unwrap();
@@ -94,6 +99,17 @@ impl Gate {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the gateway did not become ready: {:?}", self.admin("/readyz"));
+    }
+
+    /// A gateway with [`ADMIN`] as the credential of its operators.
+    pub fn with_admin() -> Self {
+        let admin = "credential = { file = \"admin-credential\" }".to_owned();
+        Self::with(Upstream::start(), &Options { admin, ..Options::default() })
+    }
+
+    /// Asks the admin listener for what it has for operators.
+    pub fn operator(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        send(self.admin, &request(line, headers, body.as_bytes())).expect("an answer")
     }
 
     pub fn admin(&self, path: &str) -> Option<Reply> {
@@ -252,7 +268,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
     let public = options.public_url.clone().unwrap_or_else(|| format!("http://{HOST}"));
     let url =
         options.upstream_url.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
-    let Options { top, web, tables, .. } = options;
+    let Options { top, admin, web, tables, .. } = options;
     format!(
         r#"public_url = "{public}"
 {top}
@@ -260,6 +276,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
 address = "127.0.0.1:0"
 [admin]
 address = "127.0.0.1:0"
+{admin}
 [upstream.web]
 urls = ["{url}"]
 canonical_url = "{CANONICAL}"

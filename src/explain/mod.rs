@@ -3,11 +3,15 @@
 //! **Invariant:** nothing is decided in here. What is told comes from the decision that the gateway
 //! made, and from the rule and the identity that it was made on.
 
+pub mod question;
+
 use std::fmt;
 
+use question::Question;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::gateway::Gateway;
 use crate::policy::Policy;
 use crate::policy::decision::{Decision, Forward, Verdict};
 use crate::policy::identity::{Binding, Identity, Issuer, State};
@@ -112,14 +116,10 @@ pub enum Outcome {
 }
 
 impl<'a> Explanation<'a> {
-    /// Spells out the decision on `method` and `target` at the time `now`.
-    pub fn of(
-        decision: &'a Decision,
-        policy: &'a Policy,
-        method: &'a str,
-        target: &'a str,
-        now: Timestamp,
-    ) -> Self {
+    /// Spells out the decision that `gateway` made on a question.
+    pub fn of(decision: &'a Decision, gateway: &'a Gateway, question: &'a Question) -> Self {
+        let (method, target) = (question.method.as_str(), question.target());
+        let (policy, now) = (gateway.policy(), gateway.clock().now());
         let path = target.split('?').next().unwrap_or_default();
         let rule = decision.rule.map(|id| policy.rules.rule(id));
         let identity = decision.caller.identity.as_deref();

@@ -1,0 +1,189 @@
+//! The admin listener: `/livez`, `/readyz` and `/metrics` for kubelet and Prometheus, and the rest for
+//! operators.
+//!
+//! The first three come by address and without a credential, so nothing about them depends on
+//! `Host` and nothing they say is secret. Everything else is 404 unless a credential is configured,
+//! and then needs it in a header. Never on the public listener.
+
+mod credential;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+use prometheus::{Registry, TextEncoder};
+use serde::Serialize;
+
+use credential::{Access, access};
+
+use crate::explain::Explanation;
+use crate::explain::question::Question;
+use crate::gateway::Gateway;
+use crate::policy::credential::Digest;
+use crate::readiness::Readiness;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::unmatched::{Entry, Unmatched};
+
+/// The application behind the admin listener.
+#[derive(Debug)]
+pub struct Admin {
+    /// Whether the gateway is ready.
+    pub readiness: Arc<Readiness>,
+    /// Where the metrics are registered.
+    pub registry: Registry,
+    /// Is told the gauges that are read rather than counted.
+    pub metrics: Arc<Metrics>,
+    /// Which is asked, and whose cache is measured.
+    pub gateway: Arc<Gateway>,
+    /// What no rule knew.
+    pub unmatched: Arc<Unmatched>,
+    /// What an operator presents; without one, there is nothing to ask for.
+    pub credential: Option<Digest>,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The largest question, in bytes.
+const MAX_QUESTION: usize = 64 << 10;
+
+/// Status, type and body of an answer.
+type Answer = (StatusCode, &'static str, Vec<u8>);
+
+fn text(status: StatusCode, text: &str) -> Answer {
+    (status, TEXT, format!("{text}\n").into_bytes())
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            (status, JSON, body)
+        }
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the answer can't be encoded"),
+    }
+}
+
+/// An error as a client of the API gets it too.
+#[derive(Serialize)]
+struct Detail {
+    detail: String,
+}
+
+fn detail(status: StatusCode, detail: impl Into<String>) -> Answer {
+    json(status, &Detail { detail: detail.into() })
+}
+
+/// The answer to `/unmatched`.
+#[derive(Serialize)]
+struct UnmatchedBody {
+    unmatched: Vec<Entry>,
+}
+
+impl Admin {
+    async fn answer(&self, session: &mut ServerSession) -> Answer {
+        let head = session.req_header();
+        let read = head.method == Method::GET || head.method == Method::HEAD;
+        let post = head.method == Method::POST;
+        let granted = access(&head.headers, self.credential);
+        match head.uri.path() {
+            "/livez" | "/readyz" | "/metrics" if !read => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET")
+            }
+            "/livez" => text(StatusCode::OK, "ok"),
+            "/readyz" => match self.readiness.reason() {
+                None => text(StatusCode::OK, "ok"),
+                Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+            },
+            "/metrics" => match self.metrics().await {
+                Ok(metrics) => (StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
+                Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
+            },
+            _ if granted == Access::Closed => text(
+                StatusCode::NOT_FOUND,
+                "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",
+            ),
+            _ if granted == Access::Refused => detail(
+                StatusCode::UNAUTHORIZED,
+                "send the admin credential: `Authorization: Bearer <credential>`",
+            ),
+            "/unmatched" if read => {
+                json(StatusCode::OK, &UnmatchedBody { unmatched: self.unmatched.entries() })
+            }
+            "/unmatched" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET"),
+            "/explain" if post => self.explain(session).await,
+            "/explain" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes POST"),
+            _ => detail(
+                StatusCode::NOT_FOUND,
+                "not found; this listener has /livez, /readyz, /metrics, /explain, /unmatched",
+            ),
+        }
+    }
+
+    async fn metrics(&self) -> prometheus::Result<String> {
+        self.metrics.cache_entries(self.gateway.identities().entries().await);
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Says what would become of a request. The question may hold a token, so it comes in a body.
+    async fn explain(&self, session: &mut ServerSession) -> Answer {
+        let mut body = Vec::new();
+        loop {
+            match session.read_request_body().await {
+                Ok(Some(part)) if body.len() + part.len() <= MAX_QUESTION => {
+                    body.extend_from_slice(&part);
+                }
+                Ok(Some(_)) => {
+                    session.set_keepalive(None);
+                    return detail(StatusCode::PAYLOAD_TOO_LARGE, "ask with at most 64 KiB");
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    return detail(StatusCode::BAD_REQUEST, "the body broke off; send it again");
+                }
+            }
+        }
+        // An error of the parser could repeat what it read.
+        let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+            return detail(
+                StatusCode::BAD_REQUEST,
+                "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
+                 `Name: value`), `token`, or `scopes` and `organizations`",
+            );
+        };
+        match question.decide(&self.gateway).await {
+            Ok(decision) => {
+                json(StatusCode::OK, &Explanation::of(&decision, &self.gateway, &question))
+            }
+            Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let (status, content_type, body) = self.answer(session).await;
+        let method = session.req_header().method.clone();
+        let is_head = method == Method::HEAD;
+        if !status.is_success() && !is_head && method != Method::GET {
+            // Nobody waits for a body that was not asked for.
+            session.set_keepalive(None);
+        }
+        let length = body.len();
+        let mut response = Response::new(if is_head { Vec::new() } else { body });
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CONTENT_LENGTH, length.into());
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
