@@ -87,7 +87,7 @@ fn policy_of(count: usize) -> Policy {
         rule(format!("{base}/resource-{index}/{{id}}/"))
     }));
     let site = Site::new(BaseUrl::parse(&format!("https://{HOST}")).unwrap(), Vec::new());
-    Policy { rules: RuleTable::build(rules).unwrap(), site, max_body: 1 << 20 }
+    Policy { rules: RuleTable::build(rules).unwrap(), site, max_body: 1 << 20, observe_until: None }
 }
 
 /// The shipped rules, as a config loads them.

@@ -96,7 +96,7 @@ impl Admin {
             }
             "/livez" => text(StatusCode::OK, "ok"),
             "/readyz" => match self.readiness.reason() {
-                None => text(StatusCode::OK, "ok"),
+                None => text(StatusCode::OK, &self.ready()),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
             "/metrics" => match self.metrics().await {
@@ -124,7 +124,19 @@ impl Admin {
         }
     }
 
+    /// That it is ready, and whether it enforces.
+    fn ready(&self) -> String {
+        let policy = self.gateway.policy();
+        match policy.observe_until.filter(|_| policy.observes(self.gateway.clock().now())) {
+            Some(until) => format!("ok, observing until {until}"),
+            None => "ok".to_owned(),
+        }
+    }
+
     async fn metrics(&self) -> prometheus::Result<String> {
+        let policy = self.gateway.policy();
+        let observing = policy.observes(self.gateway.clock().now());
+        self.metrics.observe_until(policy.observe_until.filter(|_| observing));
         self.metrics.cache_entries(self.gateway.identities().entries().await);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

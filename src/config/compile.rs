@@ -5,13 +5,15 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore};
-use super::value::SecretRef;
+use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore};
+use super::value::{PointInTime, SecretRef};
 use super::{Cache, Config, Log, Server, Source, Store};
+use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
@@ -21,6 +23,8 @@ use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
 const FALLBACK_THREADS: usize = 2;
+/// To observe for longer is to have no gate.
+const LONGEST_OBSERVATION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// A shorter credential could be guessed.
 const MIN_ADMIN_CREDENTIAL: usize = 16;
 
@@ -44,6 +48,7 @@ pub(super) fn compile(
         compiler.problem("admin.address", what, "give the admin listener a port of its own");
     }
     let admin_credential = compiler.admin_credential(raw.admin.credential.as_ref());
+    let observe_until = compiler.observe_until(raw.mode, raw.observe_until);
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
     let web = compiler.upstream("upstream.web", &raw.upstream.web);
     let stores = compiler.stores(&raw.store);
@@ -68,7 +73,7 @@ pub(super) fn compile(
         (Some(site), Some(admin), Some(web), Some(rules), Some(log))
             if compiler.problems.is_empty() =>
         {
-            let policy = Policy { rules, site, max_body };
+            let policy = Policy { rules, site, max_body, observe_until };
             let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(Config {
                 hash,
@@ -196,6 +201,46 @@ impl Compiler<'_> {
             addresses.push(address);
         }
         addresses
+    }
+
+    /// Until when refusals are observed, and not made.
+    fn observe_until(&mut self, mode: Mode, until: Option<PointInTime>) -> Option<Timestamp> {
+        let at = "observe_until";
+        let until = match (mode, until) {
+            (Mode::Enforce, None) => return None,
+            (Mode::Enforce, Some(_)) => {
+                let help = "write `mode = \"observe\"`, or delete it";
+                self.problem(at, "means nothing without `mode = \"observe\"`", help);
+                return None;
+            }
+            (Mode::Observe, None) => {
+                let what = "is missing, and to observe needs an end";
+                self.problem(at, what, "write the date from which on refusals are made");
+                return None;
+            }
+            (Mode::Observe, Some(PointInTime(until))) => until,
+        };
+        let now = self.source.now();
+        if until > now.after(LONGEST_OBSERVATION) {
+            let what = format!("`{until}` is more than 90 days ahead");
+            self.problem(
+                at,
+                what,
+                "observe for some days, read what would be refused, and enforce",
+            );
+        }
+        let (what, help) = if until <= now {
+            let what = format!("`mode = \"observe\"` ended at {until}: everything is enforced");
+            (what, "delete `mode` and `observe_until`")
+        } else {
+            let what = format!(
+                "until {until} what a scope or a binding would refuse is let through with a \
+                 credential of Sentry's own, logged and counted as `observe`"
+            );
+            (what, "read `decisions_total{decision=\"observe\"}` and write `mode = \"enforce\"`")
+        };
+        self.notes.push(Problem::new("mode", what, help));
+        Some(until)
     }
 
     fn admin_credential(&mut self, secret: Option<&SecretRef>) -> Option<Digest> {

@@ -4,8 +4,8 @@
 //! wrong with it. What is compiled can't be invalid any more: the request path meets no config
 //! error.
 //!
-//! **Invariant:** no sockets and no stores are opened in here; files and the environment are read
-//! through [`Source`].
+//! **Invariant:** no sockets and no stores are opened in here; files, the environment and the time
+//! are read through [`Source`].
 
 mod compile;
 mod problem;
@@ -26,6 +26,7 @@ use ipnet::IpNet;
 pub use problem::{ConfigError, Problem};
 pub use version::{BadVersion, SentryVersion};
 
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
@@ -127,8 +128,10 @@ pub struct Server {
     pub drain: Duration,
 }
 
-/// Where files and the environment are read from.
+/// Where files, the environment and the time are read from.
 pub trait Source {
+    /// The time.
+    fn now(&self) -> Timestamp;
     /// The text of a file.
     ///
     /// # Errors
@@ -138,11 +141,15 @@ pub trait Source {
     fn env(&self, name: &str) -> Option<String>;
 }
 
-/// The machine's own files and environment.
+/// The machine's own files, environment and clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Machine;
 
 impl Source for Machine {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
     fn read(&self, path: &Path) -> io::Result<String> {
         std::fs::read_to_string(path)
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::value::{ByteSize, HumanDuration, SecretRef};
+use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -17,6 +17,13 @@ pub(super) struct RawConfig {
     /// Networks of proxies in front of the gateway, whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub(super) trusted_proxies: Vec<String>,
+    /// `enforce`, or `observe` to let through until `observe_until` what a scope or a binding would
+    /// refuse, with a credential of Sentry's own alone.
+    #[serde(default)]
+    pub(super) mode: Mode,
+    /// The end of `mode = "observe"`, in UTC: `2026-12-24` or `2026-12-24T18:00:00Z`; at most 90 days
+    /// ahead.
+    pub(super) observe_until: Option<PointInTime>,
     pub(super) listen: Vec<RawListen>,
     #[serde(default)]
     pub(super) admin: RawAdmin,
@@ -31,6 +38,17 @@ pub(super) struct RawConfig {
     pub(super) log: RawLog,
     #[serde(default)]
     pub(super) server: RawServer,
+}
+
+/// What becomes of a refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    /// It is made.
+    #[default]
+    Enforce,
+    /// It is told of, where it is about a scope or a binding.
+    Observe,
 }
 
 /// A listener for clients.

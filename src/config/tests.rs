@@ -1,13 +1,11 @@
 //! Every way to get a config wrong, and what is said about it.
 
+mod rules;
 mod shipped;
 
 use std::collections::HashMap;
 
 use super::*;
-use crate::policy::method::Method;
-use crate::policy::path::CanonicalPath;
-use crate::policy::rules::{Access, Found, RuleTable};
 
 /// Files and variables that a test makes up.
 #[derive(Default)]
@@ -17,6 +15,11 @@ struct Fake {
 }
 
 impl Source for Fake {
+    fn now(&self) -> Timestamp {
+        // 2026-11-24
+        Timestamp::from_millis(1_795_478_400_000)
+    }
+
     fn read(&self, path: &Path) -> io::Result<String> {
         let name = path.to_string_lossy();
         let found = self.files.iter().find(|(known, _)| name.ends_with(*known));
@@ -249,148 +252,34 @@ fn all_problems_at_once() {
     assert_eq!(text.matches("help: ").count(), 3);
 }
 
-/// The rules that come of an operator's own file on top of `base.toml`.
-fn rules(own: &str) -> Result<RuleTable, ConfigError> {
-    let base = r#"
-        [[rule]]
-        methods = ["GET", "PUT"]
-        path = "/a/{x}/"
-        scopes = ["org:read"]
-        [[rule]]
-        methods = ["GET"]
-        path = "/b/"
-        aliases = ["/c/", "/e/f/{x}/"]
-        access = "public"
-        [[rule]]
-        methods = ["GET"]
-        path = "/{wide}/"
-        access = "public"
-        [[rule]]
-        methods = ["GET"]
-        path = "/f/"
-        aliases = ["/g/"]
-        access = "public"
-    "#;
-    let mut source = fake();
-    source.files.insert("base.toml".into(), base.into());
-    source.files.insert("own.toml".into(), own.into());
-    let rules = "[rules]\nsentry = false\nfiles = [\"base.toml\", \"own.toml\"]\n[upstream.web]";
-    parse(&MINIMAL.replace("[upstream.web]", rules), &source).map(|config| config.policy.rules)
-}
-
-fn access(rules: &RuleTable, method: Method, path: &str) -> Option<Access> {
-    match rules.find(&CanonicalPath::parse(path.as_bytes()).unwrap(), 0, method) {
-        Found::Rule(id) => Some(rules.rule(id).access),
-        Found::MethodNotAllowed(_) | Found::Nothing => None,
-    }
-}
-
 #[test]
-fn an_operators_file_adds_overrides_and_removes() {
-    let rules = rules(
-        r#"
-        [[rule]]
-        methods = ["GET"]
-        path = "/d/"
-        access = "authenticated"
-        [[rule]]
-        methods = ["GET"]
-        path = "/a/{y}/"
-        access = "not_exposed"
-        override = true
-        [[rule]]
-        methods = ["GET"]
-        path = "/f/"
-        access = "authenticated"
-        override = true
-        [[rule]]
-        methods = ["GET"]
-        path = "/g/"
-        access = "not_exposed"
-        override = true
-        [[remove]]
-        path = "/c/"
-    "#,
-    )
-    .unwrap();
-    assert_eq!(access(&rules, Method::Get, "/d/"), Some(Access::Authenticated));
-    assert_eq!(access(&rules, Method::Get, "/a/1/"), Some(Access::NotExposed));
-    assert!(matches!(access(&rules, Method::Put, "/a/1/"), Some(Access::AnyOf(_))));
-    // Closed under every path that it has, and not opened by a wider rule.
-    for path in ["/b/", "/c/", "/e/f/1/", "/g/"] {
-        assert_eq!(access(&rules, Method::Get, path), Some(Access::NotExposed), "{path}");
+fn to_observe_needs_an_end() {
+    let observe = |lines: &str| format!("mode = \"observe\"\n{lines}\n{MINIMAL}");
+    for (end, wanted) in [
+        ("\"2026-12-24\"", "2026-12-24T00:00:00.000Z"),
+        ("2026-12-24", "2026-12-24T00:00:00.000Z"),
+        ("2026-12-24T18:00:00Z", "2026-12-24T18:00:00.000Z"),
+        ("\"2026-12-24T18:00:00.5Z\"", "2026-12-24T18:00:00.500Z"),
+        // It has ended, so everything is enforced: a restart must not fail for that.
+        ("\"2026-11-23\"", "2026-11-23T00:00:00.000Z"),
+    ] {
+        let config = parse(&observe(&format!("observe_until = {end}")), &fake()).unwrap();
+        assert_eq!(config.policy.observe_until.unwrap().to_string(), wanted);
+        assert_eq!(config.notes.len(), 1, "{:?}", config.notes);
+        assert!(config.notes[0].what.contains(&wanted[..23]), "{:?}", config.notes);
     }
-    // A path that the file names itself keeps what it says there.
-    assert_eq!(access(&rules, Method::Get, "/f/"), Some(Access::Authenticated));
-    assert_eq!(access(&rules, Method::Get, "/elsewhere/"), Some(Access::Public));
-}
-
-#[test]
-fn wrong_rules_name_their_place() {
-    let rule = |rest: &str| format!("\n[[rule]]\nmethods = [\"GET\"]\n{rest}\n");
-    let rows: Vec<(String, &str, &str)> = vec![
-        (rule("path = \"/a/{y}/\"\naccess = \"public\""), "rules", "base.toml:4"),
-        (rule("path = \"/a/{y}/\"\naccess = \"public\""), "rules", "own.toml:4"),
-        (rule("path = \"/{y}/b/\"\naccess = \"public\""), "rules", "neither is more specific"),
-        (rule("path = \"/d/\""), "own.toml:4", "asks for nothing"),
-        (rule("path = \"/d/\"\naccess = \"open\""), "own.toml:4", "unknown access `open`"),
-        (
-            rule("path = \"/d/\"\naccess = \"public\"\nscopes = [\"org:read\"]"),
-            "own.toml:4",
-            "only one can hold",
-        ),
-        (rule("path = \"/d/\"\nscope = [\"org:read\"]"), "own.toml:5", "unknown field `scope`"),
-        (rule("path = \"/d/\"\nscopes = []"), "own.toml:4", "empty list of scopes"),
-        (rule("path = \"/d/\"\nscopes = [\"org:reed\"]"), "own.toml:4", "unknown scope `org:reed`"),
-        (rule("path = \"d/\"\naccess = \"public\""), "own.toml:4", "starts with `/`"),
-        (
-            rule("path = \"/d/\"\naccess = \"public\"\ncredentials = [\"cookie\"]"),
-            "own.toml:4",
-            "unknown credential `cookie`",
-        ),
-        (
-            rule("path = \"/d/\"\naccess = \"public\"\ncredentials = []"),
-            "own.toml:4",
-            "nothing can satisfy",
-        ),
-        (
-            rule("path = \"/d/\"\naccess = \"public\"\noverride = true"),
-            "own.toml:4",
-            "no earlier file has it",
-        ),
-        (
-            "[[rule]]\nmethods = [\"HEAD\"]\npath = \"/d/\"\naccess = \"public\"".into(),
-            "own.toml:3",
-            "`HEAD` is not a method",
-        ),
-        (
-            "[[rule]]\nmethods = []\npath = \"/d/\"\naccess = \"public\"".into(),
-            "own.toml:3",
-            "no methods",
-        ),
-        ("[[remove]]\npath = \"/d/\"".into(), "own.toml:2", "no earlier file has it"),
-        (
-            "[[remove]]\npath = \"/a/{x}/\"\nmethods = [\"DELETE\"]".into(),
-            "own.toml:2",
-            "no earlier file has it",
-        ),
-        (
-            rule("path = \"/d/\"\naccess = \"public\"\nsince = \"new\""),
-            "own.toml:4",
-            "`since`: `new`",
-        ),
-        (
-            rule("path = \"/d/\"\naccess = \"public\"\nsince = \"26.8\"\nuntil = \"26.8\""),
-            "own.toml:4",
-            "for no version",
-        ),
-        ("[[rules]]".into(), "own.toml:1", "unknown field `rules`"),
-    ];
-    for (own, at, what) in rows {
-        let error = rules(&own).map(|_| ()).unwrap_err();
-        assert_eq!(error.problems.len(), 1, "{own}: {error}");
-        let seen = &error.problems[0];
-        assert_eq!(seen.at, at, "{own}: {seen:?}");
-        assert!(seen.what.contains(what), "{own}: {seen:?}");
+    for (lines, at, what) in [
+        (observe(""), "observe_until", "needs an end"),
+        (observe("observe_until = \"2027-02-23\""), "observe_until", "more than 90 days ahead"),
+        (observe("observe_until = \"soon\""), "line 2", "a date such as"),
+        (observe("observe_until = \"2026-12-24T18:00:00+01:00\""), "line 2", "in UTC"),
+        (observe("observe_until = 7"), "line 2", "a date such as"),
+        (format!("observe_until = \"2026-12-24\"\n{MINIMAL}"), "observe_until", "means nothing"),
+        (format!("mode = \"off\"\n{MINIMAL}"), "line 1", "unknown variant `off`"),
+    ] {
+        let seen = problem(&lines, &fake());
+        assert_eq!(seen.at, at, "{seen:?}");
+        assert!(seen.what.contains(what), "{seen:?}");
     }
+    assert_eq!(parse(MINIMAL, &fake()).unwrap().policy.observe_until, None);
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::clock::Timestamp;
+
 /// A duration such as `"30s"`. Bare numbers are refused: they have no unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HumanDuration(pub(super) Duration);
@@ -13,6 +15,10 @@ pub(super) struct HumanDuration(pub(super) Duration);
 /// A size such as `"100MiB"`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ByteSize(pub(super) u64);
+
+/// A date such as `2026-12-24`, or a time such as `2026-12-24T18:00:00Z`, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PointInTime(pub(super) Timestamp);
 
 /// Where a secret is; never the secret.
 #[derive(Clone, Debug)]
@@ -64,6 +70,22 @@ impl<'de> Deserialize<'de> for HumanDuration {
             expecting: "a duration such as \"30s\", \"5m\" or \"1h\"",
             parse: |text| humantime::parse_duration(text).ok().map(HumanDuration),
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for PointInTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong =
+            "a date such as \"2026-12-24\" or a time in UTC such as \"2026-12-24T18:00:00Z\"";
+        let text = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            toml::Value::Datetime(time) => time.to_string(),
+            _ => return Err(D::Error::custom(format!("expected {wrong}"))),
+        };
+        let time = if text.contains('T') { text } else { format!("{text}T00:00:00Z") };
+        let time = humantime::parse_rfc3339(&time)
+            .map_err(|_| D::Error::custom(format!("expected {wrong}")))?;
+        Ok(Self(time.into()))
     }
 }
 

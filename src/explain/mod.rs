@@ -95,6 +95,9 @@ pub enum Outcome {
         target: String,
         /// What goes as the credential.
         authorization: &'static str,
+        /// The refusal that it would be, were the gateway not observing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        observed: Option<Observed>,
     },
     /// It is refused.
     Refuse {
@@ -113,6 +116,15 @@ pub enum Outcome {
         /// The methods.
         allow: String,
     },
+}
+
+/// A refusal that is told of, and not made.
+#[derive(Debug, Serialize)]
+pub struct Observed {
+    status: u16,
+    code: &'static str,
+    detail: String,
+    until: String,
 }
 
 impl<'a> Explanation<'a> {
@@ -205,6 +217,12 @@ impl Outcome {
                     Forward::Exchange => "the upstream's, in place of the caller's",
                     Forward::Anonymous => "none",
                 },
+                observed: permit.observed().map(|denial| Observed {
+                    status: denial.reason.status(),
+                    code: denial.reason.code(),
+                    detail: denial.detail(decision.rule, &policy.rules, method).into_owned(),
+                    until: policy.observe_until.map(|time| time.to_string()).unwrap_or_default(),
+                }),
             },
             Verdict::Deny(denial) => Outcome::Refuse {
                 status: denial.reason.status(),
@@ -260,9 +278,13 @@ impl fmt::Display for Explanation<'_> {
             writeln!(f, "bound to    organizations: {organizations}; projects: {projects}")?;
         }
         match &self.outcome {
-            Outcome::Allow { target, authorization } => {
+            Outcome::Allow { target, authorization, observed } => {
                 writeln!(f, "allowed     forwarded as {} {target}", self.method)?;
-                writeln!(f, "            credential upstream: {authorization}")
+                writeln!(f, "            credential upstream: {authorization}")?;
+                let Some(Observed { status, code, detail, until }) = observed else {
+                    return Ok(());
+                };
+                writeln!(f, "observed    from {until} on: {status} {code}\n            {detail}")
             }
             Outcome::Answer { allow } => writeln!(f, "answered    200, Allow: {allow}"),
             Outcome::Refuse { status, code, detail, .. } => {

@@ -64,6 +64,7 @@ pub struct Permit {
     pub(super) method: Method,
     pub(super) forward: Forward,
     pub(super) prefix_len: usize,
+    pub(super) observed: Option<Box<Denial>>,
 }
 
 impl Permit {
@@ -80,6 +81,11 @@ impl Permit {
     /// What goes upstream as the credential.
     pub const fn forward(&self) -> Forward {
         self.forward
+    }
+
+    /// The refusal that it would have been, had the gateway not been observing.
+    pub fn observed(&self) -> Option<&Denial> {
+        self.observed.as_deref()
     }
 
     /// How many bytes of the request target are the gateway's own path prefix. What follows is

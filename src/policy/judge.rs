@@ -1,6 +1,6 @@
 //! The second half of a decision: what the identity that was looked up may do here.
 
-use super::decision::{Caller, Decision, Denial, Forward, Lookup, Verdict};
+use super::decision::{Caller, Decision, Denial, Forward, Lookup, Permit, Verdict};
 use super::identity::{Binding, Identity, IdentityKind, Issuer, State};
 use super::reason::Reason;
 use super::rules::{Access, Rule};
@@ -11,6 +11,9 @@ use crate::clock::Timestamp;
 /// Why the upstream's credential is not lent to a token of the gateway.
 const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands for, and a token \
     of the gateway stands for nobody; use a token of Sentry's own";
+
+/// What is forwarded, and the refusal that it would have been.
+type Judged = (Forward, Option<Box<Denial>>);
 
 impl Pending<'_> {
     /// The credential to look up.
@@ -23,7 +26,9 @@ impl Pending<'_> {
         let (verdict, identity) = match lookup {
             Lookup::Found(identity) => {
                 let decided = self.judge(&identity, now);
-                let permit = |forward| Verdict::Permit(self.request.permit(forward));
+                let permit = |(forward, observed)| {
+                    Verdict::Permit(Permit { observed, ..self.request.permit(forward) })
+                };
                 (decided.map_or_else(Verdict::Deny, permit), Some(identity))
             }
             Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
@@ -37,8 +42,8 @@ impl Pending<'_> {
         self.request.decide(Caller { scheme, digest, identity }, verdict)
     }
 
-    /// What may be forwarded for `identity`, or why nothing.
-    fn judge(&self, identity: &Identity, now: Timestamp) -> Result<Forward, Denial> {
+    /// What may be forwarded for `identity`, and what was only observed; or why nothing.
+    fn judge(&self, identity: &Identity, now: Timestamp) -> Result<Judged, Denial> {
         let rule = self.policy.rules.rule(self.request.rule);
         if !self.credential.kinds.contains(identity.kind) || !self.is_of_its_project(identity) {
             return Err(Denial::new(Reason::UnknownToken));
@@ -53,20 +58,39 @@ impl Pending<'_> {
         if !rule.credentials.contains(identity.kind) {
             return Err(wrong_kind(rule, [identity.kind].into_iter()));
         }
+        let (bound, observed) = match self.entitled(rule, identity) {
+            Ok(bound) => (bound, None),
+            Err(denial) if self.is_observed(&denial, identity, now) => (false, Some(denial)),
+            Err(denial) => return Err(denial),
+        };
+        self.request.body(self.policy)?;
+        match identity.issuer {
+            Issuer::Sentry => Ok((Forward::AsIs, observed.map(Box::new))),
+            Issuer::Gateway => {
+                self.origin(identity)?;
+                Ok((self.exchange(rule, identity, bound)?, None))
+            }
+        }
+    }
+
+    /// Whether the identity may do this, and whether it is bound.
+    fn entitled(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
         match rule.access {
             Access::Public | Access::Authenticated => {}
             Access::AnyOf(scopes) => self.scopes(scopes, identity)?,
             Access::NotExposed => return Err(Denial::new(Reason::RouteNotExposed)),
         }
-        let bound = self.bindings(rule, identity)?;
-        self.request.body(self.policy)?;
-        match identity.issuer {
-            Issuer::Sentry => Ok(Forward::AsIs),
-            Issuer::Gateway => {
-                self.origin(identity)?;
-                self.exchange(rule, identity, bound)
-            }
-        }
+        self.bindings(rule, identity)
+    }
+
+    /// Whether a refusal is only told of. Sentry sees the credential and judges it itself, so
+    /// nobody gets further than without a gateway; an exchange would lend what the caller has not.
+    fn is_observed(&self, denial: &Denial, identity: &Identity, now: Timestamp) -> bool {
+        let own = match identity.issuer {
+            Issuer::Sentry => true,
+            Issuer::Gateway => false,
+        };
+        own && denial.reason.is_about_entitlement() && self.policy.observes(now)
     }
 
     /// Whether the identity holds one of `scopes`. Sentry lets a read scope through to some writes

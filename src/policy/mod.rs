@@ -33,6 +33,8 @@ use reason::Reason;
 use rules::{Access, Found, Rule, RuleId, RuleTable};
 use site::{NameId, Site};
 
+use crate::clock::Timestamp;
+
 /// The header by which SDKs present a project key. Sentry's web API does not read it.
 const SENTRY_AUTH: &str = "x-sentry-auth";
 /// The query parameter by which SDKs present a project key.
@@ -47,6 +49,9 @@ pub struct Policy {
     pub site: Site,
     /// The largest request body, in bytes, where a rule does not say.
     pub max_body: u64,
+    /// Until when what is only about entitlement is let through and told, instead of refused; never
+    /// when `None`.
+    pub observe_until: Option<Timestamp>,
 }
 
 /// The first half of a decision.
@@ -80,6 +85,11 @@ struct Request<'a> {
 }
 
 impl Policy {
+    /// Whether refusals that are only about entitlement are told and not made at `now`.
+    pub fn observes(&self, now: Timestamp) -> bool {
+        self.observe_until.is_some_and(|until| now < until)
+    }
+
     /// Reads the request: frame, host, path, route, credential, in this order.
     pub fn screen<'a>(&'a self, head: &RequestHead<'a>) -> Screened<'a> {
         match self.route(head) {
@@ -198,7 +208,7 @@ impl Request<'_> {
 
     fn permit(&self, forward: Forward) -> Permit {
         let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
-        Permit { rule, method, forward, prefix_len }
+        Permit { rule, method, forward, prefix_len, observed: None }
     }
 
     /// A project key beside the `Authorization` header: in a header, or in the query.

@@ -78,6 +78,33 @@ reasons! {
     StoreUnavailable = "store_unavailable", 503;
 }
 
+impl Reason {
+    /// Whether it is about what a caller may do, and not about who it is or what it sent: what a
+    /// gateway that observes tells of instead of refusing.
+    pub const fn is_about_entitlement(self) -> bool {
+        match self {
+            Reason::MissingScope | Reason::WrongOrganization | Reason::Binding => true,
+            Reason::MalformedRequest
+            | Reason::BadPath
+            | Reason::MultipleCredentials
+            | Reason::MissingCredential
+            | Reason::MalformedCredential
+            | Reason::WrongCredentialKind
+            | Reason::UnknownToken
+            | Reason::ExpiredToken
+            | Reason::DisabledToken
+            | Reason::Origin
+            | Reason::RouteNotExposed
+            | Reason::NoSuchRoute
+            | Reason::MethodNotAllowed
+            | Reason::LengthRequired
+            | Reason::TooLarge
+            | Reason::Misdirected
+            | Reason::StoreUnavailable => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())

@@ -68,7 +68,7 @@ fn policy(public: &str) -> Policy {
     ];
     let rules = RuleTable::build(rules).unwrap();
     let site = Site::new(BaseUrl::parse(public).unwrap(), Vec::new());
-    Policy { rules, site, max_body: 100 }
+    Policy { rules, site, max_body: 100, observe_until: None }
 }
 
 fn identity(kind: IdentityKind, held: &str) -> Identity {
@@ -166,7 +166,10 @@ fn decide(policy: &Policy, line: &str, fields: &[(&str, &str)]) -> String {
         }
     };
     match decision.verdict {
-        Verdict::Permit(permit) => format!("{:?}", permit.forward()),
+        Verdict::Permit(permit) => match permit.observed() {
+            None => format!("{:?}", permit.forward()),
+            Some(denial) => format!("{:?}, {}", permit.forward(), denial.reason),
+        },
         Verdict::Deny(denial) => denial.reason.code().to_owned(),
         Verdict::Options(methods) => methods.to_string(),
     }
@@ -369,5 +372,6 @@ fn a_path_prefix_is_part_of_the_address() {
     }
 }
 
+mod observe;
 mod properties;
 mod refusals;

@@ -3,22 +3,22 @@
 //! Labels come from closed lists or from the config, never from a request, so the number of
 //! series has a bound that is known at start. Handles are resolved at load.
 
+mod register;
+
 use std::time::Duration;
 
-use prometheus::core::Collector;
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+
+use register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
 
 use super::Record;
 use super::routes::RouteHandles;
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Scheme;
-use crate::policy::decision::Verdict;
+use crate::policy::decision::{Denial, Verdict};
 use crate::policy::reason::{Reason, UpstreamFailure};
 
 /// A metric: what the table in the documentation is made of.
@@ -56,7 +56,9 @@ metrics! {
     IN_FLIGHT: "gauge" "requests_in_flight" [],
         "Requests that are being served.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
-        "Decisions by scheme of the credential, `allow`, `refuse` or `answer`, and reason (`none` when allowed).";
+        "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `refuse` or `answer`, and reason (`none` when allowed).";
+    OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],
+        "Until when `mode = \"observe\"` lets through what a scope or a binding would refuse, in seconds since the epoch; 0 when everything is enforced.";
     LINKS: "counter" "link_rewrites_total" ["result"],
         "`Link` fields: `rewritten`, `unchanged`, or `dropped` because they could not be read.";
     CACHE: "counter" "cache_requests_total" ["result"],
@@ -137,8 +139,9 @@ pub struct Metrics {
     upstream: Histogram,
     failures: Vec<IntCounter>,
     in_flight: IntGauge,
-    /// By scheme (none last), then: allow, answer, each reason.
+    /// By scheme (none last), then: allow, answer, each reason refused, each reason observed.
     decisions: Vec<Vec<IntCounter>>,
+    observe_until: IntGauge,
     links: Vec<IntCounter>,
     cache: Vec<(&'static str, IntCounter)>,
     cache_entries: IntGauge,
@@ -184,13 +187,14 @@ impl Metrics {
         let ups = gauge_vec(registry, STORE_UP)?;
         gauge_vec(registry, BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         gauge_vec(registry, CONFIG_INFO)?.with_label_values(&config_info).set(1);
-        let loaded = i64::try_from(loaded_at.as_millis() / 1000).unwrap_or(i64::MAX);
-        gauge(registry, CONFIG_LOADED)?.set(loaded);
+        gauge(registry, CONFIG_LOADED)?.set(seconds(loaded_at));
         let rules = i64::try_from(policy.rules.len()).unwrap_or(i64::MAX);
         gauge(registry, RULES)?.set(rules);
         let by_outcome = |scheme: &str| {
             let refusals = Reason::ALL.iter().map(|reason| ("refuse", reason.code()));
             let outcomes = [("allow", "none"), ("answer", "none")].into_iter().chain(refusals);
+            let observed = Reason::ALL.iter().filter(|reason| reason.is_about_entitlement());
+            let outcomes = outcomes.chain(observed.map(|reason| ("observe", reason.code())));
             outcomes
                 .map(|(decision, reason)| decisions.with_label_values(&[scheme, decision, reason]))
                 .collect()
@@ -206,6 +210,7 @@ impl Metrics {
                 .collect(),
             in_flight: gauge(registry, IN_FLIGHT)?,
             decisions: schemes.chain(["none"]).map(by_outcome).collect(),
+            observe_until: gauge(registry, OBSERVE_UNTIL)?,
             links: LinkResult::ALL
                 .iter()
                 .map(|(_, label)| links.with_label_values(&[label]))
@@ -252,12 +257,17 @@ impl Metrics {
         if let Some(decision) = record.decision {
             let scheme = decision.caller.scheme.map_or(Scheme::ALL.len(), |s| s as usize);
             let outcome = match &decision.verdict {
-                Verdict::Permit(_) => 0,
+                Verdict::Permit(permit) => permit.observed().map_or(0, observed_slot),
                 Verdict::Options(_) => 1,
                 Verdict::Deny(denial) => 2 + denial.reason as usize,
             };
             self.decisions[scheme][outcome].inc();
         }
+    }
+
+    /// Refusals are only observed until then; `None` when they are made.
+    pub fn observe_until(&self, until: Option<Timestamp>) {
+        self.observe_until.set(until.map_or(0, seconds));
     }
 
     /// The gauge of requests that are being served.
@@ -306,58 +316,21 @@ impl Metrics {
     }
 }
 
+fn seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_millis() / 1000).unwrap_or(i64::MAX)
+}
+
+/// Where a refusal that was only observed is counted.
+fn observed_slot(denial: &Denial) -> usize {
+    let before = Reason::ALL[..denial.reason as usize].iter();
+    2 + Reason::ALL.len() + before.filter(|reason| reason.is_about_entitlement()).count()
+}
+
 /// A store that was opened is up until it fails.
 fn up(gauges: &IntGaugeVec, store: &str) -> IntGauge {
     let gauge = gauges.with_label_values(&[store]);
     gauge.set(1);
     gauge
-}
-
-fn opts(metric: Metric) -> Opts {
-    Opts::new(metric.name, metric.help).namespace("portcullis")
-}
-
-fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> prometheus::Result<C> {
-    let collector = made?;
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
-}
-
-fn counter(registry: &Registry, metric: Metric) -> prometheus::Result<IntCounter> {
-    registered(registry, IntCounter::with_opts(opts(metric)))
-}
-
-fn counter_vec(registry: &Registry, metric: Metric) -> prometheus::Result<IntCounterVec> {
-    registered(registry, IntCounterVec::new(opts(metric), metric.labels))
-}
-
-fn gauge(registry: &Registry, metric: Metric) -> prometheus::Result<IntGauge> {
-    registered(registry, IntGauge::with_opts(opts(metric)))
-}
-
-fn gauge_vec(registry: &Registry, metric: Metric) -> prometheus::Result<IntGaugeVec> {
-    registered(registry, IntGaugeVec::new(opts(metric), metric.labels))
-}
-
-fn histogram(
-    registry: &Registry,
-    metric: Metric,
-    buckets: &[f64],
-) -> prometheus::Result<Histogram> {
-    let opts = HistogramOpts::from(opts(metric)).buckets(buckets.to_vec());
-    registered(registry, Histogram::with_opts(opts))
-}
-
-fn histogram_vec(
-    registry: &Registry,
-    metric: Metric,
-    buckets: &[f64],
-) -> prometheus::Result<HistogramVec> {
-    let opts = HistogramOpts::from(opts(metric)).buckets(buckets.to_vec());
-    registered(registry, HistogramVec::new(opts, metric.labels))
 }
 
 #[cfg(test)]

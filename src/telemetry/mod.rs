@@ -61,11 +61,13 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// `allow`, `refuse`, `answer` (to `OPTIONS`) or `none`: what became of the request.
-    pub const fn outcome(&self) -> &'static str {
+    /// `allow`, `observe` (let through, though it would be refused), `refuse`, `answer` (to
+    /// `OPTIONS`) or `none`: what became of the request.
+    pub fn outcome(&self) -> &'static str {
         match self.decision {
             None => "none",
-            Some(decision) => match decision.verdict {
+            Some(decision) => match &decision.verdict {
+                Verdict::Permit(permit) if permit.observed().is_some() => "observe",
                 Verdict::Permit(_) => "allow",
                 Verdict::Deny(_) => "refuse",
                 Verdict::Options(_) => "answer",
@@ -73,12 +75,13 @@ impl Record<'_> {
         }
     }
 
-    /// The code of the refusal or of the upstream's failure.
+    /// The code of the refusal, made or only observed, or of the upstream's failure.
     pub fn reason(&self) -> Option<&'static str> {
         let failure = self.failure.map(UpstreamFailure::code);
         failure.or_else(|| match &self.decision?.verdict {
             Verdict::Deny(denial) => Some(denial.reason.code()),
-            Verdict::Permit(_) | Verdict::Options(_) => None,
+            Verdict::Permit(permit) => permit.observed().map(|denial| denial.reason.code()),
+            Verdict::Options(_) => None,
         })
     }
 }

@@ -49,6 +49,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "config",
         may_use: &[
+            "clock",
             "policy",
             "rewrite",
             "telemetry::diagnostics::Level",

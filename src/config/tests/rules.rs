@@ -1,0 +1,152 @@
+//! Rule files of an operator's own, on top of others.
+
+use super::*;
+use crate::policy::method::Method;
+use crate::policy::path::CanonicalPath;
+use crate::policy::rules::{Access, Found, RuleTable};
+
+/// The rules that come of an operator's own file on top of `base.toml`.
+fn rules(own: &str) -> Result<RuleTable, ConfigError> {
+    let base = r#"
+        [[rule]]
+        methods = ["GET", "PUT"]
+        path = "/a/{x}/"
+        scopes = ["org:read"]
+        [[rule]]
+        methods = ["GET"]
+        path = "/b/"
+        aliases = ["/c/", "/e/f/{x}/"]
+        access = "public"
+        [[rule]]
+        methods = ["GET"]
+        path = "/{wide}/"
+        access = "public"
+        [[rule]]
+        methods = ["GET"]
+        path = "/f/"
+        aliases = ["/g/"]
+        access = "public"
+    "#;
+    let mut source = fake();
+    source.files.insert("base.toml".into(), base.into());
+    source.files.insert("own.toml".into(), own.into());
+    let rules = "[rules]\nsentry = false\nfiles = [\"base.toml\", \"own.toml\"]\n[upstream.web]";
+    parse(&MINIMAL.replace("[upstream.web]", rules), &source).map(|config| config.policy.rules)
+}
+
+fn access(rules: &RuleTable, method: Method, path: &str) -> Option<Access> {
+    match rules.find(&CanonicalPath::parse(path.as_bytes()).unwrap(), 0, method) {
+        Found::Rule(id) => Some(rules.rule(id).access),
+        Found::MethodNotAllowed(_) | Found::Nothing => None,
+    }
+}
+
+#[test]
+fn an_operators_file_adds_overrides_and_removes() {
+    let rules = rules(
+        r#"
+        [[rule]]
+        methods = ["GET"]
+        path = "/d/"
+        access = "authenticated"
+        [[rule]]
+        methods = ["GET"]
+        path = "/a/{y}/"
+        access = "not_exposed"
+        override = true
+        [[rule]]
+        methods = ["GET"]
+        path = "/f/"
+        access = "authenticated"
+        override = true
+        [[rule]]
+        methods = ["GET"]
+        path = "/g/"
+        access = "not_exposed"
+        override = true
+        [[remove]]
+        path = "/c/"
+    "#,
+    )
+    .unwrap();
+    assert_eq!(access(&rules, Method::Get, "/d/"), Some(Access::Authenticated));
+    assert_eq!(access(&rules, Method::Get, "/a/1/"), Some(Access::NotExposed));
+    assert!(matches!(access(&rules, Method::Put, "/a/1/"), Some(Access::AnyOf(_))));
+    // Closed under every path that it has, and not opened by a wider rule.
+    for path in ["/b/", "/c/", "/e/f/1/", "/g/"] {
+        assert_eq!(access(&rules, Method::Get, path), Some(Access::NotExposed), "{path}");
+    }
+    // A path that the file names itself keeps what it says there.
+    assert_eq!(access(&rules, Method::Get, "/f/"), Some(Access::Authenticated));
+    assert_eq!(access(&rules, Method::Get, "/elsewhere/"), Some(Access::Public));
+}
+
+#[test]
+fn wrong_rules_name_their_place() {
+    let rule = |rest: &str| format!("\n[[rule]]\nmethods = [\"GET\"]\n{rest}\n");
+    let rows: Vec<(String, &str, &str)> = vec![
+        (rule("path = \"/a/{y}/\"\naccess = \"public\""), "rules", "base.toml:4"),
+        (rule("path = \"/a/{y}/\"\naccess = \"public\""), "rules", "own.toml:4"),
+        (rule("path = \"/{y}/b/\"\naccess = \"public\""), "rules", "neither is more specific"),
+        (rule("path = \"/d/\""), "own.toml:4", "asks for nothing"),
+        (rule("path = \"/d/\"\naccess = \"open\""), "own.toml:4", "unknown access `open`"),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\nscopes = [\"org:read\"]"),
+            "own.toml:4",
+            "only one can hold",
+        ),
+        (rule("path = \"/d/\"\nscope = [\"org:read\"]"), "own.toml:5", "unknown field `scope`"),
+        (rule("path = \"/d/\"\nscopes = []"), "own.toml:4", "empty list of scopes"),
+        (rule("path = \"/d/\"\nscopes = [\"org:reed\"]"), "own.toml:4", "unknown scope `org:reed`"),
+        (rule("path = \"d/\"\naccess = \"public\""), "own.toml:4", "starts with `/`"),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\ncredentials = [\"cookie\"]"),
+            "own.toml:4",
+            "unknown credential `cookie`",
+        ),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\ncredentials = []"),
+            "own.toml:4",
+            "nothing can satisfy",
+        ),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\noverride = true"),
+            "own.toml:4",
+            "no earlier file has it",
+        ),
+        (
+            "[[rule]]\nmethods = [\"HEAD\"]\npath = \"/d/\"\naccess = \"public\"".into(),
+            "own.toml:3",
+            "`HEAD` is not a method",
+        ),
+        (
+            "[[rule]]\nmethods = []\npath = \"/d/\"\naccess = \"public\"".into(),
+            "own.toml:3",
+            "no methods",
+        ),
+        ("[[remove]]\npath = \"/d/\"".into(), "own.toml:2", "no earlier file has it"),
+        (
+            "[[remove]]\npath = \"/a/{x}/\"\nmethods = [\"DELETE\"]".into(),
+            "own.toml:2",
+            "no earlier file has it",
+        ),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\nsince = \"new\""),
+            "own.toml:4",
+            "`since`: `new`",
+        ),
+        (
+            rule("path = \"/d/\"\naccess = \"public\"\nsince = \"26.8\"\nuntil = \"26.8\""),
+            "own.toml:4",
+            "for no version",
+        ),
+        ("[[rules]]".into(), "own.toml:1", "unknown field `rules`"),
+    ];
+    for (own, at, what) in rows {
+        let error = rules(&own).map(|_| ()).unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{own}: {error}");
+        let seen = &error.problems[0];
+        assert_eq!(seen.at, at, "{own}: {seen:?}");
+        assert!(seen.what.contains(what), "{own}: {seen:?}");
+    }
+}
