@@ -7,10 +7,10 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup fmt lint deny bench fuzz
+.PHONY: help demo test setup fmt lint generate deny bench fuzz
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: ## builds the gateway and serves a sample upstream on 127.0.0.1:8080; Ctrl-C ends it
 	@.ci/setup build
@@ -32,6 +32,14 @@ fmt: ## formats the code
 lint: ## checks format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+generate: ## writes what is made of the code and of data: rules, schemas, reference
+	$(CARGO) run --locked --quiet --example sentry-rules -- --write
+	$(CARGO) build --locked --quiet
+	@set -e; bin="$${CARGO_TARGET_DIR:-target}/debug/portcullis"; \
+	"$$bin" generate schema > config/portcullis.schema.json; \
+	"$$bin" generate schema --rules > config/rules.schema.json; \
+	"$$bin" generate reference > config/reference.md
 
 deny: ## checks licences, bans, sources and advisories of the dependencies
 	@.ci/deny

@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod explain;
+mod generate;
 mod routes;
 mod serve;
 mod token;
@@ -63,6 +64,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// List the rules, compare them with a version of Sentry, and make rules of its document
     Routes(routes::RoutesArgs),
+    /// Print the schema and the reference of the config, or the table of the metrics
+    #[command(subcommand)]
+    Generate(generate::GenerateArgs),
     /// Create, list, show and revoke the tokens that the gateway itself issues
     Token(token::TokenArgs),
 }
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Routes(args) => routes::run(args),
         Command::Token(args) => token::run(args),
     };

@@ -10,7 +10,9 @@
 mod compile;
 mod problem;
 mod raw;
+pub mod reference;
 mod rules;
+pub mod schema;
 mod value;
 mod version;
 

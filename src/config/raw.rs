@@ -1,11 +1,17 @@
-//! The config file as it is written. Comments here are its reference.
+//! The config file and rule files as they are written.
+//!
+//! The comments of fields and tables are the descriptions of `config/reference.md` and of the JSON
+//! Schemas; so are the defaults.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
 
+use super::schema::{Access, Kind, Method, Scope};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef};
 
 /// The whole file.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     /// The address that clients call: scheme, host, port, and a path prefix if there is one.
@@ -24,24 +30,32 @@ pub(super) struct RawConfig {
     /// The end of `mode = "observe"`, in UTC: `2026-12-24` or `2026-12-24T18:00:00Z`; at most 90 days
     /// ahead.
     pub(super) observe_until: Option<PointInTime>,
+    /// Where clients are listened to.
     pub(super) listen: Vec<RawListen>,
+    /// The listener for operators.
     #[serde(default)]
     pub(super) admin: RawAdmin,
+    /// Where requests go.
     pub(super) upstream: RawUpstreams,
+    /// Token stores, asked in this order; at least one.
     #[serde(default)]
     pub(super) store: Vec<RawStore>,
+    /// What is remembered of callers: identities, never decisions.
     #[serde(default)]
     pub(super) cache: RawCache,
+    /// Which rules are in force.
     #[serde(default)]
     pub(super) rules: RawRules,
+    /// What is logged.
     #[serde(default)]
     pub(super) log: RawLog,
+    /// How the process runs.
     #[serde(default)]
     pub(super) server: RawServer,
 }
 
 /// What becomes of a refusal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Mode {
     /// It is made.
@@ -52,7 +66,7 @@ pub(super) enum Mode {
 }
 
 /// A listener for clients.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawListen {
     /// IP address and port; port 0 takes a free one.
@@ -67,7 +81,7 @@ fn api() -> Vec<String> {
 }
 
 /// The listener for operators.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawAdmin {
     /// IP address and port.
@@ -84,14 +98,15 @@ impl Default for RawAdmin {
 }
 
 /// The upstreams.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstreams {
+    /// Sentry's web service.
     pub(super) web: RawUpstream,
 }
 
 /// Sentry's web service.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstream {
     /// Where it is reached: exactly one address.
@@ -101,6 +116,7 @@ pub(super) struct RawUpstream {
     pub(super) canonical_url: Option<String>,
     /// A Sentry token that stands in for tokens which the gateway issued.
     pub(super) credential: Option<SecretRef>,
+    /// How long a connection may take to be made, TLS included.
     #[serde(default = "seconds::<5>")]
     pub(super) connect_timeout: HumanDuration,
     /// How long it may be silent, where a rule has no `timeout`.
@@ -123,10 +139,11 @@ fn hundred_mib() -> ByteSize {
 }
 
 /// A token store.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
     /// `portcullis`: tokens that the gateway issues.
+    #[schemars(extend("enum" = ["portcullis"]))]
     pub(super) kind: String,
     /// `sqlite:///path/to/tokens.db`
     pub(super) url: String,
@@ -135,7 +152,7 @@ pub(super) struct RawStore {
 }
 
 /// The identity cache.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawCache {
     /// How long an identity is believed.
@@ -160,7 +177,7 @@ impl Default for RawCache {
 }
 
 /// Which rules are in force.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawRules {
     /// Whether the shipped rules for Sentry are.
@@ -179,10 +196,11 @@ impl Default for RawRules {
 }
 
 /// What is logged.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawLog {
     /// The gateway's own messages: `error`, `warn`, `info` or `debug`.
+    #[schemars(extend("enum" = ["error", "warn", "info", "debug"]))]
     pub(super) level: String,
     /// Whether every request is logged, on standard output.
     pub(super) access: bool,
@@ -195,7 +213,7 @@ impl Default for RawLog {
 }
 
 /// How the process runs.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawServer {
     /// Worker threads; 0 is one for each core.
@@ -208,4 +226,73 @@ impl Default for RawServer {
     fn default() -> Self {
         Self { threads: 0, drain: seconds::<30>() }
     }
+}
+
+/// A rule file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFile {
+    /// What routes ask for.
+    #[serde(default)]
+    pub(super) rule: Vec<RawRule>,
+    /// Routes of earlier files that are closed.
+    #[serde(default)]
+    pub(super) remove: Vec<RawRemoval>,
+}
+
+/// What some methods of a route ask for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRule {
+    /// `GET` (and with it `HEAD`), `POST`, `PUT`, `PATCH`, `DELETE`.
+    #[schemars(with = "Vec<Method>")]
+    pub(super) methods: Vec<String>,
+    /// A path template: `{name}` is one segment, `{name:digits}` one of ASCII digits, `{name:path}` all
+    /// that is left; a trailing slash counts, and the most specific path wins.
+    #[schemars(with = "String")]
+    pub(super) path: Spanned<String>,
+    /// More templates of the same route.
+    #[serde(default)]
+    pub(super) aliases: Vec<String>,
+    /// Instead of `scopes`: `public` needs no credential, `authenticated` a valid one, `not_exposed` lets
+    /// nobody through.
+    #[schemars(with = "Option<Access>")]
+    pub(super) access: Option<String>,
+    /// Scopes of which one is needed; instead of `access`.
+    #[schemars(with = "Option<Vec<Scope>>")]
+    pub(super) scopes: Option<Vec<String>>,
+    /// Kinds of credential; by default `user_token`, `org_token`, `api_key`.
+    #[schemars(with = "Option<Vec<Kind>>")]
+    pub(super) credentials: Option<Vec<String>>,
+    /// Whether the upstream's credential may stand in for a token that the gateway issued: not where
+    /// credentials or members are made or shown.
+    #[serde(default = "yes")]
+    pub(super) exchange: bool,
+    /// How long Sentry may be silent; by default `upstream.web.timeout`.
+    pub(super) timeout: Option<HumanDuration>,
+    /// The largest request body; by default `upstream.web.max_body`.
+    pub(super) max_body: Option<ByteSize>,
+    /// The first version of Sentry that the rule is for, such as `26.8`; by default all.
+    pub(super) since: Option<String>,
+    /// The first version of Sentry that it is not for any more.
+    pub(super) until: Option<String>,
+    /// Replaces the rules of earlier files for these methods of this route.
+    #[serde(default, rename = "override")]
+    pub(super) overrides: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Closes routes of earlier files.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRemoval {
+    /// The path, as the rule of the earlier file has it.
+    #[schemars(with = "String")]
+    pub(super) path: Spanned<String>,
+    /// Which of its methods; by default all.
+    #[schemars(with = "Option<Vec<Method>>")]
+    pub(super) methods: Option<Vec<String>>,
 }

@@ -1,70 +1,15 @@
 //! Rule files: the shipped one, and an operator's own that add, override and remove.
 
-use serde::Deserialize;
 use toml::Spanned;
 
 use super::problem::{Problem, syntax};
-use super::value::{ByteSize, HumanDuration};
+use super::raw::{RawFile, RawRemoval, RawRule};
 use super::version::SentryVersion;
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::{Method, MethodSet};
 use crate::policy::rules::{Access, Rule};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::policy::template::PathTemplate;
-
-/// A rule file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    rule: Vec<RawRule>,
-    #[serde(default)]
-    remove: Vec<RawRemoval>,
-}
-
-/// What some methods of a route ask for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    /// `GET` (and with it `HEAD`), `POST`, `PUT`, `PATCH`, `DELETE`.
-    methods: Vec<String>,
-    /// A path template.
-    path: Spanned<String>,
-    /// More templates of the same route.
-    #[serde(default)]
-    aliases: Vec<String>,
-    /// `public`, `authenticated` or `not_exposed`; instead of `scopes`.
-    access: Option<String>,
-    /// Scopes of which one is needed; instead of `access`.
-    scopes: Option<Vec<String>>,
-    /// Kinds of credential; by default `user_token`, `org_token`, `api_key`.
-    credentials: Option<Vec<String>>,
-    /// Whether the upstream's credential may stand in for a token that the gateway issued.
-    #[serde(default = "yes")]
-    exchange: bool,
-    timeout: Option<HumanDuration>,
-    max_body: Option<ByteSize>,
-    /// The first version of Sentry that the rule is for.
-    since: Option<String>,
-    /// The first version of Sentry that it is not for any more.
-    until: Option<String>,
-    /// Replaces the rules of earlier files for these methods of this route.
-    #[serde(default, rename = "override")]
-    overrides: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Closes routes of earlier files.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRemoval {
-    path: Spanned<String>,
-    /// By default all.
-    methods: Option<Vec<String>>,
-}
 
 /// The rules of several files, the later on top of the earlier.
 #[derive(Debug)]

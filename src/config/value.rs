@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Error, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 
@@ -44,6 +44,20 @@ impl<'de> Deserialize<'de> for SecretRef {
         };
         let Table { env, file } = table.try_into().map_err(D::Error::custom)?;
         Ok(Self { env, file })
+    }
+}
+
+/// As it would be written: for the defaults in the schema.
+impl Serialize for HumanDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+/// As it would be written: for the defaults in the schema.
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&bytesize::ByteSize(self.0).to_string().replace(".0 ", ""))
     }
 }
 
