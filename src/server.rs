@@ -79,10 +79,29 @@ impl Server {
     /// # Errors
     /// What could not be taken, opened or started.
     pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
-        let listeners = config.listen.iter().map(|address| Listener::open(*address));
-        let listeners = listeners.collect::<anyhow::Result<_>>()?;
-        let operators = Listener::open(config.admin)?;
+        let (listeners, operators) = listeners(&config)?;
         Self::build_on(config, listeners, operators, sink)
+    }
+
+    /// Takes the addresses and puts everything together over these token stores, in place of those
+    /// that the config names.
+    ///
+    /// # Errors
+    /// What could not be taken or started.
+    pub fn build_over(
+        config: Config,
+        stores: Vec<Arc<dyn TokenStore>>,
+        sink: AccessSink,
+    ) -> anyhow::Result<Self> {
+        let (listeners, operators) = listeners(&config)?;
+        Self::assemble(
+            config,
+            background()?,
+            Stores { all: stores, own: Vec::new() },
+            listeners,
+            operators,
+            sink,
+        )
     }
 
     /// Puts everything together on these listeners, whatever addresses the config has.
@@ -95,21 +114,26 @@ impl Server {
         operators: Listener,
         sink: AccessSink,
     ) -> anyhow::Result<Self> {
+        let background = background()?;
+        let stores = background.block_on(open_stores(&config))?;
+        Self::assemble(config, background, stores, listeners, operators, sink)
+    }
+
+    fn assemble(
+        config: Config,
+        background: Runtime,
+        stores: Stores,
+        listeners: Vec<Listener>,
+        operators: Listener,
+        sink: AccessSink,
+    ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rules = config.policy.rules.len();
         let addresses = listeners.iter().map(Listener::address).collect();
         let admin_address = operators.address();
 
-        let background = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("background")
-            .enable_all()
-            .build()
-            .context("the background runtime can't be started")?;
-        let stores = background.block_on(open_stores(&config))?;
-
         let registry = Registry::new();
-        let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+        let names: Vec<&str> = stores.all.iter().map(|store| store.name()).collect();
         let version = config.sentry_version.to_string();
         let info = [config.hash.as_str(), version.as_str()];
         let metrics = Metrics::register(&registry, &config.policy, &names, info, clock.now())?;
@@ -117,7 +141,7 @@ impl Server {
         let observer: Arc<dyn Observer> =
             Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));
         let identities = Arc::new(Identities::new(
-            stores.iter().map(|store| Arc::clone(store) as Arc<dyn TokenStore>).collect(),
+            stores.all.clone(),
             CacheSettings {
                 ttl: config.cache.ttl,
                 unknown_ttl: config.cache.unknown_ttl,
@@ -167,7 +191,7 @@ impl Server {
             let readiness = Arc::clone(&readiness);
             async move { web.keep_resolved(|| readiness.upstream_known()).await }
         })];
-        for (index, store) in stores.into_iter().enumerate() {
+        for (index, store) in stores.own {
             let watch = Watch::new(
                 index,
                 store,
@@ -244,14 +268,38 @@ impl Server {
     }
 }
 
-async fn open_stores(config: &Config) -> anyhow::Result<Vec<Arc<PortcullisStore>>> {
-    let mut stores = Vec::new();
-    for store in &config.stores {
+/// The public listeners of a config, and the operators'.
+fn listeners(config: &Config) -> anyhow::Result<(Vec<Listener>, Listener)> {
+    let public = config.listen.iter().map(|address| Listener::open(*address));
+    Ok((public.collect::<anyhow::Result<_>>()?, Listener::open(config.admin)?))
+}
+
+fn background() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .context("the background runtime can't be started")
+}
+
+/// Token stores in the order in which they are asked, and which of them are the gateway's own: those
+/// are watched for changes.
+struct Stores {
+    all: Vec<Arc<dyn TokenStore>>,
+    own: Vec<(usize, Arc<PortcullisStore>)>,
+}
+
+async fn open_stores(config: &Config) -> anyhow::Result<Stores> {
+    let mut stores = Stores { all: Vec::new(), own: Vec::new() };
+    for (index, store) in config.stores.iter().enumerate() {
         let (name, path) = (store.name.as_str(), store.location.path());
         let new = !path.exists();
         let opened = PortcullisStore::open(&store.location, IfMissing::Create).await;
         let what = || format!("the store `{name}` can't be opened");
-        stores.push(Arc::new(opened.with_context(what)?.named(name)));
+        let opened = Arc::new(opened.with_context(what)?.named(name));
+        stores.all.push(Arc::clone(&opened) as Arc<dyn TokenStore>);
+        stores.own.push((index, opened));
         if new {
             tracing::warn!(store = name, path = %path.display(), "a new token store, without a token, was created");
         }

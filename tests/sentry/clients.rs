@@ -1,83 +1,163 @@
-//! What real clients send: with one scope of those that a call needs it is let through, and with
-//! all others it is refused, with all of those named.
+//! What real clients send, sent again through a running gateway: with exactly one of the scopes that
+//! a call needs it is let through, byte for byte, and with all others it is refused, with all of
+//! those named.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
-use portcullis::clock::Timestamp;
-use portcullis::config::SentryVersion;
-use portcullis::policy::decision::{Lookup, Verdict};
-use portcullis::policy::frame::RequestHead;
-use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
-use portcullis::policy::reason::Reason;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis::policy::identity::IdentityKind;
 use portcullis::policy::scope::{Scope, ScopeSet};
-use portcullis::policy::{Policy, Screened};
 use serde::Deserialize;
 
-/// A request as it was on the wire, without its credential, and the scopes of which it needs one.
+use crate::gate::{Gate, HOST, Known};
+
+/// A request as it was on the wire, without its credential.
 #[derive(Deserialize)]
 struct Request {
     client: String,
     command: String,
     method: String,
     path: String,
-    headers: BTreeMap<String, String>,
-    scopes: Vec<String>,
+    headers: Vec<String>,
+    /// The scheme of its credential.
+    scheme: Option<String>,
+    /// The scopes of which it needs one; nothing where it is not for the Web API.
+    scopes: Option<Vec<String>>,
+    /// How often it was recorded.
+    recorded: usize,
 }
 
-/// What becomes of it for a token of Sentry's own with these scopes.
-fn decide(policy: &Policy, request: &Request, scopes: ScopeSet) -> Verdict {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &request.headers {
-        headers.append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+impl Request {
+    fn about(&self) -> String {
+        let Self { client, command, method, path, .. } = self;
+        format!("{client} ({command}): {method} {path}")
     }
-    headers.insert("host", "sentry.example.com".parse().unwrap());
-    headers.insert("authorization", "Bearer x".parse().unwrap());
-    let (method, target) = (request.method.as_str(), request.path.as_bytes());
-    let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
-    let pending = match policy.screen(&head) {
-        Screened::Decided(decision) => return decision.verdict,
-        Screened::Pending(pending) => pending,
-    };
-    let identity = Identity {
-        id: "1".into(),
-        kind: IdentityKind::UserToken,
-        issuer: Issuer::Sentry,
-        state: State::Active,
-        scopes,
-        organizations: Binding::Any,
-        projects: Binding::Any,
-        expires_at: None,
-        allowed_origins: Box::new([]),
-    };
-    pending.resolve(Lookup::Found(Arc::new(identity)), Timestamp::from_millis(1)).verdict
+
+    fn needed(&self) -> ScopeSet {
+        let names = self.scopes.iter().flatten();
+        names.map(|name| name.parse::<Scope>().unwrap()).collect()
+    }
+
+    /// The body that its `Content-Length` promises.
+    fn body(&self) -> Vec<u8> {
+        let length = self.headers.iter().find_map(|header| {
+            let (name, value) = header.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse().unwrap())
+        });
+        vec![b'x'; length.unwrap_or_default()]
+    }
+
+    /// Sends it with this secret, as its client presents one.
+    fn send(&self, gate: &Gate, secret: &str) -> (u16, serde_json::Value) {
+        let authorization = match self.scheme.as_deref() {
+            Some("basic") => {
+                format!("Basic {}", STANDARD.encode(format!("key-{secret}:")))
+            }
+            Some("bearer") | None => format!("Bearer {secret}"),
+            Some("dsn") => "DSN http://project@127.0.0.1:9000/2".to_owned(),
+            Some(other) => panic!("{other}"),
+        };
+        let mut headers = self.headers.clone();
+        headers.push(format!("Authorization: {authorization}"));
+        let line = format!("{} {}", self.method, self.path);
+        let reply = gate.send(&line, "HTTP/1.1", &headers, &self.body()).expect("an answer");
+        let seen = gate.upstream.take();
+        if reply.status == 200 {
+            assert_eq!(seen.len(), 1, "{}", self.about());
+            assert_eq!((&seen[0].method, &seen[0].target), (&self.method, &self.path));
+            assert_eq!(seen[0].value("authorization"), Some(&*authorization));
+            assert_eq!(seen[0].value("host"), Some(HOST));
+            assert_eq!(seen[0].body, self.body(), "{}", self.about());
+        } else {
+            assert!(seen.is_empty(), "{}: {seen:?}", self.about());
+        }
+        let told = serde_json::from_slice(&reply.body).unwrap_or_default();
+        (reply.status, told)
+    }
+}
+
+/// A user token and an API key with these scopes.
+fn both(name: &str, scopes: ScopeSet) -> [Known; 2] {
+    [
+        Known::with(name, IdentityKind::UserToken, scopes),
+        Known::with(&format!("key-{name}"), IdentityKind::ApiKey, scopes),
+    ]
+}
+
+fn only(scope: Scope) -> String {
+    format!("only-{}", scope.as_str().replace(':', "-"))
 }
 
 #[test]
 fn every_recorded_request_needs_one_of_its_scopes_and_no_other() {
-    let policy = super::shipped(SentryVersion::NEWEST);
-    let mut requests = 0;
-    for request in super::lines::<Request>("clients.jsonl") {
-        let what = format!(
-            "{} ({}): {} {}",
-            request.client, request.command, request.method, request.path
-        );
-        let needed: ScopeSet =
-            request.scopes.iter().map(|name| name.parse::<Scope>().unwrap()).collect();
-        requests += 1;
-        for scope in needed.iter() {
-            let verdict = decide(&policy, &request, ScopeSet::EMPTY.with(scope));
-            assert!(matches!(verdict, Verdict::Permit(_)), "{what} with {scope:?}: {verdict:?}");
-        }
-        let verdict = decide(&policy, &request, ScopeSet::ALL.without(needed));
-        if needed.is_empty() {
-            assert!(matches!(verdict, Verdict::Permit(_)), "{what}: {verdict:?}");
-        } else {
-            let Verdict::Deny(denial) = verdict else { panic!("{what}: allowed") };
-            assert_eq!(denial.reason, Reason::MissingScope, "{what}");
-            assert_eq!(denial.required, needed, "{what}");
+    let requests: Vec<Request> = super::lines("clients.jsonl");
+    // A credential for each scope, and one for all but each set that a request needs.
+    let mut known: Vec<Known> = Vec::new();
+    let mut without: BTreeMap<String, String> = BTreeMap::new();
+    for scope in Scope::ALL {
+        known.extend(both(&only(*scope), ScopeSet::EMPTY.with(*scope)));
+    }
+    for request in &requests {
+        let next = format!("without-{}", without.len());
+        let name = without.entry(request.needed().names()).or_insert_with(|| {
+            known.extend(both(&next, ScopeSet::ALL.without(request.needed())));
+            next
+        });
+        assert!(name.starts_with("without-"));
+    }
+    known.push(Known {
+        orgs: vec!["acme".to_owned()],
+        projects: vec!["2".to_owned(), "web".to_owned()],
+        ..Known::with("project", IdentityKind::ProjectKey, ScopeSet::ALL)
+    });
+    let gate = Gate::start(&known, "");
+
+    let (mut recorded, mut elsewhere) = (0, 0);
+    for request in &requests {
+        recorded += request.recorded;
+        let (about, needed) = (request.about(), request.needed());
+        let refused = request.send(&gate, &without[&needed.names()]);
+        match (&request.scopes, request.scheme.as_deref()) {
+            // Ingestion, the log-in of a browser and OAuth are not the Web API.
+            (None, _) => {
+                elsewhere += request.recorded;
+                assert_eq!(
+                    (refused.0, &refused.1["code"]),
+                    (404, &"no_such_route".into()),
+                    "{about}"
+                );
+            }
+            // A project key holds what a project key holds.
+            (Some(_), Some("dsn")) => assert_eq!(refused.0, 200, "{about}"),
+            (Some(names), _) if names.is_empty() => assert_eq!(refused.0, 200, "{about}"),
+            (Some(names), _) => {
+                for scope in needed.iter() {
+                    let (status, told) = request.send(&gate, &only(scope));
+                    assert_eq!(status, 200, "{about} with {scope:?}: {told}");
+                }
+                assert_eq!(refused.0, 403, "{about}");
+                // An answer to `HEAD` has no body.
+                if request.method != "HEAD" {
+                    assert_eq!(refused.1["code"], "missing_scope", "{about}");
+                    assert_eq!(refused.1["required"], serde_json::json!(names), "{about}");
+                }
+            }
         }
     }
-    assert!(requests > 100, "{requests}");
+    assert_eq!((recorded, elsewhere), (215, 21));
+}
+
+/// One client sends the name of a parameter where its value belongs: an event that nobody has. It is
+/// a segment like any other, and Sentry answers that there is none.
+#[test]
+fn a_parameter_that_was_not_filled_in_is_a_value() {
+    let requests: Vec<Request> = super::lines("clients.jsonl");
+    let literal: Vec<_> =
+        requests.iter().filter(|request| request.path.contains("%7Bevent_id%7D")).collect();
+    assert_eq!(literal.len(), 1);
+    assert_eq!(
+        literal[0].scopes.as_ref().unwrap(),
+        &["project:admin", "project:read", "project:write"]
+    );
 }

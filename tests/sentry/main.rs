@@ -1,10 +1,24 @@
 //! The shipped rules against what a real Sentry dispatches each path to: never a weaker rule.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test fails by panicking, and its helpers are for every test"
+)]
 
+#[path = "../wire/client.rs"]
+mod client;
 mod clients;
 mod document;
+mod gate;
+mod observe;
 mod open;
 mod probes;
+#[path = "../wire/upstream.rs"]
+mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -48,7 +48,7 @@ fn differing(old: &[String], new: &[String]) -> String {
     lines.concat()
 }
 
-fn assert_same(name: &str, seen: &str) {
+pub fn assert_same(name: &str, seen: &str) {
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentry").join(name);
     let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&made, seen).unwrap();
