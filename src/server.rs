@@ -6,6 +6,7 @@
 mod listener;
 mod observer;
 mod stop;
+mod stores;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +31,9 @@ use crate::gateway::Gateway;
 use crate::proxy::{Proxy, RequestIds, UpstreamPeer};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
+use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::watch::Watch;
-use crate::store::portcullis::{IfMissing, PortcullisStore};
-use crate::store::{Observer, TokenStore};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
@@ -79,29 +79,10 @@ impl Server {
     /// # Errors
     /// What could not be taken, opened or started.
     pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
-        let (listeners, operators) = listeners(&config)?;
+        let listeners = config.listen.iter().map(|address| Listener::open(*address));
+        let listeners = listeners.collect::<anyhow::Result<_>>()?;
+        let operators = Listener::open(config.admin)?;
         Self::build_on(config, listeners, operators, sink)
-    }
-
-    /// Takes the addresses and puts everything together over these token stores, in place of those
-    /// that the config names.
-    ///
-    /// # Errors
-    /// What could not be taken or started.
-    pub fn build_over(
-        config: Config,
-        stores: Vec<Arc<dyn TokenStore>>,
-        sink: AccessSink,
-    ) -> anyhow::Result<Self> {
-        let (listeners, operators) = listeners(&config)?;
-        Self::assemble(
-            config,
-            background()?,
-            Stores { all: stores, own: Vec::new() },
-            listeners,
-            operators,
-            sink,
-        )
     }
 
     /// Puts everything together on these listeners, whatever addresses the config has.
@@ -115,18 +96,7 @@ impl Server {
         sink: AccessSink,
     ) -> anyhow::Result<Self> {
         let background = background()?;
-        let stores = background.block_on(open_stores(&config))?;
-        Self::assemble(config, background, stores, listeners, operators, sink)
-    }
-
-    fn assemble(
-        config: Config,
-        background: Runtime,
-        stores: Stores,
-        listeners: Vec<Listener>,
-        operators: Listener,
-        sink: AccessSink,
-    ) -> anyhow::Result<Self> {
+        let stores = background.block_on(stores::open(&config))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rules = config.policy.rules.len();
         let addresses = listeners.iter().map(Listener::address).collect();
@@ -268,12 +238,6 @@ impl Server {
     }
 }
 
-/// The public listeners of a config, and the operators'.
-fn listeners(config: &Config) -> anyhow::Result<(Vec<Listener>, Listener)> {
-    let public = config.listen.iter().map(|address| Listener::open(*address));
-    Ok((public.collect::<anyhow::Result<_>>()?, Listener::open(config.admin)?))
-}
-
 fn background() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -281,30 +245,6 @@ fn background() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("the background runtime can't be started")
-}
-
-/// Token stores in the order in which they are asked, and which of them are the gateway's own: those
-/// are watched for changes.
-struct Stores {
-    all: Vec<Arc<dyn TokenStore>>,
-    own: Vec<(usize, Arc<PortcullisStore>)>,
-}
-
-async fn open_stores(config: &Config) -> anyhow::Result<Stores> {
-    let mut stores = Stores { all: Vec::new(), own: Vec::new() };
-    for (index, store) in config.stores.iter().enumerate() {
-        let (name, path) = (store.name.as_str(), store.location.path());
-        let new = !path.exists();
-        let opened = PortcullisStore::open(&store.location, IfMissing::Create).await;
-        let what = || format!("the store `{name}` can't be opened");
-        let opened = Arc::new(opened.with_context(what)?.named(name));
-        stores.all.push(Arc::clone(&opened) as Arc<dyn TokenStore>);
-        stores.own.push((index, opened));
-        if new {
-            tracing::warn!(store = name, path = %path.display(), "a new token store, without a token, was created");
-        }
-    }
-    Ok(stores)
 }
 
 fn start_access_log(sink: AccessSink, hash: &str, metrics: &Metrics) -> io::Result<Arc<AccessLog>> {

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{ConfigArgs, Outcome};
-use crate::config::{Config, Machine};
-use crate::store::portcullis::{OpenError, PortcullisStore};
+use crate::config::{Config, Machine, StoreKind};
+use crate::store::portcullis::{OpenError, PortcullisStore, StoreLocation};
+use crate::store::sentry::SentryStore;
 
 /// Compiles the config and looks at its stores, and changes nothing.
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
@@ -22,14 +23,15 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         eprintln!("note: {note}");
     }
     for (index, store) in config.stores.iter().enumerate() {
-        let looked_at = match runtime.block_on(PortcullisStore::inspect(&store.location)) {
-            Err(OpenError::NoFile(path)) => {
-                let path = path.display();
-                eprintln!("note: `{path}` does not exist; a start creates it, without a token");
-                is_writable(store.location.path())
+        let looked_at = match &store.kind {
+            StoreKind::Portcullis(location) => runtime.block_on(own(location)),
+            StoreKind::Sentry(sentry) => {
+                let database = sentry.database.clone();
+                runtime.block_on(async {
+                    let asked = SentryStore::new(&store.name, database, 1, Box::new(|| None));
+                    Ok(asked.inspect().await?)
+                })
             }
-            Ok(()) => is_writable(store.location.path()),
-            Err(error) => Err(error.into()),
         };
         if let Err(error) = looked_at {
             eprintln!("error: store[{index}] `{store}`: {error:#}");
@@ -42,6 +44,19 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         println!("{file}: fine ({rules} rules for Sentry {sentry}, {stores} store(s))");
     }
     Ok(outcome)
+}
+
+/// Looks at the file of a store of the gateway's own.
+async fn own(location: &StoreLocation) -> anyhow::Result<()> {
+    match PortcullisStore::inspect(location).await {
+        Err(OpenError::NoFile(path)) => {
+            let path = path.display();
+            eprintln!("note: `{path}` does not exist; a start creates it, without a token");
+        }
+        Ok(()) => {}
+        Err(error) => return Err(error.into()),
+    }
+    is_writable(location.path())
 }
 
 /// Whether SQLite could put its journal beside the file.

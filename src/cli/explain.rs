@@ -11,13 +11,14 @@ use anyhow::Context as _;
 
 use super::{Outcome, load, print};
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use crate::explain::Explanation;
 use crate::explain::question::Question;
 use crate::gateway::Gateway;
 use crate::store::TokenStore;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::{IfMissing, PortcullisStore};
+use crate::store::sentry::SentryStore;
 
 /// The request, and who makes it.
 #[derive(Clone, Debug, clap::Args)]
@@ -81,8 +82,18 @@ fn first_line() -> anyhow::Result<String> {
 async fn stores(config: &Config) -> anyhow::Result<Vec<Arc<dyn TokenStore>>> {
     let mut stores: Vec<Arc<dyn TokenStore>> = Vec::new();
     for store in &config.stores {
-        let opened = PortcullisStore::open(&store.location, IfMissing::Fail).await?;
-        stores.push(Arc::new(opened.named(&store.name)));
+        match &store.kind {
+            StoreKind::Portcullis(location) => {
+                let opened = PortcullisStore::open(location, IfMissing::Fail).await?;
+                stores.push(Arc::new(opened.named(&store.name)));
+            }
+            StoreKind::Sentry(sentry) => {
+                let locate = Box::new(|| None);
+                let opened = SentryStore::new(&store.name, sentry.database.clone(), 1, locate);
+                opened.inspect().await?;
+                stores.push(Arc::new(opened));
+            }
+        }
     }
     Ok(stores)
 }

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::{Outcome, print};
 use crate::config::{Config, Machine, SentryVersion};
 use crate::policy::rules::RuleTable;
-use crate::routes::diff::{Completeness, Diff};
+use crate::routes::diff::Diff;
 use crate::routes::import::{Import, Wanted};
 use crate::routes::openapi::Document;
-use crate::routes::{Listed, Route, of_rules};
+use crate::routes::{Listed, RouteSet};
 
 /// What to do with routes.
 #[derive(Debug, clap::Args)]
@@ -43,14 +43,18 @@ enum Action {
         /// Also override what the rules have and the document has otherwise
         #[arg(long)]
         changed: bool,
+        /// Also open what the rules close, to Sentry's own tokens: you have read why it is closed
+        #[arg(long)]
+        open: bool,
         /// Let tokens of the gateway through to new routes: you know that they make no credentials
         #[arg(long)]
         exchange: bool,
     },
     /// Show how two sets of routes differ: exit 0 not at all, 1 they do
     ///
-    /// Each is a version of Sentry (`24.7`), an OpenAPI document (`….json`) or a config (`….toml`).
-    /// A document does not list every route, so what it lacks is not shown as gone.
+    /// Each is a version of Sentry (`24.7`) or a config (`….toml`), the second also an OpenAPI document
+    /// (`….json`). A document does not list every route, so what it lacks is not shown as gone. `now
+    /// under` names a wider rule that takes the path of a new route until it has one of its own.
     Diff {
         /// The first
         from: String,
@@ -76,8 +80,8 @@ struct Rules {
 pub(super) fn run(args: RoutesArgs) -> anyhow::Result<Outcome> {
     match args.action {
         Action::List { rules, json } => list(&rules.load()?, json),
-        Action::Import { document, rules, changed, exchange } => {
-            import(&document, &rules.load()?, Wanted { changed, exchange })
+        Action::Import { document, rules, changed, open, exchange } => {
+            import(&document, &rules.load()?, Wanted { changed, open, exchange })
         }
         Action::Diff { from, to, json } => diff(&from, &to, json),
     }
@@ -121,7 +125,7 @@ fn read(path: &Path) -> anyhow::Result<Document> {
         .with_context(|| format!("`{}` can't be read; name a file", path.display()))?;
     let document = Document::parse(&text).with_context(what)?;
     for line in &document.unread {
-        eprintln!("note: not read, and so refused: {line}");
+        eprintln!("note: not read: {line}");
     }
     Ok(document)
 }
@@ -137,7 +141,10 @@ fn import(path: &Path, rules: &RuleTable, wanted: Wanted) -> anyhow::Result<Outc
     let version = document.version.escape_debug();
     let (rules, kept) = (import.to_toml()?, if wanted.exchange { "" } else { KEPT });
     print(&format!("# Out of an OpenAPI document of Sentry ({version}).\n{READ}{kept}{rules}"))?;
-    eprintln!("{} rules out of {} operations", import.len(), document.routes.len());
+    for closed in &import.closed {
+        eprintln!("note: closed by a rule, and left so: {closed}");
+    }
+    eprintln!("{} rules out of {} operations", import.len(), document.set.routes.len());
     for conflict in &import.conflicts {
         eprintln!("error: {conflict}");
     }
@@ -145,21 +152,23 @@ fn import(path: &Path, rules: &RuleTable, wanted: Wanted) -> anyhow::Result<Outc
 }
 
 fn diff(from: &str, to: &str, json: bool) -> anyhow::Result<Outcome> {
-    let (from, _) = routes(from)?;
-    let (to, completeness) = routes(to)?;
-    let diff = Diff::between(&from, &to, completeness);
+    let first = routes(from)?;
+    if !first.is_complete {
+        bail!("`{from}` is a document, which does not list every route; name it second");
+    }
+    let diff = Diff::between(&first, &routes(to)?);
     print(&if json { serde_json::to_string(&diff)? + "\n" } else { diff.to_string() })?;
     Ok(if diff.is_empty() { Outcome::Fine } else { Outcome::Negative })
 }
 
 /// The routes of a version, a document or a config.
-fn routes(text: &str) -> anyhow::Result<(Vec<Route>, Completeness)> {
+fn routes(text: &str) -> anyhow::Result<RouteSet> {
     let path = Path::new(text);
     if let Ok(version) = text.parse::<SentryVersion>() {
-        return Ok((of_rules(&Config::sentry_rules(version)?), Completeness::Complete));
+        return Ok(RouteSet::of_rules(&Config::sentry_rules(version)?));
     }
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
-        return Ok((read(path)?.routes, Completeness::Partial));
+        return Ok(read(path)?.set);
     }
-    Ok((of_rules(&Config::load_rules(path, &Machine)?), Completeness::Complete))
+    Ok(RouteSet::of_rules(&Config::load_rules(path, &Machine)?))
 }

@@ -110,9 +110,9 @@ fn locate(args: &TokenArgs) -> anyhow::Result<(StoreLocation, Option<String>)> {
         return Ok((url.parse()?, None));
     }
     let path = args.config.as_ref().context("name the store with `--config` or `--store`")?;
-    let (stores, public_url) = Config::load_stores(path, &Machine)?;
-    let store = stores.first().context("the config has no token store; add `[[store]]`")?;
-    Ok((store.location.clone(), Some(public_url.to_string())))
+    let (store, public_url) = Config::load_token_store(path, &Machine)?;
+    let missing = "the config has no store for tokens of the gateway; add a `[[store]]` with `kind = \"portcullis\"`";
+    Ok((store.context(missing)?, Some(public_url.to_string())))
 }
 
 async fn create(

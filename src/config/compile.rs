@@ -1,6 +1,8 @@
 //! From the file as it is written to a config that can be served, or every problem with it.
 
 mod rules;
+mod secret;
+mod stores;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -10,9 +12,13 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawStore};
+use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules};
 use super::value::{PointInTime, SecretRef};
-use super::{Cache, Config, Log, Server, Source, Store};
+use super::{Cache, Config, Log, Server, Source};
+use stores::PORTCULLIS;
+
+pub use stores::DatabaseOrigin;
+
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
@@ -52,11 +58,12 @@ pub(super) fn compile(
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
     let web = compiler.upstream("upstream.web", &raw.upstream.web);
     let stores = compiler.stores(&raw.store);
-    let sentry_version = compiler.sentry_version(raw.rules.sentry_version.as_deref());
+    let sentry_version = compiler.sentry_version(&raw.rules);
     let rules = compiler.rules(&raw.rules, sentry_version, &mut hash);
     let cache = compiler.cache(&raw.cache);
     let log = compiler.log(&raw.log);
-    if web.as_ref().is_some_and(|web| web.credential.is_none()) && !stores.is_empty() {
+    let issues = raw.store.iter().any(|store| store.kind == PORTCULLIS);
+    if web.as_ref().is_some_and(|web| web.credential.is_none()) && issues {
         compiler.problem(
             "upstream.web.credential",
             "is missing, and tokens of a `portcullis` store are never forwarded themselves",
@@ -95,17 +102,17 @@ pub(super) fn compile(
     }
 }
 
-/// Compiles the token stores and the public address alone.
-pub(super) fn stores(
+/// Compiles where the gateway's own tokens are, and the public address, alone.
+pub(super) fn token_store(
     raw: &RawConfig,
     folder: &Path,
     source: &dyn Source,
-) -> Result<(Vec<Store>, BaseUrl), Vec<Problem>> {
+) -> Result<(Option<StoreLocation>, BaseUrl), Vec<Problem>> {
     let mut compiler = Compiler::new(folder, source);
-    let (stores, public) =
-        (compiler.stores(&raw.store), compiler.base_url("public_url", &raw.public_url));
-    match public {
-        Some(public) if compiler.problems.is_empty() => Ok((stores, public)),
+    let own = raw.store.iter().enumerate().find(|(_, store)| store.kind == PORTCULLIS);
+    let store = own.and_then(|(index, store)| compiler.location(index, store));
+    match compiler.base_url("public_url", &raw.public_url) {
+        Some(public) if compiler.problems.is_empty() => Ok((store, public)),
         Some(_) | None => Err(compiler.problems),
     }
 }
@@ -117,7 +124,7 @@ pub(super) fn rules(
     source: &dyn Source,
 ) -> Result<RuleTable, Vec<Problem>> {
     let mut compiler = Compiler::new(folder, source);
-    let version = compiler.sentry_version(raw.sentry_version.as_deref());
+    let version = compiler.sentry_version(raw);
     let rules = compiler.rules(raw, version, &mut Sha256::new());
     rules.filter(|_| compiler.problems.is_empty()).ok_or(compiler.problems)
 }
@@ -264,34 +271,6 @@ impl Compiler<'_> {
             parsed.extend(self.parsed(&at, network.map_err(|_| what), help));
         }
         parsed
-    }
-
-    fn stores(&mut self, raw: &[RawStore]) -> Vec<Store> {
-        if raw.is_empty() {
-            let help = "add `[[store]]` with `kind = \"portcullis\"` and `url = \"sqlite:///path/to/tokens.db\"`";
-            self.problem("store", "there is none, so no token could be known", help);
-        }
-        let mut stores: Vec<Store> = Vec::new();
-        for (index, raw) in raw.iter().enumerate() {
-            let at = format!("store[{index}]");
-            if raw.kind != "portcullis" {
-                let what = format!("`{}` is not a kind of store", raw.kind);
-                self.problem(format!("{at}.kind"), what, "write `portcullis`");
-            }
-            let help = "write `sqlite:///path/to/tokens.db`";
-            let location = raw.url.parse::<StoreLocation>();
-            let Some(location) = self.parsed(&format!("{at}.url"), location, help) else {
-                continue;
-            };
-            let name = raw.name.clone().unwrap_or_else(|| raw.kind.clone());
-            if stores.iter().any(|other| other.name == name) {
-                let help = "give each store a `name` of its own";
-                self.problem(format!("{at}.name"), format!("`{name}` is taken"), help);
-            }
-            let location = StoreLocation::file(self.folder.join(location.path()));
-            stores.push(Store { name, location });
-        }
-        stores
     }
 
     fn cache(&mut self, raw: &RawCache) -> Cache {

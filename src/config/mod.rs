@@ -25,6 +25,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+pub use compile::DatabaseOrigin;
 pub use problem::{ConfigError, Problem};
 pub use version::{BadVersion, SentryVersion};
 
@@ -34,6 +35,7 @@ use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::store::portcullis::StoreLocation;
+use crate::store::sentry::Database;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -95,8 +97,30 @@ pub struct Upstream {
 pub struct Store {
     /// The name in metrics and messages.
     pub name: String,
+    /// What it is, and where.
+    pub kind: StoreKind,
+}
+
+/// What a token store is.
+#[derive(Clone, Debug)]
+pub enum StoreKind {
+    /// Tokens that the gateway issues.
+    Portcullis(StoreLocation),
+    /// Sentry's own credentials.
+    Sentry(Box<SentryDatabase>),
+}
+
+/// Sentry's own database.
+#[derive(Clone, Debug)]
+pub struct SentryDatabase {
     /// Where it is.
-    pub location: StoreLocation,
+    pub database: Database,
+    /// Where that is read again, after a password was changed.
+    pub origin: DatabaseOrigin,
+    /// How many connections it may take.
+    pub connections: u32,
+    /// Whether a start fails while it can't be asked.
+    pub required_at_start: bool,
 }
 
 /// The identity cache.
@@ -172,17 +196,17 @@ impl Config {
         Self::parse(path, &text, source)
     }
 
-    /// Reads nothing but the token stores and the public address of the config at `path`: what
-    /// administering tokens needs. Secrets are not touched.
+    /// Reads nothing but where the gateway's own tokens are, if it has any, and the public address of
+    /// the config at `path`: what administering tokens needs. Secrets are not touched.
     ///
     /// # Errors
     /// [`ConfigError`] with every problem of these.
-    pub fn load_stores(
+    pub fn load_token_store(
         path: &Path,
         source: &dyn Source,
-    ) -> Result<(Vec<Store>, BaseUrl), ConfigError> {
+    ) -> Result<(Option<StoreLocation>, BaseUrl), ConfigError> {
         let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
-        compile::stores(&raw(path, &text)?, folder(path), source)
+        compile::token_store(&raw(path, &text)?, folder(path), source)
             .map_err(|problems| ConfigError::new(path, problems))
     }
 

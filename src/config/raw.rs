@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::schema::{Access, Kind, Method, Scope};
-use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef};
+use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
 /// The whole file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -142,11 +142,21 @@ fn hundred_mib() -> ByteSize {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
-    /// `portcullis`: tokens that the gateway issues.
-    #[schemars(extend("enum" = ["portcullis"]))]
+    /// `portcullis`: tokens that the gateway issues. `sentry`: Sentry's own, in its PostgreSQL.
+    #[schemars(extend("enum" = ["portcullis", "sentry"]))]
     pub(super) kind: String,
-    /// `sqlite:///path/to/tokens.db`
-    pub(super) url: String,
+    /// `sqlite:///path/to/tokens.db` of a `portcullis` store; `postgres://portcullis@host/sentry` of a
+    /// `sentry` store, or a secret if it holds the password. `?sslmode=verify-full&sslrootcert=path`
+    /// asks for TLS and checks it.
+    pub(super) url: TextOrSecret,
+    /// The password of a `sentry` store, read again when the database refuses it.
+    pub(super) password: Option<SecretRef>,
+    /// How many connections a `sentry` store may take; by default 4.
+    pub(super) connections: Option<u32>,
+    /// Whether a start fails while a `sentry` store can't be asked. If not, its credentials are answered
+    /// with 503 until it can.
+    #[serde(default = "yes")]
+    pub(super) required_at_start: bool,
     /// The name in metrics and messages; by default the kind.
     pub(super) name: Option<String>,
 }

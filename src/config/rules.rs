@@ -15,18 +15,28 @@ use crate::policy::template::PathTemplate;
 #[derive(Debug)]
 pub(super) struct RuleSet {
     sentry: SentryVersion,
-    rules: Vec<Rule>,
+    rules: Vec<Entry>,
+    /// How many were written so far, in all files.
+    written: usize,
+}
+
+/// One path of a rule that was written. Paths of one rule share its number; a place in a file may be
+/// that of several.
+#[derive(Debug)]
+struct Entry {
+    written: usize,
+    rule: Rule,
 }
 
 impl RuleSet {
     /// No rule yet; those for other versions of Sentry than `sentry` will be left out.
     pub(super) const fn new(sentry: SentryVersion) -> Self {
-        Self { sentry, rules: Vec::new() }
+        Self { sentry, rules: Vec::new(), written: 0 }
     }
 
     /// Every rule.
     pub(super) fn into_rules(self) -> Vec<Rule> {
-        self.rules
+        self.rules.into_iter().map(|entry| entry.rule).collect()
     }
 
     /// Lays the file called `name` on top.
@@ -41,8 +51,11 @@ impl RuleSet {
         };
         // A file overrides earlier files, never itself: two equal rules in it stay a conflict.
         let (mut added, mut overriding) = (Vec::new(), Vec::new());
+        let mut written = self.written;
         for removal in file.remove {
-            overriding.extend(removal.compile(&place(&removal.path), &self.rules, problems));
+            let rule = removal.compile(&place(&removal.path), &self.rules, problems);
+            written += 1;
+            overriding.extend(rule.map(|rule| Entry { written, rule }));
         }
         for raw in file.rule {
             let place = place(&raw.path);
@@ -50,24 +63,27 @@ impl RuleSet {
             if !raw.is_for(self.sentry, &place, problems) {
                 continue;
             }
-            if raw.overrides { &mut overriding } else { &mut added }.extend(rules);
+            written += 1;
+            let entries = rules.into_iter().map(|rule| Entry { written, rule });
+            if raw.overrides { &mut overriding } else { &mut added }.extend(entries);
         }
+        self.written = written;
         added.extend(self.lay_over(overriding, problems));
-        self.rules.retain(|rule| !rule.methods.is_empty());
+        self.rules.retain(|entry| !entry.rule.methods.is_empty());
         self.rules.extend(added);
     }
 
     /// Puts rules in the place of earlier ones, under every path that those have: a route that is
     /// closed under one of its paths is closed.
-    fn lay_over(&mut self, mut rules: Vec<Rule>, problems: &mut Vec<Problem>) -> Vec<Rule> {
+    fn lay_over(&mut self, mut over: Vec<Entry>, problems: &mut Vec<Problem>) -> Vec<Entry> {
         let mut replaced = Vec::new();
-        for (index, rule) in rules.iter().enumerate() {
+        for (index, Entry { rule, .. }) in over.iter().enumerate() {
             let before = replaced.len();
-            for earlier in &mut self.rules {
+            for Entry { written, rule: earlier } in &mut self.rules {
                 if earlier.template.same_shape(&rule.template) {
                     let taken = take(earlier, rule.methods);
                     if !taken.is_empty() {
-                        replaced.push((index, earlier.place.clone(), taken));
+                        replaced.push((index, *written, taken));
                     }
                 }
             }
@@ -79,16 +95,17 @@ impl RuleSet {
             }
         }
         // The paths that were named are taken by now; what is left of a rule are its other ones.
-        for (index, place, methods) in replaced {
-            for earlier in self.rules.iter_mut().filter(|earlier| earlier.place == place) {
-                let methods = take(earlier, methods);
+        for (index, written, methods) in replaced {
+            for earlier in self.rules.iter_mut().filter(|earlier| earlier.written == written) {
+                let methods = take(&mut earlier.rule, methods);
                 if !methods.is_empty() {
-                    let template = earlier.template.clone();
-                    rules.push(Rule { methods, template, ..rules[index].clone() });
+                    let template = earlier.rule.template.clone();
+                    let rule = Rule { methods, template, ..over[index].rule.clone() };
+                    over.push(Entry { written: over[index].written, rule });
                 }
             }
         }
-        rules
+        over
     }
 }
 
@@ -102,9 +119,10 @@ fn take(rule: &mut Rule, methods: MethodSet) -> MethodSet {
 
 impl RawRemoval {
     /// A rule that lets nobody through, in the place of the earlier ones.
-    fn compile(&self, place: &str, rules: &[Rule], problems: &mut Vec<Problem>) -> Option<Rule> {
+    fn compile(&self, place: &str, rules: &[Entry], problems: &mut Vec<Problem>) -> Option<Rule> {
         let path = self.path.get_ref();
-        let of_path = rules.iter().filter(|rule| rule.template.as_str() == path);
+        let rules = rules.iter().map(|entry| &entry.rule);
+        let of_path = rules.filter(|rule| rule.template.as_str() == path);
         let known: MethodSet = of_path.clone().flat_map(|rule| rule.methods.iter()).collect();
         let methods = match &self.methods {
             Some(names) => parse_methods(names, place, problems),

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::raw::{RawConfig, RawFile};
-use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef};
+use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 use crate::policy;
 
 /// The schema of a config.
@@ -107,6 +107,19 @@ schemas! {
             "file": { "type": "string", "description": "The path of a file that holds it." },
             "env": { "type": "string", "description": "The variable that holds it." },
         },
+    });
+    TextOrSecret, "text or secret": json_schema!({
+        "title": "string or secret",
+        "oneOf": [
+            { "type": "string" },
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": { "file": { "type": "string" }, "env": { "type": "string" } },
+            },
+        ],
     });
     Method, "method": json_schema!({
         "type": "string", "enum": ["GET", "POST", "PUT", "PATCH", "DELETE"],

@@ -150,6 +150,30 @@ fn one_problem_each() {
         ("credential =", "max_body = \"lots\"\ncredential =", "line 7", "a size such as"),
         ("credential =", "timout = \"3s\"\ncredential =", "line 7", "unknown field `timout`"),
         ("\"portcullis\"", "\"redis\"", "store[0].kind", "is not a kind of store"),
+        (
+            "url = \"sqlite:///tokens.db\"",
+            "url = \"sqlite:///tokens.db\", connections = 3",
+            "store[0].connections",
+            "is of a `sentry` store",
+        ),
+        (
+            "kind = \"portcullis\", url = \"sqlite:///tokens.db\"",
+            "kind = \"sentry\", url = \"sqlite:///tokens.db\"",
+            "store[0].url",
+            "is not a PostgreSQL URL",
+        ),
+        (
+            "kind = \"portcullis\", url = \"sqlite:///tokens.db\"",
+            "kind = \"sentry\", url = \"postgres://h/db\", connections = 0",
+            "store[0].connections",
+            "is 0",
+        ),
+        (
+            "kind = \"portcullis\", url = \"sqlite:///tokens.db\"",
+            "kind = \"sentry\", url = \"postgres://h/db\", password = { file = \"gone\" }",
+            "store[0].password",
+            "can't be read",
+        ),
         ("sqlite:///tokens.db", "tokens.db", "store[0].url", "starts with `sqlite://`"),
         (
             "store = [{",
@@ -228,6 +252,14 @@ fn a_secret_in_the_wrong_place_is_not_printed() {
         ("{ file = \"sentry-token\" }", "{ file = \"sntryu_SEKRET\" }"),
         ("{ file = \"sentry-token\" }", "{ env = \"portcullis_t_SEKRET\" }"),
         ("sqlite:///tokens.db", "postgres://u:SEKRET@h/db"),
+        (
+            "kind = \"portcullis\", url = \"sqlite:///tokens.db\"",
+            "kind = \"sentry\", url = \"postgres://u:SEKRET@h/db\"",
+        ),
+        (
+            "kind = \"portcullis\", url = \"sqlite:///tokens.db\"",
+            "kind = \"sentry\", url = \"postgres://h/db?password=SEKRET\"",
+        ),
         ("http://web:9000", "http://u:SEKRET@web:9000"),
         ("https://sentry.example.com", "https://u:SEKRET@sentry.example.com"),
     ] {

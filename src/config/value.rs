@@ -27,6 +27,22 @@ pub(super) struct SecretRef {
     pub(super) file: Option<String>,
 }
 
+/// A text that may be written, or a secret that may not.
+#[derive(Clone, Debug)]
+pub(super) enum TextOrSecret {
+    Text(String),
+    Secret(SecretRef),
+}
+
+impl<'de> Deserialize<'de> for TextOrSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self::Text(text)),
+            other => SecretRef::deserialize(other).map(Self::Secret).map_err(D::Error::custom),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]

@@ -28,13 +28,16 @@ impl FromStr for SentryVersion {
 
     fn from_str(text: &str) -> Result<Self, BadVersion> {
         let bad = || BadVersion(text.to_owned());
-        let numbers: Result<Vec<u8>, _> = text.split('.').map(str::parse).collect();
-        match numbers.map_err(|_| bad())?.as_slice() {
-            [year, month @ 1..=12] | [year, month @ 1..=12, _] => {
-                Ok(Self { year: *year, month: *month })
-            }
-            _ => Err(bad()),
-        }
+        let mut parts = text.splitn(3, '.');
+        let mut number = || {
+            let part =
+                parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+            part.parse::<u8>().ok()
+        };
+        let (year, month) = number().zip(number()).ok_or_else(bad)?;
+        // A patch release, or `0.dev0`.
+        let rest = parts.next().is_none_or(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if (1..=12).contains(&month) && rest { Ok(Self { year, month }) } else { Err(bad()) }
     }
 }
 
@@ -57,7 +60,12 @@ mod tests {
             ("24", None),
             ("24.13", None),
             ("24.0", None),
-            ("24.7.0.1", None),
+            ("24.7.0.dev0", Some("24.7")),
+            ("24.7.256", Some("24.7")),
+            ("+24.7", None),
+            ("24.+7", None),
+            ("24.7.", None),
+            ("24.7.x", None),
             ("v24.7", None),
             ("24.-7", None),
             ("", None),

@@ -10,21 +10,33 @@ use crate::policy::identity::KindSet;
 use crate::policy::method::{Method, MethodSet};
 use crate::policy::rules::{Access, Conflict, Rule, RuleTable};
 
-/// What of a document is made into rules.
+/// What of a document is made into rules, besides what no rule knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Also what the rules have, and ask for something else: overridden.
+    /// What rules have, and ask something else for: overridden.
     pub changed: bool,
-    /// Whether tokens of the gateway get to the new routes at once.
+    /// What rules close.
+    pub open: bool,
+    /// Whether tokens of the gateway get to new routes at once.
     pub exchange: bool,
 }
 
 /// Rules that lie on top of those that are in force.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Import {
-    rules: Vec<(Rule, bool, Option<String>)>,
+    rules: Vec<Made>,
+    /// What a rule closes, and so was left out: method, path, and where the rule was written.
+    pub closed: Vec<String>,
     /// Pairs of rules of which either could win.
     pub conflicts: Vec<Conflict>,
+}
+
+/// A rule that was made.
+#[derive(Debug)]
+struct Made {
+    rule: Rule,
+    overrides: bool,
+    remark: Option<String>,
 }
 
 /// A rule as it is written.
@@ -66,33 +78,62 @@ impl Import {
     pub fn new(document: &Document, rules: &RuleTable, wanted: Wanted) -> Self {
         let mut known: BTreeMap<Key, &Rule> = BTreeMap::new();
         for (_, rule) in rules.iter() {
-            known.extend(rule.methods.iter().map(|m| (Key::of(m, &rule.template), rule)));
+            known.extend(rule.methods.iter().map(|m| (Key::of(m, &rule.template, false), rule)));
         }
-        let mut made: Vec<(Rule, bool, Option<String>)> = Vec::new();
-        for route in &document.routes {
-            let old = known.get(&Key::of(route.method, &route.template));
-            let (rule, overrides) = match old {
-                Some(old) if wanted.changed && old.access != route.access => {
-                    (over(old, route), true)
+        let known = |route: &Route| known.get(&Key::of(route.method, &route.template, false));
+        let (mut import, mut overridden) = (Self::default(), Vec::new());
+        for route in &document.set.routes {
+            let old = known(route).copied();
+            let closing = match old {
+                Some(old) => Some(old).filter(|old| old.access == Access::NotExposed),
+                None => closing(rules, route),
+            };
+            if let Some(closing) = closing.filter(|_| !wanted.open) {
+                if route.access != Access::NotExposed {
+                    let (method, path) = (route.method.as_str(), &route.template);
+                    import.closed.push(format!("`{method} {path}` ({})", closing.place));
                 }
-                Some(_) => continue,
-                None => (new(route, wanted.exchange), false),
-            };
-            let same = |(other, also, remark): &&mut (Rule, bool, Option<String>)| {
-                other.template == rule.template
-                    && other.access == rule.access
-                    && other.credentials == rule.credentials
-                    && other.exchange == rule.exchange
-                    && *also == overrides
-                    && *remark == route.remark
-            };
-            match made.iter_mut().find(same) {
-                Some((other, ..)) => other.methods = other.methods.with(route.method),
-                None => made.push((rule, overrides, route.remark.clone())),
+                continue;
+            }
+            match old {
+                None => import.push(new(route, wanted.exchange), false, route),
+                Some(old) if old.access == route.access => {}
+                Some(old) if wanted.changed || closing.is_some() => {
+                    overridden.push((old.place.clone(), route.method));
+                    import.push(over(old, route), true, route);
+                }
+                Some(_) => {}
             }
         }
-        let conflicts = conflicts(rules, &made);
-        Self { rules: made, conflicts }
+        // An override holds under every path of the rule. Those that the document has otherwise
+        // keep what they ask for.
+        for route in &document.set.routes {
+            if let Some(old) = known(route).filter(|old| old.access == route.access)
+                && overridden.contains(&(old.place.clone(), route.method))
+            {
+                import.push(over(old, route), true, route);
+            }
+        }
+        import.conflicts = conflicts(rules, &import.rules);
+        import
+    }
+
+    /// Adds a rule, to one that says the same of other methods if there is one.
+    fn push(&mut self, rule: Rule, overrides: bool, route: &Route) {
+        let remark = &route.remark;
+        let same = |made: &&mut Made| {
+            let terms = |rule: &Rule| {
+                (rule.access, rule.credentials, rule.exchange, rule.timeout, rule.max_body)
+            };
+            made.rule.template == rule.template
+                && terms(&made.rule) == terms(&rule)
+                && made.overrides == overrides
+                && made.remark == *remark
+        };
+        match self.rules.iter_mut().find(same) {
+            Some(made) => made.rule.methods = made.rule.methods.with(route.method),
+            None => self.rules.push(Made { rule, overrides, remark: remark.clone() }),
+        }
     }
 
     /// How many rules there are.
@@ -111,7 +152,7 @@ impl Import {
     /// When a value can't be written as TOML, which none of a rule is.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let mut text = String::new();
-        for (rule, overrides, remark) in &self.rules {
+        for Made { rule, overrides, remark } in &self.rules {
             text.push('\n');
             for line in remark.iter().flat_map(|remark| remark.split("; ")) {
                 text.push_str(&format!("# {}\n", line.escape_debug()));
@@ -137,28 +178,44 @@ fn new(route: &Route, exchange: bool) -> Rule {
     }
 }
 
-/// A rule in the place of `old`, which keeps what a document does not speak of.
+/// A rule in the place of `old`, which keeps what a document does not speak of. Where the old one
+/// asked for no scope, tokens of the gateway got through to read at most; where it was closed, not
+/// at all.
 fn over(old: &Rule, route: &Route) -> Rule {
     let methods = MethodSet::EMPTY.with(route.method);
-    let credentials =
-        if old.access == Access::NotExposed { KindSet::DEFAULT } else { old.credentials };
-    let exchange = old.exchange && old.access != Access::NotExposed;
+    let (credentials, exchange) = match old.access {
+        Access::AnyOf(_) => (old.credentials, old.exchange),
+        Access::Public | Access::Authenticated => (old.credentials, false),
+        Access::NotExposed => (KindSet::DEFAULT, false),
+    };
     let exchange = exchange || route.access == Access::NotExposed;
     Rule { methods, access: route.access, credentials, exchange, ..old.clone() }
 }
 
+/// The rule that closes the paths of a route which no rule names.
+fn closing<'a>(rules: &'a RuleTable, route: &Route) -> Option<&'a Rule> {
+    let mut wider = rules.iter().map(|(_, rule)| rule).filter(|rule| {
+        rule.methods.contains(route.method)
+            && rule.template.overlaps(&route.template)
+            && route.template.compare(&rule.template).is_some_and(|order| order.is_ge())
+    });
+    wider.find(|rule| rule.access == Access::NotExposed)
+}
+
 /// Whether what was made can be laid over the rules.
-fn conflicts(rules: &RuleTable, made: &[(Rule, bool, Option<String>)]) -> Vec<Conflict> {
+fn conflicts(rules: &RuleTable, made: &[Made]) -> Vec<Conflict> {
     let left = |rule: &Rule, method: Method| {
-        !made.iter().any(|(other, overrides, _)| {
-            *overrides && other.template == rule.template && other.methods.contains(method)
+        !made.iter().any(|made| {
+            made.overrides
+                && made.rule.template == rule.template
+                && made.rule.methods.contains(method)
         })
     };
     let kept = rules.iter().map(|(_, rule)| {
         let methods = rule.methods.iter().filter(|method| left(rule, *method)).collect();
         Rule { methods, ..rule.clone() }
     });
-    let added = made.iter().map(|(rule, ..)| rule.clone());
+    let added = made.iter().map(|made| made.rule.clone());
     let all = kept.filter(|rule| !rule.methods.is_empty()).chain(added);
     RuleTable::build(all.collect()).map(|_| Vec::new()).unwrap_or_else(|conflicts| conflicts)
 }
@@ -183,5 +240,108 @@ impl<'a> Written<'a> {
             max_body: rule.max_body.map(|size| format!("{size}B")),
             overrides,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rules, a line each: method, path, what it asks for, and more.
+    fn rules() -> RuleTable {
+        let scopes = |names: &str| {
+            Access::AnyOf(names.split_whitespace().map(|name| name.parse().unwrap()).collect())
+        };
+        let rule = |method: Method, path: &str, access: Access, place: &str| Rule {
+            methods: MethodSet::EMPTY.with(method),
+            template: path.parse().unwrap(),
+            access,
+            credentials: KindSet::DEFAULT,
+            exchange: true,
+            timeout: None,
+            max_body: None,
+            place: place.into(),
+        };
+        RuleTable::build(vec![
+            rule(Method::Get, "/same/", scopes("org:read"), "1"),
+            rule(Method::Put, "/me/", Access::Authenticated, "2"),
+            rule(Method::Get, "/closed/", Access::NotExposed, "3"),
+            rule(Method::Get, "/under/{rest:path}", Access::NotExposed, "4"),
+            rule(Method::Get, "/limits/", scopes("org:read"), "5"),
+            Rule {
+                max_body: Some(1024),
+                exchange: false,
+                ..rule(Method::Put, "/limits/", scopes("org:read"), "6")
+            },
+            rule(Method::Get, "/p1/", scopes("org:admin"), "7"),
+            rule(Method::Get, "/p2/", scopes("org:admin"), "7"),
+        ])
+        .unwrap()
+    }
+
+    /// The document says of each that `org:write` suffices, but of `/p2/` what the rule has.
+    fn imported(wanted: Wanted) -> (Vec<String>, Vec<String>) {
+        let operation = |scope: &str| serde_json::json!({"security": [{"auth_token": [scope]}]});
+        let write = operation("org:write");
+        let paths = serde_json::json!({
+            "/same/": {"get": operation("org:read")},
+            "/me/": {"put": write},
+            "/closed/": {"get": write},
+            "/under/one/": {"get": write},
+            "/limits/": {"get": write, "put": write},
+            "/p1/": {"get": write},
+            "/p2/": {"get": operation("org:admin")},
+            "/new/": {"get": write, "put": write},
+        });
+        let document = serde_json::json!({"openapi": "3.0.3", "paths": paths}).to_string();
+        let import = Import::new(&Document::parse(&document).unwrap(), &rules(), wanted);
+        assert!(import.conflicts.is_empty(), "{:?}", import.conflicts);
+        let line = |made: &Made| {
+            let Made { rule, overrides, .. } = made;
+            let Rule { methods, template, exchange, max_body, .. } = rule;
+            let scopes = scope_names(rule.access).join(" ");
+            let max_body = max_body.map(|size| format!(" {size}")).unwrap_or_default();
+            let more = [(*overrides, " over"), (*exchange, " exchange")];
+            let more: String =
+                more.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
+            format!("{methods} {template} {scopes}{more}{max_body}")
+        };
+        (import.rules.iter().map(line).collect(), import.closed)
+    }
+
+    #[test]
+    fn nothing_is_opened_that_was_not_asked_for() {
+        let plain = Wanted { changed: false, open: false, exchange: false };
+        let (made, closed) = imported(plain);
+        assert_eq!(made, ["GET, PUT /new/ org:write"]);
+        assert_eq!(closed, ["`GET /closed/` (3)", "`GET /under/one/` (4)"]);
+
+        let (made, closed) = imported(Wanted { changed: true, ..plain });
+        assert_eq!(
+            made,
+            [
+                // What bounds a rule stays with it.
+                "GET /limits/ org:write over exchange",
+                "PUT /limits/ org:write over 1024",
+                // A token of the gateway read there at most.
+                "PUT /me/ org:write over",
+                "GET, PUT /new/ org:write",
+                // Another path of the rule keeps what it asks for.
+                "GET /p1/ org:write over exchange",
+                "GET /p2/ org:admin over exchange",
+            ]
+        );
+        assert_eq!(closed.len(), 2);
+
+        let (made, closed) = imported(Wanted { open: true, exchange: true, ..plain });
+        assert_eq!(
+            made,
+            [
+                "GET /closed/ org:write over",
+                "GET, PUT /new/ org:write exchange",
+                "GET /under/one/ org:write exchange",
+            ]
+        );
+        assert!(closed.is_empty());
     }
 }

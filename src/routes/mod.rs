@@ -10,6 +10,7 @@ pub mod openapi;
 
 use serde::Serialize;
 
+use crate::policy::identity::KindSet;
 use crate::policy::method::Method;
 use crate::policy::rules::{Access, Rule, RuleTable};
 use crate::policy::scope::ScopeSet;
@@ -24,19 +25,31 @@ pub struct Route {
     pub template: PathTemplate,
     /// What it asks for.
     pub access: Access,
+    /// What only a rule says: the kinds of credential, and whether tokens of the gateway get through.
+    pub terms: Option<(KindSet, bool)>,
     /// What a reader should know of it.
     pub remark: Option<String>,
 }
 
+/// Routes, and whether what is not among them is no route.
+#[derive(Clone, Debug)]
+pub struct RouteSet {
+    /// The routes.
+    pub routes: Vec<Route>,
+    /// Whether they are all: so are rules, and a public document lists some.
+    pub is_complete: bool,
+}
+
 /// What a path and a method have in common with others that mean the same, whatever their
-/// parameters are called and may hold.
+/// parameters are called; and whatever they may hold, where one side does not say.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key(String, usize);
 
 impl Key {
-    fn of(method: Method, template: &PathTemplate) -> Self {
+    fn of(method: Method, template: &PathTemplate, digits_apart: bool) -> Self {
         let segments = template.segments().iter().map(|segment| match segment {
             Segment::Literal(text) => text,
+            Segment::Digits(_) if digits_apart => "{digits}",
             Segment::Digits(_) | Segment::Param(_) => "{}",
             Segment::Rest(_) => "{*}",
         });
@@ -44,18 +57,22 @@ impl Key {
     }
 }
 
-/// Every route of the rules, those that are not exposed too.
-pub fn of_rules(rules: &RuleTable) -> Vec<Route> {
-    let of_rule = |rule: &Rule| {
-        let route = |method| Route {
-            method,
-            template: rule.template.clone(),
-            access: rule.access,
-            remark: None,
+impl RouteSet {
+    /// Every route of the rules, those that are not exposed too.
+    pub fn of_rules(rules: &RuleTable) -> Self {
+        let of_rule = |rule: &Rule| {
+            let route = |method| Route {
+                method,
+                template: rule.template.clone(),
+                access: rule.access,
+                terms: Some((rule.credentials, rule.exchange)),
+                remark: None,
+            };
+            rule.methods.iter().map(route).collect::<Vec<_>>()
         };
-        rule.methods.iter().map(route).collect::<Vec<_>>()
-    };
-    rules.iter().flat_map(|(_, rule)| of_rule(rule)).collect()
+        let routes = rules.iter().flat_map(|(_, rule)| of_rule(rule)).collect();
+        Self { routes, is_complete: true }
+    }
 }
 
 /// A rule as `portcullis routes list` shows it.
@@ -113,12 +130,23 @@ fn scope_names(access: Access) -> Vec<&'static str> {
     names
 }
 
-/// What is asked for, in a line.
-fn asks(access: Access) -> String {
-    match access {
-        Access::AnyOf(_) => scope_names(access).join(" "),
-        Access::Public | Access::Authenticated | Access::NotExposed => {
-            access_name(access).to_owned()
+impl Route {
+    /// What is asked for, in a line; `whole` with what only a rule says, where it is not the usual.
+    fn asks(&self, whole: bool) -> String {
+        let mut text = match self.access {
+            Access::AnyOf(_) => scope_names(self.access).join(" "),
+            Access::Public | Access::Authenticated => access_name(self.access).to_owned(),
+            Access::NotExposed => return access_name(self.access).to_owned(),
+        };
+        if let Some((credentials, exchange)) = self.terms.filter(|_| whole) {
+            if credentials != KindSet::DEFAULT {
+                let kinds: Vec<_> = credentials.iter().map(|kind| kind.as_str()).collect();
+                text.push_str(&format!(", by {}", kinds.join(" ")));
+            }
+            if !exchange {
+                text.push_str(", no exchange");
+            }
         }
+        text
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Route;
+use super::{Route, RouteSet};
 use crate::policy::method::Method;
 use crate::policy::rules::Access;
 use crate::policy::scope::{Scope, ScopeSet};
@@ -20,8 +20,8 @@ use crate::policy::template::PathTemplate;
 pub struct Document {
     /// Its `info.version`, as it has it.
     pub version: String,
-    /// Its routes.
-    pub routes: Vec<Route>,
+    /// Its routes, which are not all.
+    pub set: RouteSet,
     /// What could not be read, a line each.
     pub unread: Vec<String>,
 }
@@ -40,7 +40,7 @@ struct Raw {
     servers: Vec<Server>,
     #[serde(default)]
     security: Vec<Requirement>,
-    paths: BTreeMap<String, BTreeMap<String, Value>>,
+    paths: BTreeMap<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -62,6 +62,7 @@ struct Operation {
 /// The scheme, with its scopes; the caller chooses one requirement of a list.
 type Requirement = BTreeMap<String, Vec<String>>;
 
+const COLON: &str = "a colon in a path has a meaning of its own in a rule; write the rule by hand";
 /// The scheme of Sentry's document that stands for a Bearer token.
 const TOKEN: &str = "auth_token";
 
@@ -76,14 +77,23 @@ impl Document {
         if !raw.openapi.starts_with("3.") {
             return Err(NotADocument(format!("it is of version `{}`", raw.openapi)));
         }
-        let mut document =
-            Self { version: raw.info.version, routes: Vec::new(), unread: Vec::new() };
+        let set = RouteSet { routes: Vec::new(), is_complete: false };
+        let mut document = Self { version: raw.info.version, set, unread: Vec::new() };
         let prefix = raw.servers.first().map(|server| path_of(&server.url)).unwrap_or_default();
-        for (path, operations) in raw.paths {
-            let template = match format!("{prefix}{path}").parse::<PathTemplate>() {
-                Ok(template) => template,
-                Err(error) => {
-                    document.unread.push(format!("`{path}`: {error}"));
+        for (path, item) in raw.paths {
+            // Of a parameter a document says the name alone; a rule may say what it holds.
+            let plain = if path.contains(':') { Err(COLON.to_owned()) } else { Ok(()) };
+            let template = plain.and_then(|()| {
+                format!("{prefix}{path}").parse::<PathTemplate>().map_err(|e| e.to_string())
+            });
+            let (template, operations) = match (template, item) {
+                (Ok(template), Value::Object(operations)) => (template, operations),
+                (Err(error), _) => {
+                    document.unread.push(format!("`{}`: {error}", path.escape_debug()));
+                    continue;
+                }
+                (Ok(_), _) => {
+                    document.unread.push(format!("`{}`: it is no path item", path.escape_debug()));
                     continue;
                 }
             };
@@ -94,9 +104,16 @@ impl Document {
                         let security = operation.security.as_ref().unwrap_or(&raw.security);
                         let (access, remark) = access(security);
                         let template = template.clone();
-                        document.routes.push(Route { method, template, access, remark });
+                        document.set.routes.push(Route {
+                            method,
+                            template,
+                            access,
+                            terms: None,
+                            remark,
+                        });
                     }
                     Err(error) => {
+                        let path = path.escape_debug();
                         document.unread.push(format!("`{} {path}`: {error}", method.as_str()));
                     }
                 }
@@ -125,7 +142,9 @@ fn path_of(url: &str) -> &str {
 fn access(security: &[Requirement]) -> (Access, Option<String>) {
     let mut remarks = Vec::new();
     let mut scopes = ScopeSet::EMPTY;
-    for name in security.iter().filter_map(|wanted| wanted.get(TOKEN)).flatten() {
+    // Schemes of one requirement are needed together: with a second one, a token is not enough.
+    let alone = security.iter().filter(|wanted| wanted.len() == 1);
+    for name in alone.filter_map(|wanted| wanted.get(TOKEN)).flatten() {
         match name.parse::<Scope>() {
             Ok(scope) => scopes = scopes.with(scope),
             Err(_) => remarks.push(format!("the unknown scope `{name}` is left out")),
@@ -158,9 +177,9 @@ mod tests {
         let one = |security: &str| {
             let get = format!(r#""/a/{{x}}/": {{"parameters": [], "get": {{{security}}}}}"#);
             let document = document(&get);
-            assert_eq!(document.routes.len(), 1, "{document:?}");
-            let route = document.routes[0].clone();
-            (super::super::asks(route.access), route.remark.unwrap_or_default())
+            assert_eq!(document.set.routes.len(), 1, "{document:?}");
+            let route = document.set.routes[0].clone();
+            (route.asks(false), route.remark.unwrap_or_default())
         };
         for (security, wanted, said) in [
             (
@@ -174,6 +193,7 @@ mod tests {
                 "",
             ),
             (r#""security": [{"auth_token": ["org:read"]}, {"dsn": []}]"#, "org:read", "`dsn`"),
+            (r#""security": [{"auth_token": ["org:read"], "mtls": []}]"#, "not_exposed", "`mtls`"),
             (r#""security": [{"auth_token": ["org:read", "x:y"]}]"#, "org:read", "`x:y`"),
             (r#""security": [{"auth_token": ["x:y"]}]"#, "not_exposed", "names no scope"),
             (r#""security": [{"auth_token": []}]"#, "not_exposed", "names no scope"),
@@ -192,10 +212,10 @@ mod tests {
     #[test]
     fn what_can_not_be_read_is_said() {
         let paths = r#""/a{b}/": {"get": {}}, "/c/": {"get": {"security": 7}, "post": {}, "trace": {}},
-            "/d": {"head": {}, "options": {}}"#;
+            "/d": {"head": {}, "options": {}}, "/e/{x:path}": {"get": {}}, "/f/": null, "x-y": 7"#;
         let document = document(paths);
-        assert_eq!(document.routes.len(), 1);
-        assert_eq!(document.unread.len(), 2, "{:?}", document.unread);
+        assert_eq!(document.set.routes.len(), 1);
+        assert_eq!(document.unread.len(), 5, "{:?}", document.unread);
         assert!(document.unread[0].starts_with("`/a{b}/`"), "{:?}", document.unread);
         for text in ["", "[]", "{}", "openapi: 3.0.0", r#"{"openapi": "2.0", "paths": {}}"#] {
             let error = Document::parse(text).map(|_| ()).unwrap_err().to_string();

@@ -9,6 +9,7 @@
 
 pub mod cache;
 pub mod portcullis;
+pub mod sentry;
 
 use std::error::Error;
 use std::fmt;

@@ -2,8 +2,9 @@
 //!
 //! After an upgrade of Sentry this is where its new routes show. The table has a bound: when it is
 //! full, what was seen least makes room (the space-saving algorithm of Metwally, Agrawal and
-//! El Abbadi), so a scanner can't push out what clients call all day. Parameters and whatever could
-//! be a secret are replaced, so that calls of one route are one entry.
+//! El Abbadi), so that whatever is more than one in [`LIMIT`] of all stays. Segments where rules have
+//! a parameter, and those behind that are no plain word, are replaced, so that most calls of one
+//! route are one entry; so is what the access log replaces as a possible secret.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -54,6 +54,7 @@ const LAYERS: &[Layer] = &[
             "rewrite",
             "telemetry::diagnostics::Level",
             "store::portcullis::StoreLocation",
+            "store::sentry::Database",
         ],
         forbidden: &[PINGORA, STORAGE, ASYNC, READS_A_CLOCK, &["prometheus"]],
     },

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portcullis::policy::identity::IdentityKind;
 use portcullis::policy::scope::{Scope, ScopeSet};
 use serde::Deserialize;
 
-use crate::gate::{Gate, HOST, Known};
+use crate::database::Database;
+use crate::gate::{Gate, HOST};
 
 /// A request as it was on the wire, without its credential.
 #[derive(Deserialize)]
@@ -52,10 +52,10 @@ impl Request {
     fn send(&self, gate: &Gate, secret: &str) -> (u16, serde_json::Value) {
         let authorization = match self.scheme.as_deref() {
             Some("basic") => {
-                format!("Basic {}", STANDARD.encode(format!("key-{secret}:")))
+                format!("Basic {}", STANDARD.encode(format!("{}:", key(secret))))
             }
             Some("bearer") | None => format!("Bearer {secret}"),
-            Some("dsn") => "DSN http://project@127.0.0.1:9000/2".to_owned(),
+            Some("dsn") => "DSN http://dsnp0active@127.0.0.1:9000/2".to_owned(),
             Some(other) => panic!("{other}"),
         };
         let mut headers = self.headers.clone();
@@ -78,11 +78,14 @@ impl Request {
 }
 
 /// A user token and an API key with these scopes.
-fn both(name: &str, scopes: ScopeSet) -> [Known; 2] {
-    [
-        Known::with(name, IdentityKind::UserToken, scopes),
-        Known::with(&format!("key-{name}"), IdentityKind::ApiKey, scopes),
-    ]
+fn both(database: &Database, name: &str, scopes: ScopeSet) {
+    database.token(name, scopes);
+    database.api_key(&key(name), scopes);
+}
+
+/// An API key has at most 32 characters.
+fn key(name: &str) -> String {
+    format!("k-{name}")
 }
 
 fn only(scope: Scope) -> String {
@@ -93,25 +96,21 @@ fn only(scope: Scope) -> String {
 fn every_recorded_request_needs_one_of_its_scopes_and_no_other() {
     let requests: Vec<Request> = super::lines("clients.jsonl");
     // A credential for each scope, and one for all but each set that a request needs.
-    let mut known: Vec<Known> = Vec::new();
+    let database = Database::recorded();
+    // As its clients called it.
+    database.run("UPDATE public.sentry_project SET slug = 'web' WHERE id = 2");
     let mut without: BTreeMap<String, String> = BTreeMap::new();
     for scope in Scope::ALL {
-        known.extend(both(&only(*scope), ScopeSet::EMPTY.with(*scope)));
+        both(&database, &only(*scope), ScopeSet::EMPTY.with(*scope));
     }
     for request in &requests {
         let next = format!("without-{}", without.len());
-        let name = without.entry(request.needed().names()).or_insert_with(|| {
-            known.extend(both(&next, ScopeSet::ALL.without(request.needed())));
+        without.entry(request.needed().names()).or_insert_with(|| {
+            both(&database, &next, ScopeSet::ALL.without(request.needed()));
             next
         });
-        assert!(name.starts_with("without-"));
     }
-    known.push(Known {
-        orgs: vec!["acme".to_owned()],
-        projects: vec!["2".to_owned(), "web".to_owned()],
-        ..Known::with("project", IdentityKind::ProjectKey, ScopeSet::ALL)
-    });
-    let gate = Gate::start(&known, "");
+    let gate = Gate::start(&database, "", "");
 
     let (mut recorded, mut elsewhere) = (0, 0);
     for request in &requests {

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use portcullis::config::{Config, SentryVersion};
-use portcullis::routes::diff::{Completeness, Diff};
+use portcullis::routes::RouteSet;
+use portcullis::routes::diff::Diff;
 use portcullis::routes::import::{Import, Wanted};
-use portcullis::routes::of_rules;
 use portcullis::routes::openapi::Document;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,9 +49,9 @@ fn document() -> Document {
 fn the_newest_rules_are_the_document() {
     let document = document();
     assert!(document.unread.is_empty(), "{:?}", document.unread);
-    assert!(document.routes.len() > 200, "{}", document.routes.len());
+    assert!(document.set.routes.len() > 200, "{}", document.set.routes.len());
     let rules = Config::sentry_rules(SentryVersion::NEWEST).unwrap();
-    let diff = Diff::between(&of_rules(&rules), &document.routes, Completeness::Partial);
+    let diff = Diff::between(&RouteSet::of_rules(&rules), &document.set);
     assert!(diff.added.is_empty(), "{diff}");
     let lines = |change: &portcullis::routes::diff::Change| {
         let path = change.path.clone();
@@ -66,8 +66,8 @@ fn the_newest_rules_are_the_document() {
 #[test]
 fn what_came_since_is_made_into_rules() {
     let (document, old) = (document(), Config::sentry_rules(SentryVersion::OLDEST).unwrap());
-    let added = Diff::between(&of_rules(&old), &document.routes, Completeness::Partial).added;
-    let wanted = Wanted { changed: false, exchange: false };
+    let added = Diff::between(&RouteSet::of_rules(&old), &document.set).added;
+    let wanted = Wanted { changed: false, open: false, exchange: false };
     let import = Import::new(&document, &old, wanted);
     let text = import.to_toml().unwrap();
     assert!(added.len() > 20, "{}", added.len());

@@ -1,132 +1,44 @@
-//! A gateway in a process of its own, in front of a stand-in for Sentry, that knows callers whose
-//! credentials are Sentry's own.
+//! A gateway in a process of its own, in front of a stand-in for Sentry, that reads who its callers are
+//! from Sentry's database.
 
-use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use portcullis::clock::Timestamp;
-use portcullis::config::{Config, Machine};
-use portcullis::policy::credential::{Credential, Digest};
-use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet, State};
-use portcullis::policy::scope::{Scope, ScopeSet};
-use portcullis::server::{AccessSink, Server};
-use portcullis::store::{Found, StoreError, TokenStore};
-use portcullis::telemetry::diagnostics;
-use serde::{Deserialize, Serialize};
-
 use crate::client::{Connection, Reply, send};
+use crate::database::{Database, PASSWORD};
 use crate::upstream::Upstream;
 
 /// The public name; not where it listens.
 pub const HOST: &str = "sentry.example.com";
-/// Where the process of the gateway finds its config and its callers.
-const FOLDER: &str = "PORTCULLIS_TEST_FOLDER";
-
-/// Who a credential is.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Known {
-    pub name: String,
-    pub secret: String,
-    pub kind: String,
-    pub scopes: Vec<String>,
-    #[serde(default)]
-    pub expired: bool,
-    #[serde(default)]
-    pub disabled: bool,
-    #[serde(default)]
-    pub orgs: Vec<String>,
-    #[serde(default)]
-    pub projects: Vec<String>,
-    /// Whether the gateway issued it, and not Sentry.
-    #[serde(default)]
-    pub of_gateway: bool,
-}
-
-impl Known {
-    /// A credential of Sentry's own with exactly these scopes.
-    pub fn with(secret: &str, kind: IdentityKind, scopes: ScopeSet) -> Self {
-        Self {
-            name: secret.to_owned(),
-            secret: secret.to_owned(),
-            kind: kind.to_string(),
-            scopes: scopes.iter().map(|scope| scope.to_string()).collect(),
-            expired: false,
-            disabled: false,
-            orgs: Vec::new(),
-            projects: Vec::new(),
-            of_gateway: false,
-        }
-    }
-
-    fn identity(&self) -> Identity {
-        let binding = |names: &[String]| match names {
-            [] => Binding::Any,
-            names => Binding::Only(names.iter().map(|name| name.as_str().into()).collect()),
-        };
-        Identity {
-            id: self.name.as_str().into(),
-            kind: IdentityKind::from_name(&self.kind).unwrap(),
-            issuer: if self.of_gateway { Issuer::Gateway } else { Issuer::Sentry },
-            state: if self.disabled { State::Disabled } else { State::Active },
-            // A few that Sentry has are asked for by no route.
-            scopes: self.scopes.iter().filter_map(|name| name.parse::<Scope>().ok()).collect(),
-            organizations: binding(&self.orgs),
-            projects: binding(&self.projects),
-            expires_at: self.expired.then(|| Timestamp::from_millis(1)),
-            allowed_origins: Box::new([]),
-        }
-    }
-}
-
-/// Callers by the digest of their secrets, as a store of Sentry's database has them.
-#[derive(Debug)]
-struct Callers(HashMap<Digest, Arc<Identity>>);
-
-#[async_trait]
-impl TokenStore for Callers {
-    fn name(&self) -> &str {
-        "sentry"
-    }
-
-    fn takes(&self) -> KindSet {
-        IdentityKind::ALL.iter().copied().collect()
-    }
-
-    async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError> {
-        let found = self.0.get(&presented.digest);
-        Ok(found.map(|identity| Found { identity: Arc::clone(identity), usage: None }))
-    }
-}
 
 pub struct Gate {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     pub upstream: Upstream,
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
     process: Child,
     log: Arc<Mutex<String>>,
 }
 
 impl Gate {
-    /// Starts a gateway that knows these callers; `top` are more lines of its config.
-    pub fn start(known: &[Known], top: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    /// Starts a gateway that asks this database; `top` are more lines of its config, and `tables` more
+    /// tables.
+    pub fn start(database: &Database, top: &str, tables: &str) -> Self {
+        Self::with_stores(&(database.store() + tables), top)
+    }
+
+    /// Starts a gateway with these stores.
+    pub fn with_stores(stores: &str, top: &str) -> Self {
         let upstream = Upstream::start();
-        let config = config(upstream.address, top);
-        std::fs::write(folder.path().join("portcullis.toml"), config).unwrap();
-        std::fs::write(folder.path().join("token"), "sntryu_of-the-gateway").unwrap();
-        std::fs::write(folder.path().join("known.json"), serde_json::to_string(known).unwrap())
-            .unwrap();
+        let folder = folder(&config(upstream.address, top, stores));
         let access = std::fs::File::create(folder.path().join("access.log")).unwrap();
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "gate::the_gateway"])
-            .env(FOLDER, folder.path())
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["serve", "--config"])
+            .arg(folder.path().join("portcullis.toml"))
             .stdin(Stdio::null())
             .stdout(access)
             .stderr(Stdio::piped())
@@ -205,6 +117,18 @@ impl Gate {
         send(self.admin, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
     }
 
+    /// Runs another `portcullis` on the same config.
+    pub fn portcullis(&self, words: &[&str]) -> Output {
+        portcullis(words, self.folder.path().join("portcullis.toml"))
+    }
+
+    /// The value of a series, with its labels.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = String::from_utf8(self.admin("/metrics")?.body).unwrap();
+        let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+        text.lines().find_map(value)
+    }
+
     pub fn messages(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -224,7 +148,23 @@ impl Drop for Gate {
     }
 }
 
-fn config(upstream: SocketAddr, top: &str) -> String {
+/// Runs `portcullis` on a config.
+pub fn portcullis(words: &[&str], config: PathBuf) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.args(words).arg("--config").arg(config).output().unwrap()
+}
+
+/// A folder with a config, and the secrets that it names.
+pub fn folder(config: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("portcullis.toml", config);
+    write("token", "sntryu_of-the-gateway");
+    write("password", PASSWORD);
+    folder
+}
+
+pub fn config(upstream: SocketAddr, top: &str, tables: &str) -> String {
     format!(
         r#"public_url = "https://{HOST}"
 {top}
@@ -235,29 +175,9 @@ address = "127.0.0.1:0"
 [upstream.web]
 urls = ["http://{upstream}"]
 credential = {{ file = "token" }}
-[[store]]
-kind = "portcullis"
-url = "sqlite://not-opened.db"
 [server]
 threads = 2
+{tables}
 "#
     )
-}
-
-#[test]
-#[ignore = "the other tests run it, as the gateway that they ask"]
-#[expect(clippy::disallowed_methods, reason = "how a test process is told what it is for")]
-fn the_gateway() {
-    let Ok(folder) = std::env::var(FOLDER).map(PathBuf::from) else { return };
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let known: Vec<Known> = serde_json::from_str(&read("known.json")).unwrap();
-    let callers = known.iter().map(|known| (Digest::of(&known.secret), Arc::new(known.identity())));
-    let callers = Callers(callers.collect());
-    let path: &Path = &folder.join("portcullis.toml");
-    let config = Config::load(path, &Machine).unwrap();
-    diagnostics::start(config.log.level);
-    for note in &config.notes {
-        tracing::warn!("{note}");
-    }
-    Server::build_over(config, vec![Arc::new(callers)], AccessSink::Stdout).unwrap().run();
 }

@@ -40,7 +40,7 @@ fn a_new_route_is_refused_until_it_is_taken_up() {
     assert_eq!(told.status.code(), Some(1), "{told:?}");
     let told = text(&told);
     for words in [
-        "+ GET /api/0/organizations/{organization_id_or_slug}/new-thing/{thing_id}/\n    asks for org:read org:write\n",
+        "+ GET /api/0/organizations/{organization_id_or_slug}/new-thing/{thing_id}/\n    asks for  org:read org:write\n",
         "+ DELETE /api/0/organizations/{organization_id_or_slug}/new-thing/{thing_id}/\n",
         "~ GET /api/0/organizations/{organization_id_or_slug}/repos/\n",
         "fewer     ",
@@ -97,9 +97,12 @@ fn rules_are_listed_and_compared() {
     let config = gate.folder.path().join("portcullis.toml");
     let config = config.to_str().unwrap();
     assert_eq!(routes(&["diff", "26.8", config]).status.code(), Some(0));
-    for wrong in
-        [&["diff", "23.1", "26.8"][..], &["diff", "gone.json", "26.8"], &["import", config]]
-    {
+    for wrong in [
+        &["diff", "23.1", "26.8"][..],
+        &["diff", "26.8", "gone.json"],
+        &["diff", "x.json", "26.8"],
+        &["import", config],
+    ] {
         let told = routes(wrong);
         assert_eq!(told.status.code(), Some(2), "{wrong:?} {told:?}");
         assert!(String::from_utf8(told.stderr).unwrap().starts_with("error: "));

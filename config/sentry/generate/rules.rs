@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use super::data::{Correction, METHODS, Origin, Requirement, Route, in_order, sorted};
+use super::data::{Access, Correction, METHODS, Origin, Requirement, Route, in_order, sorted};
 use super::render::render;
 
 /// The versions of Sentry in which a route asks for something.
@@ -74,6 +74,10 @@ fn rules_of(route: &Route, corrections: &[Correction]) -> Result<Vec<Rule>> {
     for method in METHODS {
         let eras = match (of(&now, method), of(&before, method)) {
             (now, before) if now == before => [now.map(|wanted| (Era::Always, wanted)), None],
+            // What is closed is closed in every version: a wider route must not take it over.
+            (Some(now), None) if now.access == Access::NotExposed => {
+                [Some((Era::Always, now)), None]
+            }
             (now, before) => {
                 [now.map(|wanted| (Era::Since, wanted)), before.map(|wanted| (Era::Until, wanted))]
             }

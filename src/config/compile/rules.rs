@@ -14,9 +14,9 @@ use crate::policy::rules::RuleTable;
 
 impl Compiler<'_> {
     /// The version of Sentry in front of which the gateway stands.
-    pub(super) fn sentry_version(&mut self, text: Option<&str>) -> SentryVersion {
+    pub(super) fn sentry_version(&mut self, raw: &RawRules) -> SentryVersion {
         let (oldest, at) = (SentryVersion::OLDEST, "rules.sentry_version");
-        let Some(text) = text else { return SentryVersion::NEWEST };
+        let Some(text) = raw.sentry_version.as_deref() else { return SentryVersion::NEWEST };
         let version = self.parsed(at, text.parse(), "`sentry --version` says it").unwrap_or(oldest);
         if version < oldest {
             let what = format!("`{text}` is older than the oldest that the rules know, `{oldest}`");
@@ -25,10 +25,10 @@ impl Compiler<'_> {
             );
             self.problem(at, what, help);
         }
-        if version > SentryVersion::NEWEST {
+        if raw.sentry && version > SentryVersion::NEWEST {
             let newest = SentryVersion::NEWEST;
             let what = format!(
-                "the shipped rules know Sentry up to {newest}: what {version} added is refused"
+                "the shipped rules know Sentry up to {newest}: what {version} added has no rule"
             );
             let help =
                 "`portcullis routes diff` shows it, `portcullis routes import` makes rules of it";

@@ -1,10 +1,9 @@
-//! An upstream, and secrets.
+//! An upstream.
 
 use http::HeaderValue;
 
 use super::super::Upstream;
 use super::super::raw::RawUpstream;
-use super::super::value::SecretRef;
 use super::Compiler;
 
 impl Compiler<'_> {
@@ -52,41 +51,5 @@ impl Compiler<'_> {
             timeout: raw.timeout.0,
             idle_timeout: raw.idle_timeout.0,
         })
-    }
-
-    /// A secret's text, which is never part of a problem.
-    pub(super) fn secret(&mut self, at: &str, secret: &SecretRef) -> Option<String> {
-        let is_token = |name: &String| name.starts_with("sntry") || name.starts_with("portcullis_");
-        if [&secret.env, &secret.file].into_iter().flatten().any(is_token) {
-            let help = "write the token into a file and its path here";
-            self.problem(at, "holds what looks like the token itself", help);
-            return None;
-        }
-        let text = match (&secret.env, &secret.file) {
-            (Some(name), None) => self.source.env(name).ok_or_else(|| {
-                (format!("the environment has no `{name}`"), "set it, or name another")
-            }),
-            (None, Some(path)) => self.source.read(&self.folder.join(path)).map_err(|error| {
-                (format!("`{path}` can't be read: {error}"), "mount the file, or name another")
-            }),
-            (Some(_), Some(_)) | (None, None) => Err((
-                "must be either a file or a variable".to_owned(),
-                "write `{ file = \"path\" }` or `{ env = \"NAME\" }`",
-            )),
-        };
-        match text.map(|text| text.trim().to_owned()) {
-            Ok(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Some(text)
-            }
-            Ok(_) => {
-                let help = "it must hold the token alone, in visible ASCII";
-                self.problem(at, "what it names is empty or not a token", help);
-                None
-            }
-            Err((what, help)) => {
-                self.problem(at, what, help);
-                None
-            }
-        }
     }
 }

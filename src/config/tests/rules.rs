@@ -150,3 +150,26 @@ fn wrong_rules_name_their_place() {
         assert!(seen.what.contains(what), "{own}: {seen:?}");
     }
 }
+
+/// Two rules may stand in one line, or in two files of one name: neither is the other's path.
+#[test]
+fn an_override_stays_with_the_rule_that_it_names() {
+    let config = |source: &Fake| {
+        let rules = "[rules]\nsentry = false\nfiles = [\"base.toml\", \"more/base.toml\", \"own.toml\"]\n[upstream.web]";
+        parse(&MINIMAL.replace("[upstream.web]", rules), source).unwrap().policy.rules
+    };
+    let rule = |path: &str| {
+        format!("{{ methods = [\"GET\"], path = \"{path}\", access = \"not_exposed\" }}")
+    };
+    let mut source = fake();
+    let line = format!("rule = [{}, {}]", rule("/a/"), rule("/secret/"));
+    source.files.insert("more/base.toml".into(), format!("rule = [{}]", rule("/hidden/")));
+    source.files.insert("gw/base.toml".into(), line);
+    let own = "[[rule]]\nmethods = [\"GET\"]\npath = \"/a/\"\naccess = \"public\"\noverride = true";
+    source.files.insert("own.toml".into(), own.into());
+    let rules = config(&source);
+    assert_eq!(access(&rules, Method::Get, "/a/"), Some(Access::Public));
+    for path in ["/secret/", "/hidden/"] {
+        assert_eq!(access(&rules, Method::Get, path), Some(Access::NotExposed), "{path}");
+    }
+}

@@ -10,7 +10,8 @@ use crate::policy::decision::{Forward, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
 use crate::policy::method::Method;
-use crate::policy::rules::{Access, Rule};
+use crate::policy::path::CanonicalPath;
+use crate::policy::rules::{Access, Found, Rule};
 use crate::policy::scope::ScopeSet;
 use crate::policy::template::Segment;
 use crate::policy::{Policy, Screened};
@@ -180,4 +181,34 @@ fn the_version_of_sentry_selects_the_rules() {
         });
         assert_eq!(sorted.as_deref(), *wanted, "{version} {method} {route}");
     }
+}
+
+/// A route that one version has and another has not must not fall to a wider rule that asks for less:
+/// between the two, nobody knows which of them has it.
+#[test]
+fn what_one_version_has_no_rule_for_is_not_open_there() {
+    let [old, new] = shipped();
+    let mut met = 0;
+    for (with, without) in [(&old, &new), (&new, &old)] {
+        for (_, rule) in with.rules.iter() {
+            for method in rule.methods.iter() {
+                let path = path(rule);
+                let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+                let Found::Rule(id) = without.rules.find(&path, 0, method) else { continue };
+                met += 1;
+                let other = without.rules.rule(id);
+                let narrower = match (other.access, rule.access) {
+                    (Access::NotExposed, _) => true,
+                    // The same route, with the scopes of its version.
+                    _ if other.template == rule.template => rule.access != Access::NotExposed,
+                    (Access::AnyOf(scopes), Access::AnyOf(asked)) => {
+                        scopes.iter().all(|scope| asked.contains(scope))
+                    }
+                    (other, asked) => other == asked,
+                };
+                assert!(narrower, "{method} {} falls to {}", rule.template, other.template);
+            }
+        }
+    }
+    assert!(met > 1_500, "{met}");
 }

@@ -1,0 +1,98 @@
+//! Sentry's database goes away, is slow, or changes its password, under a gateway that serves.
+
+use crate::database::{Database, PASSWORD};
+use crate::gate::{Gate, config, folder, portcullis};
+
+const PROJECTS: &str = "GET /api/0/projects/";
+
+fn ask(gate: &Gate, secret: &str) -> (u16, String) {
+    let header = format!("Authorization: Bearer {secret}");
+    let reply = gate.send(PROJECTS, "HTTP/1.1", &[header], b"").unwrap();
+    let code = if reply.status == 200 { String::new() } else { reply.code() };
+    (reply.status, code)
+}
+
+fn fine() -> (u16, String) {
+    (200, String::new())
+}
+
+fn unavailable() -> (u16, String) {
+    (503, "store_unavailable".to_owned())
+}
+
+/// A role of its own: others use the gateway's.
+fn with_role(database: &Database, role: &str) -> String {
+    database.run(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE portcullis;
+         ALTER ROLE {role} SET statement_timeout = '2s'"
+    ));
+    database.store().replace("portcullis@", &format!("{role}@"))
+}
+
+#[test]
+fn an_outage_is_never_taken_for_an_unknown_token() {
+    let database = Database::recorded();
+    let gate = Gate::with_stores(&with_role(&database, "away"), "cache.ttl = \"1s\"");
+    assert_eq!(ask(&gate, "userall"), fine());
+    assert_eq!(ask(&gate, "nobody"), (401, "unknown_token".to_owned()));
+    database.run("ALTER ROLE away NOLOGIN");
+    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'away'");
+    gate.wait_until(|| ask(&gate, "another") == unavailable());
+    // What was known is served on, though its lifetime is over.
+    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    assert_eq!(ask(&gate, "userall"), fine());
+    assert_eq!(ask(&gate, "userprojectread"), unavailable());
+    gate.wait_until(|| gate.metric("portcullis_store_up{store=\"sentry\"}") == Some(0.0));
+    database.run("ALTER ROLE away LOGIN");
+    gate.wait_until(|| ask(&gate, "userprojectread") == fine());
+    assert_eq!(ask(&gate, "nobody"), (401, "unknown_token".to_owned()));
+    gate.wait_until(|| gate.metric("portcullis_store_up{store=\"sentry\"}") == Some(1.0));
+}
+
+#[test]
+fn a_slow_database_is_an_outage() {
+    let database = Database::recorded();
+    let gate = Gate::start(&database, "", "");
+    assert_eq!(ask(&gate, "userall"), fine());
+    database.run("BEGIN; LOCK TABLE sentry_apitoken IN ACCESS EXCLUSIVE MODE");
+    assert_eq!(ask(&gate, "userprojectread"), unavailable());
+    assert_eq!(ask(&gate, "userall"), fine());
+    database.run("ROLLBACK");
+    gate.wait_until(|| ask(&gate, "userprojectread") == fine());
+}
+
+#[test]
+fn a_password_is_rotated_without_a_restart() {
+    let database = Database::recorded();
+    let gate = Gate::with_stores(&with_role(&database, "rotated"), "");
+    assert_eq!(ask(&gate, "userall"), fine());
+    database.run("ALTER ROLE rotated PASSWORD 'the-next-password'");
+    database
+        .run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotated'");
+    gate.wait_until(|| ask(&gate, "another") == unavailable());
+    std::fs::write(gate.folder.path().join("password"), "the-next-password\n").unwrap();
+    gate.wait_until(|| ask(&gate, "userprojectread") == fine());
+    let messages = gate.messages();
+    assert!(!messages.contains("the-next-password") && !messages.contains(PASSWORD), "{messages}");
+}
+
+#[test]
+fn a_start_needs_the_database_unless_told_otherwise() {
+    let database = Database::recorded();
+    let store = with_role(&database, "late");
+    database.run("ALTER ROLE late NOLOGIN");
+    let upstream = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let needed = folder(&config(upstream, "", &store));
+    let path = || needed.path().join("portcullis.toml");
+    for (command, code) in [("check", 1), ("serve", 2)] {
+        let told = portcullis(&[command], path());
+        assert_eq!(told.status.code(), Some(code), "{command} {told:?}");
+        let told = String::from_utf8(told.stderr).unwrap();
+        assert!(told.contains("Sentry's database can't be reached; check"), "{told}");
+        assert!(!told.contains(PASSWORD), "{told}");
+    }
+    let gate = Gate::with_stores(&format!("{store}required_at_start = false\n"), "");
+    assert_eq!(ask(&gate, "userall"), unavailable());
+    database.run("ALTER ROLE late LOGIN");
+    gate.wait_until(|| ask(&gate, "userall") == fine());
+}
