@@ -15,7 +15,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use prometheus::{Registry, TextEncoder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use credential::{Access, access};
 
@@ -48,8 +48,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// The largest question, in bytes.
-const MAX_QUESTION: usize = 64 << 10;
+/// The largest body, in bytes.
+const MAX_BODY: usize = 64 << 10;
 
 /// Status, type and body of an answer.
 type Answer = (StatusCode, &'static str, Vec<u8>);
@@ -76,6 +76,25 @@ struct Detail {
 
 fn detail(status: StatusCode, detail: impl Into<String>) -> Answer {
     json(status, &Detail { detail: detail.into() })
+}
+
+/// What the cache shall forget: one of these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum Purge {
+    /// Tokens by the start of their digest.
+    Fingerprint(String),
+    /// What one store said.
+    Store(String),
+    /// Everything, if true.
+    All(bool),
+}
+
+/// The answer to `/cache/purge`.
+#[derive(Serialize)]
+struct Purged {
+    /// How many identities were forgotten.
+    purged: usize,
 }
 
 /// The answer to `/unmatched`.
@@ -116,10 +135,13 @@ impl Admin {
             }
             "/unmatched" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET"),
             "/explain" if post => self.explain(session).await,
-            "/explain" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes POST"),
+            "/cache/purge" if post => self.purge(session).await,
+            "/explain" | "/cache/purge" => {
+                detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes POST")
+            }
             _ => detail(
                 StatusCode::NOT_FOUND,
-                "not found; this listener has /livez, /readyz, /metrics, /explain, /unmatched",
+                "not found; this listener has /livez, /readyz, /metrics, /explain, /unmatched, /cache/purge",
             ),
         }
     }
@@ -143,22 +165,10 @@ impl Admin {
 
     /// Says what would become of a request. The question may hold a token, so it comes in a body.
     async fn explain(&self, session: &mut ServerSession) -> Answer {
-        let mut body = Vec::new();
-        loop {
-            match session.read_request_body().await {
-                Ok(Some(part)) if body.len() + part.len() <= MAX_QUESTION => {
-                    body.extend_from_slice(&part);
-                }
-                Ok(Some(_)) => {
-                    session.set_keepalive(None);
-                    return detail(StatusCode::PAYLOAD_TOO_LARGE, "ask with at most 64 KiB");
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    return detail(StatusCode::BAD_REQUEST, "the body broke off; send it again");
-                }
-            }
-        }
+        let body = match body(session).await {
+            Ok(body) => body,
+            Err(answer) => return answer,
+        };
         // An error of the parser could repeat what it read.
         let Ok(question) = serde_json::from_slice::<Question>(&body) else {
             return detail(
@@ -172,6 +182,57 @@ impl Admin {
                 json(StatusCode::OK, &Explanation::of(&decision, &self.gateway, &question))
             }
             Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
+        }
+    }
+}
+
+impl Admin {
+    /// Forgets identities, so that the stores are asked anew.
+    async fn purge(&self, session: &mut ServerSession) -> Answer {
+        let body = match body(session).await {
+            Ok(body) => body,
+            Err(answer) => return answer,
+        };
+        let identities = self.gateway.identities();
+        let purged = match serde_json::from_slice::<Purge>(&body) {
+            Ok(Purge::Fingerprint(text)) => match text.parse() {
+                Ok(fingerprint) => identities.purge_fingerprint(fingerprint).await,
+                Err(error) => return detail(StatusCode::BAD_REQUEST, format!("{error}")),
+            },
+            Ok(Purge::Store(name)) => match identities.purge_store(&name).await {
+                Some(purged) => purged,
+                None => return detail(StatusCode::NOT_FOUND, "there is no store of this name"),
+            },
+            Ok(Purge::All(true)) => {
+                let purged = usize::try_from(identities.entries().await).unwrap_or(usize::MAX);
+                identities.purge_all();
+                purged
+            }
+            Ok(Purge::All(false)) | Err(_) => {
+                return detail(
+                    StatusCode::BAD_REQUEST,
+                    "send `{\"fingerprint\": \"…\"}`, `{\"store\": \"…\"}` or `{\"all\": true}`",
+                );
+            }
+        };
+        tracing::info!(purged, "identities were forgotten, as an operator asked");
+        json(StatusCode::OK, &Purged { purged })
+    }
+}
+
+/// The body of a request that an operator sends.
+async fn body(session: &mut ServerSession) -> Result<Vec<u8>, Answer> {
+    let mut body = Vec::new();
+    loop {
+        match session.read_request_body().await {
+            Ok(Some(part)) if body.len() + part.len() <= MAX_BODY => body.extend_from_slice(&part),
+            Ok(Some(_)) => {
+                return Err(detail(StatusCode::PAYLOAD_TOO_LARGE, "send at most 64 KiB"));
+            }
+            Ok(None) => return Ok(body),
+            Err(_) => {
+                return Err(detail(StatusCode::BAD_REQUEST, "the body broke off; send it again"));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `api/authentication.py`, `ProjectKey.from_dsn` in `models/projectkey.py`).
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +68,21 @@ impl fmt::Display for Fingerprint {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+impl FromStr for Fingerprint {
+    type Err = BadFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, BadFingerprint> {
+        let hex = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u32::from_str_radix(text, 16).ok().filter(|_| hex);
+        number.map(|number| Fingerprint(number.to_be_bytes())).ok_or(BadFingerprint)
+    }
+}
+
+/// What is not a fingerprint. It may be a secret, and so is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("that is not a fingerprint; write the 8 hex digits that the access log has as `token_fp`")]
+pub struct BadFingerprint;
 
 /// The scheme of a credential: a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

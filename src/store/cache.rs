@@ -21,7 +21,7 @@ pub use settings::{Answer, CacheResult, CacheSettings};
 
 use super::{Chain, Found, LookupResult, Observer, StoreError, TokenStore};
 use crate::clock::{Clock, Timestamp};
-use crate::policy::credential::{Credential, Digest, Scheme};
+use crate::policy::credential::{Credential, Digest, Fingerprint, Scheme};
 use crate::policy::decision::Lookup;
 use crate::policy::identity::State;
 
@@ -99,6 +99,30 @@ impl Identities {
                 self.known.invalidate(&Key { store: slot.index, scheme, digest: *digest }).await;
             }
         }
+    }
+
+    /// Forgets what is known of tokens with this fingerprint, of which there may be several, and says
+    /// of how many it was.
+    pub async fn purge_fingerprint(&self, fingerprint: Fingerprint) -> usize {
+        self.purge_where(|key| key.digest.fingerprint() == fingerprint).await
+    }
+
+    /// Forgets what the store of this name said, and says of how many tokens it was; nothing if there
+    /// is no such store.
+    pub async fn purge_store(&self, name: &str) -> Option<usize> {
+        let slot = self.stores.iter().find(|slot| slot.store.name() == name)?;
+        Some(self.purge_where(|key| key.store == slot.index).await)
+    }
+
+    async fn purge_where(&self, is_meant: impl Fn(&Key) -> bool) -> usize {
+        // Counted up first, as for one token: what is read before that is not kept.
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        let meant: Vec<Key> =
+            self.known.iter().map(|(key, _)| *key).filter(|key| is_meant(key)).collect();
+        for key in &meant {
+            self.known.invalidate(key).await;
+        }
+        meant.len()
     }
 
     /// Forgets everything.

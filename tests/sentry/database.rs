@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::runtime::Runtime;
 
 /// The server refuses to run as root, and so runs as nobody.
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 /// The password of the gateway's role.
 pub const PASSWORD: &str = "password-of-the-gateway";
 const OWNER: &str = "password-of-the-owner";

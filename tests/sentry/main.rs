@@ -18,6 +18,7 @@ mod gate;
 mod observe;
 mod open;
 mod outage;
+mod pooler;
 mod probes;
 mod store;
 #[path = "../wire/upstream.rs"]

@@ -5,7 +5,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
-use crate::gate::{ADMIN, Gate};
+use portcullis::policy::credential::Digest;
+
+use crate::gate::{ADMIN, Gate, eventually};
 
 /// The header that an operator sends.
 const OPERATOR: (&str, &str) = ("Authorization", "Bearer an-admin-credential-of-a-test");
@@ -108,7 +110,8 @@ fn the_scopes_of_a_call_can_be_asked_for_without_a_token() {
 #[test]
 fn the_admin_listener_answers_operators_alone() {
     let question = r#"{"method": "GET", "path": "/api/0/", "scopes": ["org:read"]}"#;
-    let lines = ["POST /explain", "GET /unmatched", "GET /nothing", "GET /explain"];
+    let lines =
+        ["POST /explain", "POST /cache/purge", "GET /unmatched", "GET /nothing", "GET /explain"];
     let without = Gate::start();
     for line in lines {
         assert_eq!(without.operator(line, &[OPERATOR], question).status, 404, "{line}");
@@ -148,7 +151,9 @@ fn the_admin_listener_answers_operators_alone() {
     }
     assert_eq!(status("POST /explain", &" ".repeat(70 << 10)), 413);
     // Not by the public listener, whatever it is called.
-    for line in ["POST /explain", "GET /unmatched", "GET /metrics", "GET /readyz"] {
+    for line in
+        ["POST /explain", "POST /cache/purge", "GET /unmatched", "GET /metrics", "GET /readyz"]
+    {
         let body = if line.starts_with("POST") { question } else { "" };
         assert_eq!(gate.send_body(line, &[OPERATOR], body.as_bytes()).status, 404, "{line}");
     }
@@ -189,4 +194,52 @@ fn what_no_rule_knows_is_shown_to_operators() {
     let told = gate.output();
     assert_eq!(told.matches("no rule knows this").count(), 3, "{told}");
     assert!(!told.contains("SEKRET"), "{told}");
+}
+
+#[test]
+fn operators_have_identities_forgotten() {
+    let gate = Gate::with_admin();
+    let (one, other) = (gate.token("org:read"), gate.token("org:read"));
+    let line = "GET /api/0/organizations/";
+    let known = |expected: f64| {
+        eventually("the cache", || gate.metric("portcullis_cache_entries", &[]) == expected);
+    };
+    let purge = |body: &str| {
+        let reply = gate.operator("POST /cache/purge", &[OPERATOR], body);
+        (reply.status, reply.json()["purged"].as_u64())
+    };
+    let misses = || gate.metric("portcullis_cache_requests_total", &["result=\"miss\""]);
+    let fill = || {
+        for token in [&one, &other] {
+            assert_eq!(gate.bearer(line, token).status, 200);
+        }
+        known(2.0);
+    };
+    fill();
+    let fingerprint = Digest::of(&one).fingerprint();
+    assert_eq!(
+        purge(&json!({ "fingerprint": fingerprint.to_string() }).to_string()),
+        (200, Some(1))
+    );
+    known(1.0);
+    let before = misses();
+    fill();
+    eventually("one question", || misses() == before + 1.0);
+    assert_eq!(purge(r#"{"store": "portcullis"}"#), (200, Some(2)));
+    known(0.0);
+    fill();
+    assert_eq!(purge(r#"{"all": true}"#), (200, Some(2)));
+    known(0.0);
+    assert_eq!(purge(r#"{"fingerprint": "00000000"}"#), (200, Some(0)));
+    for (wrong, status) in [
+        (r#"{"fingerprint": "sntryu_x"}"#, 400),
+        (r#"{"fingerprint": "+1234567"}"#, 400),
+        (r#"{"store": "elsewhere"}"#, 404),
+        (r#"{"all": false}"#, 400),
+        (r#"{"all": true, "store": "portcullis"}"#, 400),
+        ("{}", 400),
+        ("", 400),
+    ] {
+        assert_eq!(purge(wrong).0, status, "{wrong}");
+    }
 }

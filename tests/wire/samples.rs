@@ -38,16 +38,16 @@ impl Machine {
     }
 }
 
-/// The TOML of the README: a config, and a file of rules.
-fn readme_blocks() -> [String; 2] {
+/// The TOML of the README: a config, another store for it, what makes it observe, and a file of rules.
+fn readme_blocks() -> [String; 4] {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let blocks = text.split("```toml\n").skip(1);
     let blocks: Vec<_> = blocks.map(|b| b.split("```").next().unwrap().to_owned()).collect();
-    blocks.try_into().expect("the README has one config and one file of rules")
+    blocks.try_into().expect("the README has a config, two additions to it, and a file of rules")
 }
 
 fn readme() -> String {
-    let [config, _] = readme_blocks();
+    let [config, ..] = readme_blocks();
     config
 }
 
@@ -115,11 +115,30 @@ fn the_shipped_rules_are_a_rule_file_like_any_other() {
 #[test]
 fn the_rules_of_the_readme_go_on_top() {
     let machine = Machine::new();
-    let [config, rules] = readme_blocks();
+    let [config, _, _, rules] = readme_blocks();
     machine.write("own.toml", &rules);
     let config = format!("{config}\n[rules]\nfiles = [\"own.toml\"]\n");
     let output = portcullis(&["check"], &machine.write("portcullis.toml", &config));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn the_additions_of_the_readme_fit_its_config() {
+    let machine = Machine::new();
+    let [config, store, observe, _] = readme_blocks();
+    let check = |text: String| portcullis(&["check"], &machine.write("portcullis.toml", &text));
+    let output = check(format!("{observe}\n{config}"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("note: mode: "), "{output:?}");
+    // All is well with it but that there is no such host.
+    fs::write(machine.folder.path().join("run/secrets/sentry-db"), "a-password\n").unwrap();
+    let output = check(format!("{config}\n{store}"));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    assert!(errors[0].starts_with("error: store[1] `sentry`: Sentry's database can't be reached"));
+    assert!(!said.contains("a-password"), "{said}");
 }
 
 /// A rule of an operator's, with this in place of what it asks for.
