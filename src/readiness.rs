@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Readiness {
     serving: AtomicBool,
     upstream_known: AtomicBool,
+    stores_known: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -19,6 +20,12 @@ impl Readiness {
     /// The address of the upstream is known.
     pub fn upstream_known(&self) {
         self.upstream_known.store(true, Ordering::Release);
+    }
+
+    /// Every token store has answered once. What becomes of one later does not count: callers that
+    /// are remembered are served.
+    pub fn stores_known(&self) {
+        self.stores_known.store(true, Ordering::Release);
     }
 
     /// A signal to stop has come.
@@ -39,6 +46,8 @@ impl Readiness {
             Some("starting")
         } else if !self.upstream_known.load(Ordering::Acquire) {
             Some("the upstream's host name can't be resolved")
+        } else if !self.stores_known.load(Ordering::Acquire) {
+            Some("a token store can't be asked yet")
         } else {
             None
         }

@@ -157,10 +157,19 @@ impl Server {
         };
 
         let (stop_tasks, stopped) = watch::channel(false);
-        let mut tasks = vec![background.spawn({
+        // These two end with their runtime.
+        background.spawn({
             let readiness = Arc::clone(&readiness);
             async move { web.keep_resolved(|| readiness.upstream_known()).await }
-        })];
+        });
+        background.spawn({
+            let readiness = Arc::clone(&readiness);
+            async move {
+                stores::wait_for(stores.awaited).await;
+                readiness.stores_known();
+            }
+        });
+        let mut tasks = Vec::new();
         for (index, store) in stores.own {
             let watch = Watch::new(
                 index,
@@ -224,7 +233,7 @@ impl Server {
         self.stop_tasks.send_replace(true);
         self.background.block_on(async {
             let ended = async {
-                for task in self.tasks.into_iter().skip(1) {
+                for task in self.tasks {
                     task.await.unwrap_or_default();
                 }
             };

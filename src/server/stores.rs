@@ -1,6 +1,7 @@
 //! Token stores, opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -14,11 +15,26 @@ use crate::store::sentry::SentryStore;
 pub(super) struct Stores {
     pub(super) all: Vec<Arc<dyn TokenStore>>,
     pub(super) own: Vec<(usize, Arc<PortcullisStore>)>,
+    /// Those that could not be asked yet.
+    pub(super) awaited: Vec<Arc<SentryStore>>,
+}
+
+/// How often a store that can't be asked yet is tried.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Waits until every one of these can be asked, and says of each when it can.
+pub(super) async fn wait_for(awaited: Vec<Arc<SentryStore>>) {
+    for store in awaited {
+        while store.inspect().await.is_err() {
+            tokio::time::sleep(RETRY).await;
+        }
+        tracing::info!(store = store.name(), "the token store can be asked");
+    }
 }
 
 /// Opens what the config names.
 pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
-    let mut stores = Stores { all: Vec::new(), own: Vec::new() };
+    let mut stores = Stores { all: Vec::new(), own: Vec::new(), awaited: Vec::new() };
     for (index, store) in config.stores.iter().enumerate() {
         let name = store.name.as_str();
         let what = || format!("the store `{name}` can't be opened");
@@ -38,17 +54,16 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
                 let (origin, database) = (sentry.origin.clone(), sentry.database.clone());
                 let locate = Box::new(move || origin.read(&Machine));
                 let opened = SentryStore::new(name, database, sentry.connections, locate);
+                let opened = Arc::new(opened);
                 match opened.inspect().await {
                     Err(error) if !sentry.required_at_start => {
-                        tracing::error!(
-                            store = name,
-                            error = format!("{:#}", anyhow::Error::from(error)),
-                            "the token store can't be asked yet"
-                        );
+                        let error = format!("{:#}", anyhow::Error::from(error));
+                        tracing::error!(store = name, error, "the token store can't be asked yet");
+                        stores.awaited.push(Arc::clone(&opened));
                     }
                     looked_at => looked_at.with_context(what)?,
                 }
-                stores.all.push(Arc::new(opened));
+                stores.all.push(opened);
             }
         }
     }

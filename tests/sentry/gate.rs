@@ -34,7 +34,18 @@ impl Gate {
     /// Starts a gateway with these stores.
     pub fn with_stores(stores: &str, top: &str) -> Self {
         let upstream = Upstream::start();
-        let folder = folder(&config(upstream.address, top, stores));
+        let gate = Self::before(upstream, |address| config(address, top, stores));
+        gate.wait_until(|| gate.admin("/readyz").is_some_and(|reply| reply.status == 200));
+        gate
+    }
+
+    /// Starts a gateway that is not ready.
+    pub fn unready(config: &str) -> Self {
+        Self::before(Upstream::start(), |_| config.to_owned())
+    }
+
+    fn before(upstream: Upstream, config: impl Fn(SocketAddr) -> String) -> Self {
+        let folder = folder(&config(upstream.address));
         let access = std::fs::File::create(folder.path().join("access.log")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(["serve", "--config"])
@@ -62,9 +73,7 @@ impl Gate {
         let (address, admin) =
             addresses.recv_timeout(Duration::from_secs(60)).expect("a gateway that serves");
         let (address, admin) = (address.parse().unwrap(), admin.parse().unwrap());
-        let gate = Self { address, admin, upstream, folder, process, log };
-        gate.wait_until(|| gate.admin("/readyz").is_some_and(|reply| reply.status == 200));
-        gate
+        Self { address, admin, upstream, folder, process, log }
     }
 
     pub fn wait_until(&self, condition: impl Fn() -> bool) {

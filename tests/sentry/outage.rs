@@ -91,8 +91,17 @@ fn a_start_needs_the_database_unless_told_otherwise() {
         assert!(told.contains("Sentry's database can't be reached; check"), "{told}");
         assert!(!told.contains(PASSWORD), "{told}");
     }
-    let gate = Gate::with_stores(&format!("{store}required_at_start = false\n"), "");
-    assert_eq!(ask(&gate, "userall"), unavailable());
+    let late = format!("{store}required_at_start = false\n");
+    let gate = Gate::unready(&config(upstream, "", &late));
+    let ready = || {
+        let reply = gate.admin("/readyz").unwrap();
+        (reply.status, String::from_utf8(reply.body).unwrap())
+    };
+    assert_eq!(ready(), (503, "a token store can't be asked yet\n".to_owned()));
+    let metric = "portcullis_store_up{store=\"sentry\"}";
+    gate.wait_until(|| ask(&gate, "nobody") == unavailable() && gate.metric(metric) == Some(0.0));
     database.run("ALTER ROLE late LOGIN");
-    gate.wait_until(|| ask(&gate, "userall") == fine());
+    gate.wait_until(|| ready() == (200, "ok\n".to_owned()));
+    assert_eq!(ask(&gate, "nobody"), (401, "unknown_token".to_owned()));
+    assert!(gate.messages().contains("the token store can be asked"));
 }

@@ -175,7 +175,11 @@ impl SentryStore {
             let row = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_optional(&pool).await?;
             row.map_or(Ok(None), |row| row.try_get(0))
         });
-        asked.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+        let answer = asked.await.map_err(|_| sqlx::Error::WorkerCrashed)?;
+        if answer.as_ref().err().is_some_and(lets_nobody_in) {
+            self.relocate();
+        }
+        answer
     }
 
     /// Takes up a password that was changed, after the database did not let the gateway in.
@@ -198,12 +202,8 @@ impl TokenStore for SentryStore {
 
     async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError> {
         for kind in presented.kinds.iter() {
-            let answer = self.ask(kind, presented.digest).await.map_err(|error| {
-                if lets_nobody_in(&error) {
-                    self.relocate();
-                }
-                StoreError::unavailable(error)
-            })?;
+            let answer = self.ask(kind, presented.digest).await;
+            let answer = answer.map_err(StoreError::unavailable)?;
             if let Some(text) = answer {
                 return row::read(&text, kind).map(Some);
             }
