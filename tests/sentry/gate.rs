@@ -1,15 +1,14 @@
 //! A gateway in a process of its own, in front of a stand-in for Sentry, that reads who its callers are
 //! from Sentry's database.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::client::{Connection, Reply, send};
 use crate::database::{Database, PASSWORD};
+use crate::process::Serving;
 use crate::upstream::Upstream;
 
 /// The public name; not where it listens.
@@ -20,8 +19,7 @@ pub struct Gate {
     pub admin: SocketAddr,
     pub upstream: Upstream,
     pub folder: tempfile::TempDir,
-    process: Child,
-    log: Arc<Mutex<String>>,
+    serving: Serving,
 }
 
 impl Gate {
@@ -46,34 +44,9 @@ impl Gate {
 
     fn before(upstream: Upstream, config: impl Fn(SocketAddr) -> String) -> Self {
         let folder = folder(&config(upstream.address));
-        let access = std::fs::File::create(folder.path().join("access.log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve", "--config"])
-            .arg(folder.path().join("portcullis.toml"))
-            .stdin(Stdio::null())
-            .stdout(access)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (sender, addresses) = mpsc::channel();
-        let (stderr, lines) = (process.stderr.take().unwrap(), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                let line = line.unwrap();
-                lines.lock().unwrap().push_str(&format!("{line}\n"));
-                let Ok(told) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-                if told["message"] == "serving" {
-                    let text =
-                        |key: &str| told[key].as_str().unwrap().trim_matches(['[', ']']).to_owned();
-                    let _ = sender.send((text("addresses"), text("admin")));
-                }
-            }
-        });
-        let (address, admin) =
-            addresses.recv_timeout(Duration::from_secs(60)).expect("a gateway that serves");
-        let (address, admin) = (address.parse().unwrap(), admin.parse().unwrap());
-        Self { address, admin, upstream, folder, process, log }
+        let serving = Serving::start(folder.path());
+        let (address, admin) = (serving.address, serving.admin);
+        Self { address, admin, upstream, folder, serving }
     }
 
     pub fn wait_until(&self, condition: impl Fn() -> bool) {
@@ -139,21 +112,13 @@ impl Gate {
     }
 
     pub fn messages(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.serving.log.lock().unwrap().clone()
     }
 
     /// Its access lines so far.
     pub fn access_lines(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -20,6 +20,8 @@ mod open;
 mod outage;
 mod pooler;
 mod probes;
+#[path = "../wire/process.rs"]
+mod process;
 mod store;
 #[path = "../wire/upstream.rs"]
 mod upstream;

@@ -97,7 +97,7 @@ fn a_start_needs_the_database_unless_told_otherwise() {
         let reply = gate.admin("/readyz").unwrap();
         (reply.status, String::from_utf8(reply.body).unwrap())
     };
-    assert_eq!(ready(), (503, "a token store can't be asked yet\n".to_owned()));
+    gate.wait_until(|| ready() == (503, "a token store can't be asked yet\n".to_owned()));
     let metric = "portcullis_store_up{store=\"sentry\"}";
     gate.wait_until(|| ask(&gate, "nobody") == unavailable() && gate.metric(metric) == Some(0.0));
     database.run("ALTER ROLE late LOGIN");

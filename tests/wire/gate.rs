@@ -1,10 +1,8 @@
 //! A gateway as a process of its own, with a store and tokens in it.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::process::Command;
 use std::time::Duration;
 
 use portcullis::clock::{Clock as _, SystemClock, Timestamp};
@@ -17,6 +15,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::client::{PATIENCE, Reply, request, send};
+use crate::process::Serving;
 use crate::upstream::Upstream;
 
 /// The public name; not where it listens, so that nothing works by accident.
@@ -33,9 +32,7 @@ pub struct Gate {
     pub admin: SocketAddr,
     pub upstream: Upstream,
     pub folder: tempfile::TempDir,
-    process: Child,
-    /// Its standard error so far.
-    log: Arc<Mutex<String>>,
+    serving: Serving,
 }
 
 /// What a test changes of the config.
@@ -73,18 +70,9 @@ impl Gate {
         std::fs::write(folder.path().join("own.toml"), &options.rules).unwrap();
         let path = folder.path().join("portcullis.toml");
         std::fs::write(&path, config(&upstream, options)).unwrap();
-        let access = std::fs::File::create(folder.path().join("access.log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve", "--config"])
-            .arg(&path)
-            .stdin(Stdio::null())
-            .stdout(access)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (address, admin) = follow(process.stderr.take().unwrap(), Arc::clone(&log));
-        let gate = Self { address, admin, upstream, folder, process, log };
+        let serving = Serving::start(folder.path());
+        let (address, admin) = (serving.address, serving.admin);
+        let gate = Self { address, admin, upstream, folder, serving };
         gate.wait_until_ready();
         gate
     }
@@ -200,7 +188,7 @@ impl Gate {
     /// Everything that it has written: access log and messages.
     pub fn output(&self) -> String {
         let access = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
-        access + &self.log.lock().unwrap()
+        access + &self.serving.log.lock().unwrap()
     }
 
     /// Its access lines, once it has been stopped.
@@ -211,14 +199,14 @@ impl Gate {
 
     /// Asks it to stop, as an orchestrator does.
     pub fn terminate(&self) {
-        let pid = self.process.id().to_string();
+        let pid = self.serving.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// Waits until it has ended by itself, and gives its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         for _ in 0..6000 {
-            if let Some(status) = self.process.try_wait().unwrap() {
+            if let Some(status) = self.serving.process.try_wait().unwrap() {
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -238,30 +226,7 @@ impl Drop for Gate {
         if std::thread::panicking() {
             eprintln!("{}", self.output());
         }
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
-}
-
-/// Collects the messages of a gateway, and gives the addresses that it says it serves on.
-fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (SocketAddr, SocketAddr) {
-    let (sender, addresses) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines() {
-            let line = line.unwrap();
-            log.lock().unwrap().push_str(&format!("{line}\n"));
-            let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-            if message["message"] == "serving" {
-                let text =
-                    |key: &str| message[key].as_str().unwrap().trim_matches(['[', ']']).to_owned();
-                let _ = sender.send((text("addresses"), text("admin")));
-            }
-        }
-    });
-    let (address, admin) =
-        addresses.recv_timeout(Duration::from_secs(60)).expect("a gateway that serves");
-    (address.parse().unwrap(), admin.parse().unwrap())
 }
 
 fn config(upstream: &Upstream, options: &Options) -> String {

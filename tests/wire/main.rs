@@ -17,6 +17,7 @@ mod exchange;
 mod explain;
 mod gate;
 mod outage;
+mod process;
 mod quickstart;
 mod resilience;
 mod routes;

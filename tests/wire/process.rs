@@ -1,0 +1,63 @@
+//! `portcullis serve` in a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+/// A gateway that serves. It ends with this value.
+pub struct Serving {
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub process: Child,
+    /// Its standard error so far.
+    pub log: Arc<Mutex<String>>,
+}
+
+impl Serving {
+    /// Serves `portcullis.toml` of the folder; access lines go to `access.log` there.
+    pub fn start(folder: &Path) -> Self {
+        let access = std::fs::File::create(folder.join("access.log")).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["serve", "--config"])
+            .arg(folder.join("portcullis.toml"))
+            .stdin(Stdio::null())
+            .stdout(access)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (address, admin) = follow(process.stderr.take().unwrap(), Arc::clone(&log));
+        Self { address, admin, process, log }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Collects the messages of a gateway, and gives the addresses that it says it serves on.
+fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (SocketAddr, SocketAddr) {
+    let (sender, addresses) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines() {
+            let line = line.unwrap();
+            log.lock().unwrap().push_str(&format!("{line}\n"));
+            let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            if message["message"] == "serving" {
+                let text =
+                    |key: &str| message[key].as_str().unwrap().trim_matches(['[', ']']).to_owned();
+                let _ = sender.send((text("addresses"), text("admin")));
+            }
+        }
+    });
+    let (address, admin) =
+        addresses.recv_timeout(Duration::from_secs(60)).expect("a gateway that serves");
+    (address.parse().unwrap(), admin.parse().unwrap())
+}
