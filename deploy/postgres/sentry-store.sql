@@ -1,13 +1,15 @@
 -- What a gateway with a store of `kind = "sentry"` needs in Sentry's own PostgreSQL. Run it once as the
--- owner of Sentry's tables, and again after an upgrade of the gateway; it may be run any number of times:
+-- owner of Sentry's tables, with the right to make a role (CREATEROLE) and a schema, and again after an
+-- upgrade of the gateway; it may be run any number of times:
 --
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file sentry-store.sql "$SENTRY_DATABASE_URL"
---     psql --command "ALTER ROLE portcullis PASSWORD '…'" "$SENTRY_DATABASE_URL"
+--     psql --command '\password portcullis' "$SENTRY_DATABASE_URL"
 --
--- It makes a role that may call four functions and nothing else. Each finds a credential by the
--- SHA-256 digest of its secret and answers what it may do, never a secret: so the gateway can't read
--- tokens and keys, though Sentry keeps some in plaintext, and no secret is ever part of a statement
--- that PostgreSQL logs. Sentry's tables are not changed, but for three indexes that serve this.
+-- It makes a role that reads no table and may call four functions, besides what PostgreSQL lets every
+-- role do. Each finds a credential by the SHA-256 digest of its secret and answers what it may do,
+-- never a secret: so the gateway can't read tokens and keys, though Sentry keeps some in plaintext,
+-- and no secret is ever part of a statement that PostgreSQL logs. Sentry's tables are not changed, but
+-- for three indexes that serve this.
 --
 -- To take all of it away: DROP SCHEMA portcullis CASCADE; DROP ROLE portcullis;
 
@@ -56,41 +58,57 @@ CREATE OR REPLACE FUNCTION portcullis.find_token(digest bytea) RETURNS jsonb
             WHERE t.hashed_token IS NULL AND portcullis.digest(t.token) = $1
         LIMIT 1
     ),
-    installation AS (
-        SELECT i.sentry_app_id, i.organization_id
-        FROM found, public.sentry_sentryappinstallation i
+    installed AS (
+        SELECT i.id, i.sentry_app_id, i.organization_id
+        FROM found
+        JOIN public.sentry_sentryappinstallation i ON i.api_token_id = found.id
         WHERE i.date_deleted IS NULL
-          AND (i.api_token_id = found.id
-               OR i.id IN (SELECT x.sentry_app_installation_id
-                           FROM public.sentry_sentryappinstallationtoken x
-                           WHERE x.api_token_id = found.id))
+        UNION
+        SELECT i.id, i.sentry_app_id, i.organization_id
+        FROM found
+        JOIN public.sentry_sentryappinstallationtoken x ON x.api_token_id = found.id
+        JOIN public.sentry_sentryappinstallation i ON i.id = x.sentry_app_installation_id
+        WHERE i.date_deleted IS NULL
+    ),
+    installation AS (
+        SELECT count(*) AS matches, min(sentry_app_id) AS app_id, min(organization_id) AS organization_id
+        FROM installed
+    ),
+    app AS (
+        SELECT a.id, a.date_deleted, a.scope_list, a.scopes, count(*) OVER () AS matches
+        FROM found
+        JOIN public.sentry_sentryapp a
+            ON a.application_id = found.application_id OR a.proxy_user_id = found.user_id
         LIMIT 1
     )
     SELECT jsonb_build_object(
         'id', found.id,
-        -- A token of an integration ends with its installation.
         'active', owner.is_active
             AND coalesce(application.status = 0, found.application_id IS NULL)
-            AND (app.id IS NULL
-                 OR app.date_deleted IS NULL AND app.id = installation.sentry_app_id),
+            -- A token of an integration ends with its installation, and has one of each.
+            AND CASE
+                WHEN app.id IS NULL
+                    THEN installation.matches = 0 AND owner.is_sentry_app IS NOT TRUE
+                ELSE app.matches = 1 AND app.date_deleted IS NULL
+                    AND installation.matches = 1 AND installation.app_id = app.id
+            END,
         'expires_at', extract(epoch FROM found.expires_at),
         'scope_list', found.scope_list,
         'scopes', found.scopes,
         'app', CASE WHEN app.id IS NOT NULL THEN
             jsonb_build_object('scope_list', app.scope_list, 'scopes', app.scopes) END,
-        'bound', app.id IS NOT NULL OR scoped.id IS NOT NULL,
+        'bound', app.id IS NOT NULL OR installation.matches > 0 OR scoped.id IS NOT NULL,
         'organization_id', organization.id,
         'organization_slug', organization.slug)
     FROM found
     JOIN public.auth_user owner ON owner.id = found.user_id
     LEFT JOIN public.sentry_apiapplication application ON application.id = found.application_id
-    LEFT JOIN public.sentry_sentryapp app ON app.application_id = found.application_id
-    LEFT JOIN installation ON true
+    LEFT JOIN app ON true
+    CROSS JOIN installation
     CROSS JOIN LATERAL
         (SELECT (to_jsonb(found) ->> 'scoping_organization_id')::bigint AS id) scoped
     LEFT JOIN public.sentry_organization organization
         ON organization.id = coalesce(installation.organization_id, scoped.id)
-    LIMIT 1
 $$;
 
 -- A token of an organisation (`sntrys_…`), of which Sentry keeps the hash alone.
@@ -139,6 +157,35 @@ CREATE OR REPLACE FUNCTION portcullis.find_project_key(digest bytea) RETURNS jso
     JOIN public.sentry_project project ON project.id = key.project_id
     JOIN public.sentry_organization organization ON organization.id = project.organization_id
     WHERE portcullis.digest(key.public_key) = $1
+$$;
+
+-- What somebody else made here, or may call, could run as Sentry: nothing is taken over.
+DO $$
+DECLARE
+    stranger record;
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_namespace
+            WHERE nspname = 'portcullis' AND nspowner <> current_user::regrole
+        UNION ALL
+        SELECT FROM pg_catalog.pg_proc
+            WHERE pronamespace = 'portcullis'::regnamespace AND proowner <> current_user::regrole
+    ) THEN
+        RAISE EXCEPTION 'the schema portcullis, or a function in it, is not of %', current_user
+            USING HINT = 'DROP SCHEMA portcullis CASCADE, or run this as its owner.';
+    END IF;
+    FOR stranger IN
+        SELECT DISTINCT p.oid::regprocedure AS function, a.grantee::regrole AS role
+        FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
+        WHERE p.pronamespace = 'portcullis'::regnamespace AND a.grantee NOT IN (0, p.proowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', stranger.function, stranger.role);
+    END LOOP;
+    IF has_schema_privilege('portcullis', 'public', 'CREATE') THEN
+        RAISE WARNING 'every role may create objects in the schema public, portcullis too'
+            USING HINT = 'REVOKE CREATE ON SCHEMA public FROM PUBLIC, if nothing of yours needs it.';
+    END IF;
+END
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA portcullis FROM PUBLIC;

@@ -146,7 +146,7 @@ pub(super) struct RawStore {
     #[schemars(extend("enum" = ["portcullis", "sentry"]))]
     pub(super) kind: String,
     /// `sqlite:///path/to/tokens.db` of a `portcullis` store; `postgres://portcullis@host/sentry` of a
-    /// `sentry` store, or a secret if it holds the password. `?sslmode=verify-full&sslrootcert=path`
+    /// `sentry` store, or a secret if it holds the password. `?sslmode=verify-full&sslrootcert=/path`
     /// asks for TLS and checks it.
     pub(super) url: TextOrSecret,
     /// The password of a `sentry` store, read again when the database refuses it.

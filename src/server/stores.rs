@@ -22,14 +22,29 @@ pub(super) struct Stores {
 /// How often a store that can't be asked yet is tried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Waits until every one of these can be asked, and says of each when it can.
+/// Waits until every one of these can be asked, says of each when it can, and why it can't whenever
+/// that changes.
 pub(super) async fn wait_for(awaited: Vec<Arc<SentryStore>>) {
+    let mut waiting = tokio::task::JoinSet::new();
     for store in awaited {
-        while store.inspect().await.is_err() {
-            tokio::time::sleep(RETRY).await;
-        }
-        tracing::info!(store = store.name(), "the token store can be asked");
+        waiting.spawn(async move {
+            let mut told = String::new();
+            while let Err(error) = store.inspect().await {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                if error != told {
+                    tracing::error!(
+                        store = store.name(),
+                        error,
+                        "the token store can't be asked yet"
+                    );
+                    told = error;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            tracing::info!(store = store.name(), "the token store can be asked");
+        });
     }
+    waiting.join_all().await;
 }
 
 /// Opens what the config names.
@@ -56,11 +71,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
                 let opened = SentryStore::new(name, database, sentry.connections, locate);
                 let opened = Arc::new(opened);
                 match opened.inspect().await {
-                    Err(error) if !sentry.required_at_start => {
-                        let error = format!("{:#}", anyhow::Error::from(error));
-                        tracing::error!(store = name, error, "the token store can't be asked yet");
-                        stores.awaited.push(Arc::clone(&opened));
-                    }
+                    Err(_) if !sentry.required_at_start => stores.awaited.push(Arc::clone(&opened)),
                     looked_at => looked_at.with_context(what)?,
                 }
                 stores.all.push(opened);

@@ -182,6 +182,11 @@ impl Database {
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Runs SQL as the owner, on a connection that may break over it.
+    pub fn try_run(&self, sql: &str) -> sqlx::Result<()> {
+        self.server.try_run(&self.name, sql)
+    }
+
     /// The one value that a query answers the owner, as text.
     pub fn value(&self, sql: &str) -> String {
         let (runtime, connection) = &mut *self.owner.lock().unwrap();

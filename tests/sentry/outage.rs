@@ -1,5 +1,11 @@
 //! Sentry's database goes away, is slow, or changes its password, under a gateway that serves.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use crate::database::{Database, PASSWORD};
 use crate::gate::{Gate, config, folder, portcullis};
 
@@ -39,7 +45,7 @@ fn an_outage_is_never_taken_for_an_unknown_token() {
     database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'away'");
     gate.wait_until(|| ask(&gate, "another") == unavailable());
     // What was known is served on, though its lifetime is over.
-    std::thread::sleep(std::time::Duration::from_millis(1_200));
+    thread::sleep(std::time::Duration::from_millis(1_200));
     assert_eq!(ask(&gate, "userall"), fine());
     assert_eq!(ask(&gate, "userprojectread"), unavailable());
     gate.wait_until(|| gate.metric("portcullis_store_up{store=\"sentry\"}") == Some(0.0));
@@ -81,7 +87,7 @@ fn a_start_needs_the_database_unless_told_otherwise() {
     let database = Database::recorded();
     let store = with_role(&database, "late");
     database.run("ALTER ROLE late NOLOGIN");
-    let upstream = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let upstream = SocketAddr::from(([127, 0, 0, 1], 9));
     let needed = folder(&config(upstream, "", &store));
     let path = || needed.path().join("portcullis.toml");
     for (command, code) in [("check", 1), ("serve", 2)] {
@@ -104,4 +110,78 @@ fn a_start_needs_the_database_unless_told_otherwise() {
     gate.wait_until(|| ready() == (200, "ok\n".to_owned()));
     assert_eq!(ask(&gate, "nobody"), (401, "unknown_token".to_owned()));
     assert!(gate.messages().contains("the token store can be asked"));
+}
+
+/// Passes bytes on, until told to fall silent on every connection that there is.
+struct Proxy {
+    port: u16,
+    generation: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let generation = Arc::new(AtomicUsize::new(0));
+        let current = Arc::clone(&generation);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(server).unwrap());
+                let mine = current.load(Ordering::SeqCst);
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let current = Arc::clone(&current);
+                    thread::spawn(move || {
+                        pass(from, to, || current.load(Ordering::SeqCst) == mine)
+                    });
+                }
+            }
+        });
+        Self { port, generation }
+    }
+
+    fn fall_silent(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Copies until a side ends. A silent one stays open and says nothing.
+fn pass(mut from: TcpStream, mut to: TcpStream, speaks: impl Fn() -> bool) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if !speaks() {
+            // Kept open with the process.
+            std::mem::forget((from, to));
+            return;
+        }
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn connections_that_fell_silent_are_given_up() {
+    let database = Database::recorded();
+    let proxy = Proxy::before(database.server.address);
+    let (direct, proxied) =
+        (database.server.address.to_string(), format!("127.0.0.1:{}", proxy.port));
+    let gate = Gate::with_stores(&database.store().replace(&direct, &proxied), "");
+    let ask_all = |name: &str| {
+        thread::scope(|scope| {
+            let asked: Vec<_> = (0..8)
+                .map(|number| {
+                    let (gate, secret) = (&gate, format!("{name}-{number}"));
+                    scope.spawn(move || ask(gate, &secret).0)
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
+        })
+    };
+    // Every connection that there may be is in use.
+    assert_eq!(ask_all("before"), [401; 8]);
+    proxy.fall_silent();
+    assert!(ask_all("silent").contains(&503));
+    gate.wait_until(|| ask_all("after") == [401; 8]);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use portcullis::policy::credential::{Authorization, Credential};
 use portcullis::policy::identity::{Binding, Identity, Issuer, State};
+use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::store::sentry::{Database as Location, OpenError, SentryStore};
 use portcullis::store::{StoreError, TokenStore as _};
 
@@ -23,6 +24,7 @@ fn location(database: &Database) -> Location {
 fn find(database: &Database, authorization: &str) -> Result<Option<Identity>, StoreError> {
     runtime().block_on(async {
         let store = SentryStore::new("sentry", location(database), 1, Box::new(|| None));
+        store.inspect().await.unwrap();
         let found = store.find(&credential(authorization)).await?;
         Ok(found.map(|found| std::sync::Arc::unwrap_or_clone(found.identity)))
     })
@@ -77,6 +79,16 @@ fn every_kind_and_state() {
          UPDATE sentry_project SET status = 1 WHERE id = 1;
          UPDATE sentry_organization SET status = 1 WHERE id = 3;",
     );
+    for (secret, change) in [
+        (
+            "strayed",
+            "INSERT INTO sentry_sentryappinstallationtoken SELECT 77, id, 1 FROM sentry_apitoken WHERE token = 'strayed'",
+        ),
+        ("userless", "UPDATE sentry_apitoken SET user_id = 5 WHERE token = 'userless'"),
+    ] {
+        database.token(secret, ScopeSet::EMPTY.with(Scope::EventRead));
+        database.run(change);
+    }
     let bearer = |token: &str| format!("Bearer {token}");
     let rows: Vec<(String, Option<&str>)> = vec![
         (bearer("usereventread"), Some("user_token active [event:read] any any")),
@@ -103,6 +115,9 @@ fn every_kind_and_state() {
             ),
         ),
         (bearer("userseedinternaleventonly"), Some("user_token disabled [event:read]  any")),
+        // Of the user of an integration, and of no application.
+        (bearer("strayed"), Some("user_token disabled [event:read] 2,acme any")),
+        (bearer("userless"), Some("user_token disabled [event:read]  any")),
         (bearer("sntrys_orgoatci"), Some("org_token active [org:ci] 2,acme any")),
         (bearer("sntrys_orgoatotherorg"), Some("org_token active [org:ci] 3,other any")),
         (bearer("sntrys_orgoatdeactivated"), Some("org_token disabled [org:ci] 2,acme any")),
@@ -281,6 +296,44 @@ fn no_secret_is_logged_and_every_look_up_has_an_index() {
     }
     assert_eq!(seen, wanted);
     database.server.stop();
+}
+
+/// Nothing that somebody else made in the schema is taken over, and nobody else may call anything.
+#[test]
+fn strangers_are_kept_out() {
+    let database = Database::recorded();
+    database.run(
+        "CREATE ROLE stranger LOGIN;
+         GRANT EXECUTE ON FUNCTION portcullis.find_token(bytea) TO stranger;",
+    );
+    database.set_up();
+    let may = "SELECT has_function_privilege('stranger', 'portcullis.find_token(bytea)', 'EXECUTE')::text";
+    assert_eq!(database.value(may), "false");
+    database.run("ALTER FUNCTION portcullis.digest(text) OWNER TO stranger");
+    let error = database.try_run(portcullis::store::sentry::SETUP).unwrap_err();
+    assert!(error.to_string().contains("is not of postgres"), "{error}");
+    database.run("ALTER FUNCTION portcullis.digest(text) OWNER TO postgres; DROP ROLE stranger");
+    database.set_up();
+}
+
+#[test]
+fn a_url_says_what_it_means() {
+    use portcullis::store::sentry::BadDatabase;
+    for (url, wanted) in [
+        ("postgres://u@h/d", None),
+        ("postgresql://u:p@h:5433/d?sslmode=verify-full&sslrootcert=/etc/ca.pem", None),
+        ("mysql://u@h/d", Some(BadDatabase::Scheme)),
+        ("postgres://u@h:port/d", Some(BadDatabase::Unreadable)),
+        ("postgres://u@h/d?pasword=x", Some(BadDatabase::Parameter)),
+        ("postgres://u@h/d?passw%6frd=x", Some(BadDatabase::Parameter)),
+        ("postgres://u@h/d?sslmod=require", Some(BadDatabase::Parameter)),
+        ("postgres://u@h/d?sslmode", Some(BadDatabase::Parameter)),
+        ("postgres://u@h/d?sslrootcert=/ca.pem", Some(BadDatabase::Unchecked)),
+        ("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem", Some(BadDatabase::Unchecked)),
+        ("postgres://u@h/d?sslmode=verify-ca&sslrootcert=ca.pem", Some(BadDatabase::Relative)),
+    ] {
+        assert_eq!(Location::parse(url).err(), wanted, "{url}");
+    }
 }
 
 /// Sentry writes its tables as before, whoever does.

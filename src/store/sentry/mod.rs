@@ -13,12 +13,14 @@
 mod row;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::{Found, StoreError, TokenStore};
 use crate::policy::credential::{Credential, Digest};
@@ -28,12 +30,18 @@ use crate::policy::identity::{IdentityKind, KindSet};
 pub const SETUP: &str = include_str!("../../../deploy/postgres/sentry-store.sql");
 /// The version of the functions that this code reads.
 const VERSION: i32 = 1;
+/// How long a statement may take. The role's own limit, 2 s, comes first while the server answers.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a statement waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept: Sentry's own need the room.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection lives, so that a database that moved is found again.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// What a URL may say besides host, port, user, password and database.
+const PARAMETERS: [&str; 7] =
+    ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "password"];
 
 /// Where Sentry's database is, secrets in it. Prints neither.
 #[derive(Clone)]
@@ -47,6 +55,17 @@ pub enum BadDatabase {
     /// Another scheme.
     #[error("is not a PostgreSQL URL")]
     Scheme,
+    /// A parameter that means nothing here; it could be a secret, misspelt.
+    #[error("has a parameter that is none of {known}", known = PARAMETERS.join(", "))]
+    Parameter,
+    /// A certificate that nothing would be checked against.
+    #[error(
+        "has `sslrootcert` without `sslmode=verify-full` or `verify-ca`, so that it checks nothing"
+    )]
+    Unchecked,
+    /// A path that depends on where the gateway was started.
+    #[error("has a relative path to a certificate or key")]
+    Relative,
     /// Not readable. The reason could repeat the password.
     #[error("can't be read as a PostgreSQL URL")]
     Unreadable,
@@ -60,6 +79,23 @@ impl Database {
     pub fn parse(url: &str) -> Result<Self, BadDatabase> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(BadDatabase::Scheme);
+        }
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        let pairs: Vec<_> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        if query.split('&').any(|pair| !pair.is_empty() && !pair.contains('='))
+            || pairs.iter().any(|(key, _)| !PARAMETERS.contains(key))
+        {
+            return Err(BadDatabase::Parameter);
+        }
+        let value =
+            |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let verified = value("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
+        if value("sslrootcert").is_some() && !verified {
+            return Err(BadDatabase::Unchecked);
+        }
+        let files = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(value);
+        if files.into_iter().any(|path| !path.starts_with(['/', '%'])) {
+            return Err(BadDatabase::Relative);
         }
         let options: PgConnectOptions = url.parse().map_err(|_| BadDatabase::Unreadable)?;
         let name = format!("portcullis {}", env!("CARGO_PKG_VERSION"));
@@ -124,6 +160,8 @@ pub struct SentryStore {
     /// several runtimes, and a connection belongs to one.
     runtime: Handle,
     locate: Locate,
+    /// Whether it was seen that it has what is asked for.
+    usable: AtomicBool,
 }
 
 impl SentryStore {
@@ -136,10 +174,17 @@ impl SentryStore {
             .idle_timeout(IDLE_TIMEOUT)
             .max_lifetime(LIFETIME)
             .connect_lazy_with(database.options);
-        Self { name: name.into(), pool, runtime: Handle::current(), locate }
+        Self {
+            name: name.into(),
+            pool,
+            runtime: Handle::current(),
+            locate,
+            usable: AtomicBool::new(false),
+        }
     }
 
-    /// Whether the database can be asked, and has what is asked for.
+    /// Whether the database can be asked, and has what is asked for. Until it is seen to, nobody is
+    /// looked up in it.
     ///
     /// # Errors
     /// What is missing, by name.
@@ -152,6 +197,7 @@ impl SentryStore {
         for kind in IdentityKind::ALL {
             self.ask(*kind, Digest::from_bytes([0; 32])).await.map_err(open_error)?;
         }
+        self.usable.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -172,8 +218,17 @@ impl SentryStore {
     async fn answer(&self, statement: String) -> sqlx::Result<Option<String>> {
         let pool = self.pool.clone();
         let asked = self.runtime.spawn(async move {
-            let row = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_optional(&pool).await?;
-            row.map_or(Ok(None), |row| row.try_get(0))
+            let mut connection = pool.acquire().await?;
+            let asked = sqlx::raw_sql(AssertSqlSafe(statement)).fetch_optional(&mut *connection);
+            let Ok(row) = timeout(STATEMENT_TIMEOUT, asked).await else {
+                // A peer that fell silent is never heard of again; what waits for it would keep its
+                // place in the pool.
+                drop(connection.detach());
+                return Err(sqlx::Error::PoolTimedOut);
+            };
+            // Giving it back asks the peer once more, without a limit of its own.
+            timeout(STATEMENT_TIMEOUT, connection.return_to_pool()).await.unwrap_or_default();
+            row?.map_or(Ok(None), |row| row.try_get(0))
         });
         let answer = asked.await.map_err(|_| sqlx::Error::WorkerCrashed)?;
         if answer.as_ref().err().is_some_and(lets_nobody_in) {
@@ -201,6 +256,9 @@ impl TokenStore for SentryStore {
     }
 
     async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError> {
+        if !self.usable.load(Ordering::Acquire) {
+            return Err(StoreError::unavailable("Sentry's database was not seen to be set up yet"));
+        }
         for kind in presented.kinds.iter() {
             let answer = self.ask(kind, presented.digest).await;
             let answer = answer.map_err(StoreError::unavailable)?;

@@ -101,7 +101,10 @@ pub(super) fn read(text: &str, kind: IdentityKind) -> Result<Found, StoreError> 
         // A float turns to 0 for what is before the epoch or no number, which has expired.
         Timestamp::from_millis((seconds * 1000.0) as u64)
     });
+    // Where a path has digits, Sentry reads an id: a slug of digits alone names something else.
+    let digits = |slug: &String| slug.bytes().all(|byte| byte.is_ascii_digit());
     let names = |id: Option<i64>, slug: Option<String>| -> Binding {
+        let slug = slug.filter(|slug| !digits(slug));
         let names = id.map(|id| id.to_string()).into_iter().chain(slug);
         Binding::Only(names.map(String::into_boxed_str).collect())
     };
@@ -197,6 +200,7 @@ mod tests {
         let bound = r#"{"id": 1, "active": true, "bound": true, "organization_id": 2, "organization_slug": "acme"}"#;
         assert_eq!(identity(bound, OrgToken).organizations, only(&["2", "acme"]));
         assert_eq!(identity(bound, ProjectKey).projects, only(&[]));
+        assert_eq!(identity(&bound.replace("acme", "3"), OrgToken).organizations, only(&["2"]));
         let expired = identity(r#"{"id": 1, "active": true, "expires_at": -5.0}"#, UserToken);
         assert_eq!(expired.expires_at, Some(Timestamp::from_millis(0)));
         let later = identity(r#"{"id": 1, "expires_at": 1795478400.25}"#, UserToken);
