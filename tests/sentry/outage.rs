@@ -181,7 +181,7 @@ fn connections_that_fell_silent_are_given_up() {
         })
     };
     // Every connection that there may be is in use.
-    assert_eq!(ask_all("before"), [401; 8]);
+    gate.wait_until(|| ask_all("before") == [401; 8]);
     proxy.fall_silent();
     assert!(ask_all("silent").contains(&503));
     gate.wait_until(|| ask_all("after") == [401; 8]);
