@@ -14,7 +14,7 @@ use crate::config::{Config, Machine};
 use crate::policy::identity::Binding;
 use crate::policy::scope::ScopeSet;
 use crate::server::{AccessSink, Listener, Server};
-use crate::store::portcullis::admin::{DSN_SCOPES, NewToken};
+use crate::store::portcullis::admin::NewToken;
 use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, TokenKind};
 
 /// The tokens of a demo, by the names that its output has.
@@ -133,7 +133,6 @@ async fn create_tokens(path: &Path, gateway: SocketAddr) -> anyhow::Result<Token
         expires_at: Some(expires_at),
     };
     let only = |names: &[&str]| Binding::Only(names.iter().map(|name| Box::from(*name)).collect());
-    let dsn_scopes = DSN_SCOPES.iter().copied().collect();
     let new = [
         token("all", TokenKind::Bearer, ScopeSet::ALL, tomorrow),
         token("read", TokenKind::Bearer, ScopeSet::READ, tomorrow),
@@ -143,7 +142,7 @@ async fn create_tokens(path: &Path, gateway: SocketAddr) -> anyhow::Result<Token
         NewToken {
             organizations: only(&["acme"]),
             projects: only(&["2", "web"]),
-            ..token("dsn", TokenKind::Dsn, dsn_scopes, tomorrow)
+            ..token("dsn", TokenKind::Dsn, ScopeSet::PROJECT_KEY, tomorrow)
         },
     ];
     let mut issued = Vec::new();

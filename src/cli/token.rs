@@ -14,7 +14,7 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Machine};
 use crate::policy::identity::Binding;
 use crate::policy::scope::{Scope, ScopeSet};
-use crate::store::portcullis::admin::{DSN_SCOPES, NewToken, Resolved, Revoked};
+use crate::store::portcullis::admin::{NewToken, Resolved, Revoked};
 use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, Token, TokenKind};
 
 /// What to do, and where the store is.
@@ -123,7 +123,7 @@ async fn create(
     let now = SystemClock.now();
     let is_dsn = args.kind == TokenKind::Dsn;
     let scopes: ScopeSet = match args.scopes.as_slice() {
-        [] if is_dsn => DSN_SCOPES.iter().copied().collect(),
+        [] if is_dsn => ScopeSet::PROJECT_KEY,
         scopes => scopes.iter().copied().collect(),
     };
     if args.project.is_some() && !is_dsn {

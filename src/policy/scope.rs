@@ -104,6 +104,17 @@ impl ScopeSet {
             | ScopeSet::bit(Scope::AlertsRead),
     );
 
+    /// What every project key may do (`ProjectKey.get_scopes` in `models/projectkey.py`).
+    pub const PROJECT_KEY: ScopeSet = ScopeSet(
+        ScopeSet::bit(Scope::ProjectRead)
+            | ScopeSet::bit(Scope::ProjectWrite)
+            | ScopeSet::bit(Scope::ProjectAdmin)
+            | ScopeSet::bit(Scope::ProjectReleases)
+            | ScopeSet::bit(Scope::EventRead)
+            | ScopeSet::bit(Scope::EventWrite)
+            | ScopeSet::bit(Scope::EventAdmin),
+    );
+
     const fn bit(scope: Scope) -> u32 {
         1 << scope as u32
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-pub use super::new_token::{DSN_SCOPES, NewToken};
+pub use super::new_token::NewToken;
 use super::new_token::{ID_PREFIX, MAX_NAME_LEN};
 use super::row::{self, Token, TokenKind};
 use super::{PortcullisStore, StoreError};

@@ -4,19 +4,8 @@ use super::admin::AdminError;
 use super::row::TokenKind;
 use crate::clock::Timestamp;
 use crate::policy::identity::Binding;
-use crate::policy::scope::{Scope, ScopeSet};
+use crate::policy::scope::ScopeSet;
 
-/// What a DSN may do in Sentry (`DSNAuthentication` in `api/authentication.py` carries no scopes;
-/// `ProjectKey.get_scopes` in `models/projectkey.py` gives these).
-pub const DSN_SCOPES: &[Scope] = &[
-    Scope::ProjectRead,
-    Scope::ProjectWrite,
-    Scope::ProjectAdmin,
-    Scope::ProjectReleases,
-    Scope::EventRead,
-    Scope::EventWrite,
-    Scope::EventAdmin,
-];
 /// The longest name, in characters.
 pub(super) const MAX_NAME_LEN: usize = 100;
 /// What every id starts with, and so no name may.

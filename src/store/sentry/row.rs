@@ -67,17 +67,6 @@ const BITS: [Scope; 17] = [
     Scope::OrgIntegrations,
 ];
 
-/// What every project key may do (`ProjectKey.get_scopes` in Sentry).
-const PROJECT_KEY: [Scope; 7] = [
-    Scope::ProjectRead,
-    Scope::ProjectWrite,
-    Scope::ProjectAdmin,
-    Scope::ProjectReleases,
-    Scope::EventRead,
-    Scope::EventWrite,
-    Scope::EventAdmin,
-];
-
 /// The identity in an answer about a credential of this kind.
 pub(super) fn read(text: &str, kind: IdentityKind) -> Result<Found, StoreError> {
     let corrupt = |id: String, problem| StoreError::Corrupt { id, problem };
@@ -85,7 +74,7 @@ pub(super) fn read(text: &str, kind: IdentityKind) -> Result<Found, StoreError> 
         .map_err(|_| corrupt(format!("a {kind}"), "the look-up function answers otherwise"))?;
     let id = format!("sentry:{kind}:{}", row.id);
     let scopes = match kind {
-        IdentityKind::ProjectKey => PROJECT_KEY.into_iter().collect(),
+        IdentityKind::ProjectKey => ScopeSet::PROJECT_KEY,
         IdentityKind::UserToken | IdentityKind::OrgToken | IdentityKind::ApiKey => {
             let own = held(row.scope_list.as_deref(), row.scopes);
             match &row.app {
