@@ -148,17 +148,15 @@ impl Admin {
 
     /// That it is ready, and whether it enforces.
     fn ready(&self) -> String {
-        let policy = self.gateway.policy();
-        match policy.observe_until.filter(|_| policy.observes(self.gateway.clock().now())) {
+        match self.gateway.policy().observing(self.gateway.clock().now()) {
             Some(until) => format!("ok, observing until {until}"),
             None => "ok".to_owned(),
         }
     }
 
     async fn metrics(&self) -> prometheus::Result<String> {
-        let policy = self.gateway.policy();
-        let observing = policy.observes(self.gateway.clock().now());
-        self.metrics.observe_until(policy.observe_until.filter(|_| observing));
+        let observing = self.gateway.policy().observing(self.gateway.clock().now());
+        self.metrics.observe_until(observing);
         self.metrics.cache_entries(self.gateway.identities().entries().await);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -184,9 +182,7 @@ impl Admin {
             Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
         }
     }
-}
 
-impl Admin {
     /// Forgets identities, so that the stores are asked anew.
     async fn purge(&self, session: &mut ServerSession) -> Answer {
         let body = match body(session).await {

@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::policy::decision::{Decision, Forward, Verdict};
 use crate::policy::identity::{Binding, Identity, Issuer, State};
 use crate::policy::path::Target;
-use crate::policy::rules::{Access, Rule};
+use crate::policy::rules::Rule;
 
 /// Everything about one decision. A step that was not reached is left out.
 #[derive(Debug, Serialize)]
@@ -152,12 +152,8 @@ impl<'a> Explanation<'a> {
 
 impl<'a> Met<'a> {
     fn of(rule: &'a Rule, policy: &'a Policy, target: &str) -> Self {
-        let (access, scopes) = match rule.access {
-            Access::Public => ("public", Vec::new()),
-            Access::Authenticated => ("authenticated", Vec::new()),
-            Access::AnyOf(scopes) => ("scopes", scopes.iter().map(|s| s.as_str()).collect()),
-            Access::NotExposed => ("not_exposed", Vec::new()),
-        };
+        let access = rule.access.as_str();
+        let scopes = rule.access.scopes().iter().map(|scope| scope.as_str()).collect();
         let (path, place) = (rule.template.as_str(), &*rule.place);
         let credentials = rule.credentials.iter().map(|kind| kind.as_str()).collect();
         let parameters = parameters(rule, policy, target).unwrap_or_default();

@@ -90,7 +90,7 @@ impl Pending<'_> {
             Issuer::Sentry => true,
             Issuer::Gateway => false,
         };
-        own && denial.reason.is_about_entitlement() && self.policy.observes(now)
+        own && denial.reason.is_about_entitlement() && self.policy.observing(now).is_some()
     }
 
     /// Whether the identity holds one of `scopes`. Sentry lets a read scope through to some writes

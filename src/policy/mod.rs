@@ -85,9 +85,10 @@ struct Request<'a> {
 }
 
 impl Policy {
-    /// Whether refusals that are only about entitlement are told and not made at `now`.
-    pub fn observes(&self, now: Timestamp) -> bool {
-        self.observe_until.is_some_and(|until| now < until)
+    /// Until when refusals that are only about entitlement are told and not made, if they are at
+    /// `now`.
+    pub fn observing(&self, now: Timestamp) -> Option<Timestamp> {
+        self.observe_until.filter(|until| now < *until)
     }
 
     /// Reads the request: frame, host, path, route, credential, in this order.

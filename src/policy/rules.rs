@@ -29,6 +29,26 @@ pub enum Access {
     NotExposed,
 }
 
+impl Access {
+    /// The name in rule files; `scopes` for a list of them.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Access::Public => "public",
+            Access::Authenticated => "authenticated",
+            Access::AnyOf(_) => "scopes",
+            Access::NotExposed => "not_exposed",
+        }
+    }
+
+    /// The scopes of which one is asked for; empty where scopes are not the matter.
+    pub const fn scopes(self) -> ScopeSet {
+        match self {
+            Access::AnyOf(scopes) => scopes,
+            Access::Public | Access::Authenticated | Access::NotExposed => ScopeSet::EMPTY,
+        }
+    }
+}
+
 /// A rule: what one route asks for, for some methods.
 #[derive(Clone, Debug)]
 pub struct Rule {

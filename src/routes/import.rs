@@ -229,7 +229,7 @@ impl<'a> Written<'a> {
             access: match rule.access {
                 Access::AnyOf(_) => None,
                 other @ (Access::Public | Access::Authenticated | Access::NotExposed) => {
-                    Some(super::access_name(other))
+                    Some(other.as_str())
                 }
             },
             scopes: scope_names(rule.access),

@@ -13,7 +13,6 @@ use serde::Serialize;
 use crate::policy::identity::KindSet;
 use crate::policy::method::Method;
 use crate::policy::rules::{Access, Rule, RuleTable};
-use crate::policy::scope::ScopeSet;
 use crate::policy::template::{PathTemplate, Segment};
 
 /// One method of one route, and what it asks for.
@@ -101,7 +100,7 @@ impl<'a> Listed<'a> {
         Self {
             methods: rule.methods.iter().map(Method::as_str).collect(),
             path: rule.template.as_str(),
-            access: access_name(rule.access),
+            access: rule.access.as_str(),
             scopes: scope_names(rule.access),
             credentials: rule.credentials.iter().filter(|_| open).map(|k| k.as_str()).collect(),
             exchange: rule.exchange && open,
@@ -110,22 +109,8 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// The access as rule files call it; `scopes` for a list of them.
-pub const fn access_name(access: Access) -> &'static str {
-    match access {
-        Access::Public => "public",
-        Access::Authenticated => "authenticated",
-        Access::AnyOf(_) => "scopes",
-        Access::NotExposed => "not_exposed",
-    }
-}
-
 fn scope_names(access: Access) -> Vec<&'static str> {
-    let scopes = match access {
-        Access::AnyOf(scopes) => scopes,
-        Access::Public | Access::Authenticated | Access::NotExposed => ScopeSet::EMPTY,
-    };
-    let mut names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let mut names: Vec<_> = access.scopes().iter().map(|scope| scope.as_str()).collect();
     names.sort_unstable();
     names
 }
@@ -135,8 +120,8 @@ impl Route {
     fn asks(&self, whole: bool) -> String {
         let mut text = match self.access {
             Access::AnyOf(_) => scope_names(self.access).join(" "),
-            Access::Public | Access::Authenticated => access_name(self.access).to_owned(),
-            Access::NotExposed => return access_name(self.access).to_owned(),
+            Access::Public | Access::Authenticated => self.access.as_str().to_owned(),
+            Access::NotExposed => return self.access.as_str().to_owned(),
         };
         if let Some((credentials, exchange)) = self.terms.filter(|_| whole) {
             if credentials != KindSet::DEFAULT {
