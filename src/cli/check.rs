@@ -26,11 +26,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         let looked_at = match &store.kind {
             StoreKind::Portcullis(location) => runtime.block_on(own(location)),
             StoreKind::Sentry(sentry) => {
-                let database = sentry.database.clone();
-                runtime.block_on(async {
-                    let asked = SentryStore::new(&store.name, database, 1, Box::new(|| None));
-                    Ok(asked.inspect().await?)
-                })
+                let opened = SentryStore::open(&store.name, sentry.database.clone());
+                runtime.block_on(opened).map(|_| ()).map_err(Into::into)
             }
         };
         if let Err(error) = looked_at {

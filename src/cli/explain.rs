@@ -88,9 +88,7 @@ async fn stores(config: &Config) -> anyhow::Result<Vec<Arc<dyn TokenStore>>> {
                 stores.push(Arc::new(opened.named(&store.name)));
             }
             StoreKind::Sentry(sentry) => {
-                let locate = Box::new(|| None);
-                let opened = SentryStore::new(&store.name, sentry.database.clone(), 1, locate);
-                opened.inspect().await?;
+                let opened = SentryStore::open(&store.name, sentry.database.clone()).await?;
                 stores.push(Arc::new(opened));
             }
         }

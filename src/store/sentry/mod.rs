@@ -183,6 +183,16 @@ impl SentryStore {
         }
     }
 
+    /// A store for one command, over one connection, that was seen to have what is asked for.
+    ///
+    /// # Errors
+    /// What is missing, by name.
+    pub async fn open(name: &str, database: Database) -> Result<Self, OpenError> {
+        let store = Self::new(name, database, 1, Box::new(|| None));
+        store.inspect().await?;
+        Ok(store)
+    }
+
     /// Whether the database can be asked, and has what is asked for. Until it is seen to, nobody is
     /// looked up in it.
     ///
