@@ -126,13 +126,13 @@ fn decide(
     let target = b"/api/0/organizations/acme/issues/?query=is%3Aunresolved&limit=25";
     let raw = [b"GET ", target.as_slice(), b" HTTP/1.1\r\n\r\n"].concat();
     let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw: &raw };
-    let verdict = runtime.block_on(gateway.admit(&head)).decision.verdict;
+    let verdict = runtime.block_on(gateway.admit(&head, client)).decision.verdict;
     assert_eq!(matches!(verdict, Verdict::Permit(_)), permitted, "{verdict:?}");
     bench.iter_custom(|times| {
         runtime.block_on(async {
             let start = Instant::now();
             for _ in 0..times {
-                black_box(gateway.admit(black_box(&head)).await);
+                black_box(gateway.admit(black_box(&head), client).await);
             }
             start.elapsed()
         })

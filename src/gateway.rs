@@ -3,9 +3,11 @@
 //! **Invariant:** no pingora and no config: a gateway is made of parts that work, so taking up a
 //! new config is making a new gateway.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::policy::credential::Presented;
 use crate::policy::decision::{Decision, Lookup};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::Identity;
@@ -35,13 +37,14 @@ impl Gateway {
         Self { policy, identities, clock }
     }
 
-    /// Decides on a request: read it, look its caller up, judge.
-    pub async fn admit(&self, head: &RequestHead<'_>) -> Admission {
+    /// Decides on a request of `client`: read it, look its caller up, judge.
+    pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let pending = match self.policy.screen(head) {
             Screened::Decided(decision) => return Admission { decision, cache: None },
             Screened::Pending(pending) => pending,
         };
-        let answer = self.identities.lookup(pending.credential(), self.clock.now()).await;
+        let presented = Presented { client, ..pending.presented() };
+        let answer = self.identities.lookup(presented, self.clock.now()).await;
         let decision = pending.resolve(answer.lookup, self.clock.now());
         Admission { decision, cache: Some(answer.cache) }
     }
@@ -62,7 +65,7 @@ impl Gateway {
     }
 
     /// The token stores and what is remembered of them.
-    pub fn identities(&self) -> &Identities {
+    pub fn identities(&self) -> &Arc<Identities> {
         &self.identities
     }
 

@@ -33,7 +33,6 @@ use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
-use crate::store::portcullis::watch::Watch;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
@@ -103,15 +102,15 @@ impl Server {
         let admin_address = operators.address();
 
         let registry = Registry::new();
-        let names: Vec<&str> = stores.all.iter().map(|store| store.name()).collect();
+        let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
         let version = config.sentry_version.to_string();
         let info = [config.hash.as_str(), version.as_str()];
         let metrics = Metrics::register(&registry, &config.policy, &names, info, clock.now())?;
         let metrics = Arc::new(metrics);
         let observer: Arc<dyn Observer> =
             Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));
-        let identities = Arc::new(Identities::new(
-            stores.all.clone(),
+        let identities = Identities::new(
+            stores.consulted(),
             CacheSettings {
                 ttl: config.cache.ttl,
                 unknown_ttl: config.cache.unknown_ttl,
@@ -121,7 +120,11 @@ impl Server {
             },
             Arc::clone(&clock),
             Arc::clone(&observer),
-        ));
+            background.handle().clone(),
+        );
+        let (stop_tasks, stopped) = watch::channel(false);
+        let tasks = stores.keep_up(&config, &identities, &clock, &observer, &stopped);
+        let tasks = background.block_on(tasks)?;
 
         let access_log = config.log.access.then(|| start_access_log(sink, &config.hash, &metrics));
         let access_log = access_log.transpose()?;
@@ -156,7 +159,6 @@ impl Server {
             credential: config.admin_credential,
         };
 
-        let (stop_tasks, stopped) = watch::channel(false);
         // These two end with their runtime.
         background.spawn({
             let readiness = Arc::clone(&readiness);
@@ -165,21 +167,10 @@ impl Server {
         background.spawn({
             let readiness = Arc::clone(&readiness);
             async move {
-                stores::wait_for(stores.awaited).await;
+                stores.wait(&identities).await;
                 readiness.stores_known();
             }
         });
-        let mut tasks = Vec::new();
-        for (index, store) in stores.own {
-            let watch = Watch::new(
-                index,
-                store,
-                Arc::clone(&identities),
-                Arc::clone(&clock),
-                Arc::clone(&observer),
-            );
-            tasks.push(background.spawn(Arc::new(watch).run(stopped.clone())));
-        }
         let mut pingora = pingora(config.server.threads);
         add_public(&mut pingora, proxy, listeners);
         add_small(&mut pingora, "admin", admin, operators);

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{ConfigArgs, Outcome};
-use crate::config::{Config, Machine, StoreKind};
-use crate::store::portcullis::{OpenError, PortcullisStore, StoreLocation};
-use crate::store::sentry::SentryStore;
+use crate::config::{Config, Machine, Own, Store, StoreKind};
+use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore, StoreLocation};
+use crate::stores::Opened;
 
 /// Compiles the config and looks at its stores, and changes nothing.
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
@@ -23,14 +23,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         eprintln!("note: {note}");
     }
     for (index, store) in config.stores.iter().enumerate() {
-        let looked_at = match &store.kind {
-            StoreKind::Portcullis(location) => runtime.block_on(own(location)),
-            StoreKind::Sentry(sentry) => {
-                let opened = SentryStore::open(&store.name, sentry.database.clone());
-                runtime.block_on(opened).map(|_| ()).map_err(Into::into)
-            }
-        };
-        if let Err(error) = looked_at {
+        if let Err(error) = runtime.block_on(look_at(store)) {
             eprintln!("error: store[{index}] `{store}`: {error:#}");
             outcome = Outcome::Negative;
         }
@@ -41,6 +34,23 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         println!("{file}: fine ({rules} rules for Sentry {sentry}, {stores} store(s))");
     }
     Ok(outcome)
+}
+
+/// Looks at a store, and changes nothing.
+async fn look_at(store: &Store) -> anyhow::Result<()> {
+    if let StoreKind::Portcullis(Own::Sqlite(location)) = &store.kind {
+        return own(location).await;
+    }
+    match Opened::open(store, IfMissing::Fail).await? {
+        Opened::Portcullis(own) => match own.examine().await {
+            Err(error @ OpenError::Empty(_)) => eprintln!("note: {error}, without a token"),
+            examined => examined?,
+        },
+        Opened::Sentry(sentry) => sentry.inspect().await?,
+        // It is asked when a credential comes, and was read.
+        Opened::Introspection(_) | Opened::File(_) => {}
+    }
+    Ok(())
 }
 
 /// Looks at the file of a store of the gateway's own.

@@ -8,17 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 
 use super::{Outcome, load, print};
 use crate::clock::SystemClock;
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
 use crate::explain::Explanation;
 use crate::explain::question::Question;
 use crate::gateway::Gateway;
-use crate::store::TokenStore;
 use crate::store::cache::{CacheSettings, Identities};
-use crate::store::portcullis::{IfMissing, PortcullisStore};
-use crate::store::sentry::SentryStore;
+use crate::store::portcullis::IfMissing;
+use crate::stores::Opened;
 
 /// The request, and who makes it.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,8 +64,18 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
         // Without a token nobody is looked up, and a store need not exist.
         let stores = if args.token_stdin { stores(&config).await? } else { Vec::new() };
         let settings = CacheSettings::default();
-        let identities = Identities::new(stores, settings, clock.clone(), Arc::new(()));
-        let gateway = Gateway::new(config.policy, Arc::new(identities), clock);
+        let consulted =
+            stores.iter().zip(&config.stores).map(|(opened, store)| opened.consulted(store));
+        let (consulted, runtime) = (consulted.collect(), Handle::current());
+        let identities = Identities::new(consulted, settings, clock.clone(), Arc::new(()), runtime);
+        for (index, opened) in stores.iter().enumerate() {
+            match opened {
+                Opened::Portcullis(own) => identities.block(index, own.blocked().await?),
+                Opened::File(file) => identities.block(index, file.blocked()),
+                Opened::Sentry(_) | Opened::Introspection(_) => {}
+            }
+        }
+        let gateway = Gateway::new(config.policy, identities, clock);
         let decision = question.decide(&gateway).await?;
         let told = Explanation::of(&decision, &gateway, &question);
         print(&if args.json { serde_json::to_string(&told)? + "\n" } else { told.to_string() })?;
@@ -79,19 +89,17 @@ fn first_line() -> anyhow::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-async fn stores(config: &Config) -> anyhow::Result<Vec<Arc<dyn TokenStore>>> {
-    let mut stores: Vec<Arc<dyn TokenStore>> = Vec::new();
+/// Opens the stores, and lets nobody in who is on a block list.
+async fn stores(config: &Config) -> anyhow::Result<Vec<Opened>> {
+    let mut stores = Vec::new();
     for store in &config.stores {
-        match &store.kind {
-            StoreKind::Portcullis(location) => {
-                let opened = PortcullisStore::open(location, IfMissing::Fail).await?;
-                stores.push(Arc::new(opened.named(&store.name)));
-            }
-            StoreKind::Sentry(sentry) => {
-                let opened = SentryStore::open(&store.name, sentry.database.clone()).await?;
-                stores.push(Arc::new(opened));
-            }
+        let opened = Opened::open(store, IfMissing::Fail).await?;
+        match &opened {
+            Opened::Portcullis(own) => own.examine().await?,
+            Opened::Sentry(sentry) => sentry.inspect().await?,
+            Opened::Introspection(_) | Opened::File(_) => {}
         }
+        stores.push(opened);
     }
     Ok(stores)
 }

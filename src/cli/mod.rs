@@ -2,10 +2,12 @@
 //!
 //! Exit codes are the same everywhere: 0 fine, 1 a negative answer, 2 could not run.
 
+mod block;
 mod check;
 mod demo;
 mod explain;
 mod generate;
+mod own;
 mod routes;
 mod serve;
 mod token;
@@ -69,6 +71,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Create, list, show and revoke the tokens that the gateway itself issues
     Token(token::TokenArgs),
+    /// Refuse credentials by fingerprint, whoever issued them
+    Block(block::BlockArgs),
 }
 
 /// Where the config is.
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Routes(args) => routes::run(args),
         Command::Token(args) => token::run(args),
+        Command::Block(args) => block::run(&args),
     };
     match outcome {
         Ok(outcome) => outcome.into(),

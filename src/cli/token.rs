@@ -2,32 +2,27 @@
 //!
 //! The secret is printed once, alone on standard output; all else goes to standard error.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::own::{StoreArgs, block_on, open};
 use super::{Outcome, print};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::config::{Config, Machine};
 use crate::policy::identity::Binding;
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::admin::{NewToken, Resolved, Revoked};
-use crate::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, Token, TokenKind};
+use crate::store::portcullis::{IfMissing, PortcullisStore, Token, TokenKind};
 
 /// What to do, and where the store is.
 #[derive(Debug, clap::Args)]
 pub(super) struct TokenArgs {
     #[command(subcommand)]
     action: Action,
-    /// The config whose first token store is meant
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The store itself, `sqlite:///path/tokens.db`, instead of a config
-    #[arg(long, global = true, value_name = "URL", conflicts_with = "config")]
-    store: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,14 +81,13 @@ fn kind(name: &str) -> Result<TokenKind, String> {
 }
 
 pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
-    let (location, public_url) = locate(&args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let (own, public_url) = args.store.locate()?;
+    block_on(async {
         let missing = match args.action {
             Action::Create(_) => IfMissing::Create,
             Action::List | Action::Show { .. } | Action::Revoke { .. } => IfMissing::Fail,
         };
-        let store = PortcullisStore::open(&location, missing).await?;
+        let store = open(&own, missing).await?;
         let outcome = match args.action {
             Action::Create(new) => create(&store, *new, public_url.as_deref()).await,
             Action::List => list(&store).await,
@@ -103,16 +97,6 @@ pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
         store.close().await;
         outcome
     })
-}
-
-fn locate(args: &TokenArgs) -> anyhow::Result<(StoreLocation, Option<String>)> {
-    if let Some(url) = &args.store {
-        return Ok((url.parse()?, None));
-    }
-    let path = args.config.as_ref().context("name the store with `--config` or `--store`")?;
-    let (store, public_url) = Config::load_token_store(path, &Machine)?;
-    let missing = "the config has no store for tokens of the gateway; add a `[[store]]` with `kind = \"portcullis\"`";
-    Ok((store.context(missing)?, Some(public_url.to_string())))
 }
 
 async fn create(

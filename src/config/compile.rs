@@ -14,17 +14,14 @@ use sha2::{Digest as _, Sha256};
 use super::problem::Problem;
 use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules};
 use super::value::{PointInTime, SecretRef};
-use super::{Cache, Config, Log, Server, Source};
-use stores::PORTCULLIS;
-
-pub use stores::DatabaseOrigin;
+use super::{Cache, Config, Log, Own, Server, Source};
+use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
-use crate::store::portcullis::StoreLocation;
 use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
@@ -62,11 +59,11 @@ pub(super) fn compile(
     let rules = compiler.rules(&raw.rules, sentry_version, &mut hash);
     let cache = compiler.cache(&raw.cache);
     let log = compiler.log(&raw.log);
-    let issues = raw.store.iter().any(|store| store.kind == PORTCULLIS);
+    let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if web.as_ref().is_some_and(|web| web.credential.is_none()) && issues {
         compiler.problem(
             "upstream.web.credential",
-            "is missing, and tokens of a `portcullis` store are never forwarded themselves",
+            "is missing, and tokens of a `portcullis` or `file` store are never forwarded themselves",
             "add `credential = { file = \"path of a file with a Sentry token\" }`",
         );
     }
@@ -107,10 +104,10 @@ pub(super) fn token_store(
     raw: &RawConfig,
     folder: &Path,
     source: &dyn Source,
-) -> Result<(Option<StoreLocation>, BaseUrl), Vec<Problem>> {
+) -> Result<(Option<Own>, BaseUrl), Vec<Problem>> {
     let mut compiler = Compiler::new(folder, source);
     let own = raw.store.iter().enumerate().find(|(_, store)| store.kind == PORTCULLIS);
-    let store = own.and_then(|(index, store)| compiler.location(index, store));
+    let store = own.and_then(|(index, store)| compiler.own(index, store));
     match compiler.base_url("public_url", &raw.public_url) {
         Some(public) if compiler.problems.is_empty() => Ok((store, public)),
         Some(_) | None => Err(compiler.problems),

@@ -13,10 +13,10 @@ mod raw;
 pub mod reference;
 mod rules;
 pub mod schema;
+mod store;
 mod value;
 mod version;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,8 +25,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
-pub use compile::DatabaseOrigin;
 pub use problem::{ConfigError, Problem};
+pub use store::{Introspection, Own, Server as StoreServer, ServerOrigin, Store, StoreKind};
 pub use version::{BadVersion, SentryVersion};
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -34,8 +34,6 @@ use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
-use crate::store::portcullis::StoreLocation;
-use crate::store::sentry::Database;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -90,37 +88,6 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long an idle connection is kept; shorter than the upstream keeps it.
     pub idle_timeout: Duration,
-}
-
-/// A token store.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The name in metrics and messages.
-    pub name: String,
-    /// What it is, and where.
-    pub kind: StoreKind,
-}
-
-/// What a token store is.
-#[derive(Clone, Debug)]
-pub enum StoreKind {
-    /// Tokens that the gateway issues.
-    Portcullis(StoreLocation),
-    /// Sentry's own credentials.
-    Sentry(Box<SentryDatabase>),
-}
-
-/// Sentry's own database.
-#[derive(Clone, Debug)]
-pub struct SentryDatabase {
-    /// Where it is.
-    pub database: Database,
-    /// Where that is read again, after a password was changed.
-    pub origin: DatabaseOrigin,
-    /// How many connections it may take.
-    pub connections: u32,
-    /// Whether a start fails while it can't be asked.
-    pub required_at_start: bool,
 }
 
 /// The identity cache.
@@ -197,14 +164,14 @@ impl Config {
     }
 
     /// Reads nothing but where the gateway's own tokens are, if it has any, and the public address of
-    /// the config at `path`: what administering tokens needs. Secrets are not touched.
+    /// the config at `path`: what administering tokens needs. Other secrets are not touched.
     ///
     /// # Errors
     /// [`ConfigError`] with every problem of these.
     pub fn load_token_store(
         path: &Path,
         source: &dyn Source,
-    ) -> Result<(Option<StoreLocation>, BaseUrl), ConfigError> {
+    ) -> Result<(Option<Own>, BaseUrl), ConfigError> {
         let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
         compile::token_store(&raw(path, &text)?, folder(path), source)
             .map_err(|problems| ConfigError::new(path, problems))
@@ -250,12 +217,6 @@ fn raw(path: &Path, text: &str) -> Result<raw::RawConfig, ConfigError> {
 /// Where relative paths of a config start from.
 fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
-}
-
-impl fmt::Display for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
 }
 
 #[cfg(test)]

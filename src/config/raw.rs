@@ -143,20 +143,41 @@ fn hundred_mib() -> ByteSize {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStore {
     /// `portcullis`: tokens that the gateway issues. `sentry`: Sentry's own, in its PostgreSQL.
-    #[schemars(extend("enum" = ["portcullis", "sentry"]))]
+    /// `introspection`: whoever issued them is asked over HTTP. `file`: digests in a TOML file.
+    #[schemars(extend("enum" = ["portcullis", "sentry", "introspection", "file"]))]
     pub(super) kind: String,
-    /// `sqlite:///path/to/tokens.db` of a `portcullis` store; `postgres://portcullis@host/sentry` of a
-    /// `sentry` store, or a secret if it holds the password. `?sslmode=verify-full&sslrootcert=/path`
-    /// asks for TLS and checks it.
-    pub(super) url: TextOrSecret,
-    /// The password of a `sentry` store, read again when the database refuses it.
+    /// Of a `portcullis` store `sqlite:///path/to/tokens.db`, or `postgres://user@host/database` for a
+    /// fleet; of a `sentry` store `postgres://portcullis@host/sentry`; of an `introspection` store the
+    /// endpoint. A secret, if it holds a password. `?sslmode=verify-full&sslrootcert=/path` asks for TLS
+    /// and checks it.
+    pub(super) url: Option<TextOrSecret>,
+    /// The password of a PostgreSQL, read again when the database refuses it.
     pub(super) password: Option<SecretRef>,
-    /// How many connections a `sentry` store may take; by default 4.
+    /// Where a PostgreSQL is listened to for revocations: the server itself, because PgBouncer does not
+    /// carry notifications. Without it, `portcullis` stores are looked at every second, and revocations
+    /// of a `sentry` store are seen when `cache.ttl` is over.
+    pub(super) listen_url: Option<TextOrSecret>,
+    /// How many connections a PostgreSQL is asked over; by default 4. `listen_url` takes one more.
     pub(super) connections: Option<u32>,
-    /// Whether a start fails while a `sentry` store can't be asked. If not, its credentials are answered
-    /// with 503 until it can.
-    #[serde(default = "yes")]
-    pub(super) required_at_start: bool,
+    /// Whether a start fails while a PostgreSQL can't be asked; by default it does. If not, its
+    /// credentials are answered with 503 until it can.
+    pub(super) required_at_start: Option<bool>,
+    /// The file of a `file` store, read again when it changes.
+    pub(super) path: Option<String>,
+    /// How an `introspection` store is asked: `sentry` sends the credential to Sentry's `/api/0/`,
+    /// `rfc7662` asks an OAuth 2.0 server.
+    #[schemars(extend("enum" = ["sentry", "rfc7662"]))]
+    pub(super) protocol: Option<String>,
+    /// What the gateway presents to an `rfc7662` endpoint: a token, or `client:secret`.
+    pub(super) credential: Option<SecretRef>,
+    /// The kinds of credential that it is asked for; by default all that it can know.
+    #[schemars(with = "Option<Vec<Kind>>")]
+    pub(super) credentials: Option<Vec<String>>,
+    /// How often in a second it is asked for credentials that are not known; by default 1000, of an
+    /// `introspection` store 50. What comes beyond that is answered with 429.
+    pub(super) unknown_per_second: Option<u32>,
+    /// How many of these are for one client; by default a quarter.
+    pub(super) unknown_per_client: Option<u32>,
     /// The name in metrics and messages; by default the kind.
     pub(super) name: Option<String>,
 }

@@ -42,6 +42,15 @@ fn without_null(value: Value) -> Value {
     };
     let mut cleaned = serde_json::Map::new();
     for (key, value) in map {
+        // Of two alternatives of which one is null, the other is the schema itself.
+        if let ("anyOf", Value::Array(alternatives)) = (key.as_str(), &value)
+            && let [Value::Object(schema), null] = alternatives.as_slice()
+            && null["type"] == "null"
+        {
+            let schema = without_null(Value::Object(schema.clone()));
+            cleaned.extend(schema.as_object().cloned().unwrap_or_default());
+            continue;
+        }
         let value = match (key.as_str(), value) {
             ("default", Value::Null) => continue,
             ("type", Value::Array(types)) => {

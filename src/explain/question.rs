@@ -148,7 +148,7 @@ impl Question {
         let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
         Ok(match made_up {
             Some(identity) => gateway.admit_as(&head, Arc::new(identity)),
-            None => gateway.admit(&head).await.decision,
+            None => gateway.admit(&head, None).await.decision,
         })
     }
 }

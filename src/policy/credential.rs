@@ -3,10 +3,12 @@
 //! `api/authentication.py`, `ProjectKey.from_dsn` in `models/projectkey.py`).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 
 use super::identity::{IdentityKind, KindSet};
@@ -40,6 +42,14 @@ impl Digest {
     /// A digest that was stored.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Digest(bytes)
+    }
+
+    /// A digest in 64 hex digits.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let plain = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let byte = |index: usize| u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+        Some(Digest(bytes.filter(|_| plain)?.try_into().ok()?))
     }
 
     /// The 32 bytes.
@@ -133,6 +143,29 @@ pub struct Credential {
     pub kinds: KindSet,
 }
 
+/// A credential as a request presents it.
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    /// What it is known by.
+    pub credential: &'a Credential,
+    /// The header that it came in, if it is at hand: the secret, and so for nobody but who issued it.
+    pub authorization: Option<&'a HeaderValue>,
+    /// The client that it came from.
+    pub client: Option<IpAddr>,
+}
+
+impl<'a> From<&'a Credential> for Presented<'a> {
+    fn from(credential: &'a Credential) -> Self {
+        Self { credential, authorization: None, client: None }
+    }
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.credential.fmt(f)
+    }
+}
+
 /// Why an `Authorization` value is not a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCredential {
@@ -199,6 +232,26 @@ impl Authorization {
             Ok(credential) => Self::Credential(credential),
             Err(error) => Self::Malformed(scheme, error),
         }
+    }
+}
+
+/// The token in a Bearer header, for who issued it.
+pub fn bearer_token(authorization: &HeaderValue) -> Option<&str> {
+    let mut parts = authorization.to_str().ok()?.split([' ', '\t']).filter(|part| !part.is_empty());
+    let is_bearer = scheme(parts.next()?.as_bytes()) == Some(Scheme::Bearer);
+    parts.next().filter(|_| is_bearer && parts.next().is_none())
+}
+
+/// Whether a credential has the form of those that the gateway issues, and so is for nobody else.
+pub fn is_issued_here(authorization: &HeaderValue) -> bool {
+    let own = |token: &str| token::shape(token) != Shape::Foreign;
+    let basic = || {
+        let (_, encoded) = authorization.to_str().ok()?.rsplit_once([' ', '\t'])?;
+        String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
+    };
+    match bearer_token(authorization) {
+        Some(token) => own(token),
+        None => basic().is_some_and(|pair| own(pair.trim_end_matches(':'))),
     }
 }
 

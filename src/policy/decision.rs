@@ -198,6 +198,10 @@ impl Denial {
                 "the `Host` header does not name this gateway; call it by its public address, or \
                  have the operator add the name to `public_aliases`"
             }
+            Reason::GuessingLimited => {
+                "too many tokens that the gateway does not know came in the last second, so it did \
+                 not look this one up; try again"
+            }
             Reason::StoreUnavailable => {
                 "the gateway can't reach its token store, so it can't tell who you are; try again"
             }
@@ -234,6 +238,7 @@ impl Denial {
             | Reason::LengthRequired
             | Reason::TooLarge
             | Reason::Misdirected
+            | Reason::GuessingLimited
             | Reason::StoreUnavailable => None,
         }
     }
@@ -248,4 +253,9 @@ pub enum Lookup {
     Unknown,
     /// One of them could not answer, and the others don't know it.
     Unavailable,
+    /// One of them was not asked, because too many were asked for already, and the others don't know
+    /// it.
+    Limited,
+    /// It is on the block list.
+    Blocked,
 }

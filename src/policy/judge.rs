@@ -1,24 +1,31 @@
 //! The second half of a decision: what the identity that was looked up may do here.
 
+use http::header::AUTHORIZATION;
+
+use super::Pending;
+use super::credential::Presented;
 use super::decision::{Caller, Decision, Denial, Forward, Lookup, Permit, Verdict};
 use super::identity::{Binding, Identity, IdentityKind, Issuer, State};
 use super::reason::Reason;
 use super::rules::{Access, Rule};
 use super::scope::ScopeSet;
-use super::{Credential, Pending};
 use crate::clock::Timestamp;
 
 /// Why the upstream's credential is not lent to a token of the gateway.
 const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands for, and a token \
     of the gateway stands for nobody; use a token of Sentry's own";
 
+/// Why a credential that may be in force is refused.
+const BLOCKED: &str = "the token is on the gateway's block list; ask its operator";
+
 /// What is forwarded, and the refusal that it would have been.
 type Judged = (Forward, Option<Box<Denial>>);
 
 impl Pending<'_> {
     /// The credential to look up.
-    pub fn credential(&self) -> &Credential {
-        &self.credential
+    pub fn presented(&self) -> Presented<'_> {
+        let authorization = self.request.headers.get(AUTHORIZATION);
+        Presented { credential: &self.credential, authorization, client: None }
     }
 
     /// Decides on what the look-up came to.
@@ -32,11 +39,12 @@ impl Pending<'_> {
                 (decided.map_or_else(Verdict::Deny, permit), Some(identity))
             }
             Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
-            Lookup::Unavailable => {
-                let retry_after = Some(1);
-                let denial = Denial { retry_after, ..Denial::new(Reason::StoreUnavailable) };
+            Lookup::Blocked => {
+                let denial = Denial::new(Reason::DisabledToken).note(BLOCKED);
                 (Verdict::Deny(denial), None)
             }
+            Lookup::Unavailable => (later(Reason::StoreUnavailable), None),
+            Lookup::Limited => (later(Reason::GuessingLimited), None),
         };
         let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
         self.request.decide(Caller { scheme, digest, identity }, verdict)
@@ -189,6 +197,11 @@ impl Pending<'_> {
             }
         }
     }
+}
+
+/// A refusal that may be none in a second.
+fn later(reason: Reason) -> Verdict {
+    Verdict::Deny(Denial { retry_after: Some(1), ..Denial::new(reason) })
 }
 
 /// The refusal of a credential of another kind than the rule takes.

@@ -74,6 +74,8 @@ reasons! {
     TooLarge = "too_large", 413;
     /// A `Host` that is not ours.
     Misdirected = "misdirected", 421;
+    /// Too many credentials that nobody knows came in a second.
+    GuessingLimited = "guessing_limited", 429;
     /// The token store can't answer and nothing usable is cached.
     StoreUnavailable = "store_unavailable", 503;
 }
@@ -100,6 +102,7 @@ impl Reason {
             | Reason::LengthRequired
             | Reason::TooLarge
             | Reason::Misdirected
+            | Reason::GuessingLimited
             | Reason::StoreUnavailable => false,
         }
     }
@@ -194,6 +197,7 @@ mod tests {
             ("length_required", 411),
             ("too_large", 413),
             ("misdirected", 421),
+            ("guessing_limited", 429),
             ("store_unavailable", 503),
         ];
         let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();

@@ -161,7 +161,7 @@ fn decide(policy: &Policy, line: &str, fields: &[(&str, &str)]) -> String {
     let decision = match policy.screen(&head) {
         Screened::Decided(decision) => decision,
         Screened::Pending(pending) => {
-            let lookup = lookup(pending.credential().digest);
+            let lookup = lookup(pending.presented().credential.digest);
             pending.resolve(lookup, NOW)
         }
     };

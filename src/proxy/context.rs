@@ -106,6 +106,11 @@ impl Context {
         self.request_id = given.cloned().unwrap_or_else(|| ids.next());
     }
 
+    /// Who sent the request, as far as the proxies in between are trusted.
+    pub(super) const fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
     /// Who the upstream is told sent the request.
     pub(super) fn origin(&self) -> Origin {
         let client = self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));

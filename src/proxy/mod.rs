@@ -81,7 +81,8 @@ impl ProxyHttp for Proxy {
         }
         ctx.identify(session, &self.ids, &self.trusted_proxies);
         let raw = head::raw(session);
-        let admission = self.gateway.admit(&head::of(session.req_header(), &raw)).await;
+        let admission =
+            self.gateway.admit(&head::of(session.req_header(), &raw), ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(admission.decision);
         match &decision.verdict {

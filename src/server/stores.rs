@@ -1,82 +1,150 @@
-//! Token stores, opened.
+//! Token stores, opened, and the work that keeps up with them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::{Config, Machine, StoreKind};
-use crate::store::TokenStore;
-use crate::store::portcullis::{IfMissing, PortcullisStore};
-use crate::store::sentry::SentryStore;
-
-/// Token stores in the order in which they are asked, and which of them are the gateway's own: those
-/// are watched for changes.
-pub(super) struct Stores {
-    pub(super) all: Vec<Arc<dyn TokenStore>>,
-    pub(super) own: Vec<(usize, Arc<PortcullisStore>)>,
-    /// Those that could not be asked yet.
-    pub(super) awaited: Vec<Arc<SentryStore>>,
-}
+use crate::clock::Clock;
+use crate::config::{Config, Own, StoreKind, StoreServer};
+use crate::store::cache::{Consulted, Identities};
+use crate::store::portcullis::IfMissing;
+use crate::store::portcullis::watch::Watch;
+use crate::store::sentry::watch::SentryWatch;
+use crate::store::{Observer, TokenStore};
+use crate::stores::{Opened, locate};
 
 /// How often a store that can't be asked yet is tried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Waits until every one of these can be asked, says of each when it can, and why it can't whenever
-/// that changes.
-pub(super) async fn wait_for(awaited: Vec<Arc<SentryStore>>) {
-    let mut waiting = tokio::task::JoinSet::new();
-    for store in awaited {
-        waiting.spawn(async move {
-            let mut told = String::new();
-            while let Err(error) = store.inspect().await {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                if error != told {
-                    tracing::error!(
-                        store = store.name(),
-                        error,
-                        "the token store can't be asked yet"
-                    );
-                    told = error;
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-            tracing::info!(store = store.name(), "the token store can be asked");
-        });
-    }
-    waiting.join_all().await;
+/// Token stores in the order in which they are asked.
+pub(super) struct Stores {
+    all: Vec<(Opened, Consulted)>,
+    /// Those that could not be asked yet.
+    awaited: Vec<Arc<dyn TokenStore>>,
 }
 
 /// Opens what the config names.
 pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
-    let mut stores = Stores { all: Vec::new(), own: Vec::new(), awaited: Vec::new() };
-    for (index, store) in config.stores.iter().enumerate() {
+    let mut stores = Stores { all: Vec::new(), awaited: Vec::new() };
+    for store in &config.stores {
         let name = store.name.as_str();
         let what = || format!("the store `{name}` can't be opened");
-        match &store.kind {
-            StoreKind::Portcullis(location) => {
-                let new = !location.path().exists();
-                let opened = PortcullisStore::open(location, IfMissing::Create).await;
-                let opened = Arc::new(opened.with_context(what)?.named(name));
-                stores.all.push(Arc::clone(&opened) as Arc<dyn TokenStore>);
-                stores.own.push((index, opened));
-                if new {
-                    let path = location.path().display();
-                    tracing::warn!(store = name, %path, "a new token store, without a token, was created");
-                }
-            }
-            StoreKind::Sentry(sentry) => {
-                let (origin, database) = (sentry.origin.clone(), sentry.database.clone());
-                let locate = Box::new(move || origin.read(&Machine));
-                let opened = SentryStore::new(name, database, sentry.connections, locate);
-                let opened = Arc::new(opened);
-                match opened.inspect().await {
-                    Err(_) if !sentry.required_at_start => stores.awaited.push(Arc::clone(&opened)),
-                    looked_at => looked_at.with_context(what)?,
-                }
-                stores.all.push(opened);
-            }
+        let new = file(&store.kind).filter(|path| !path.exists());
+        let opened = Opened::open(store, IfMissing::Create).await.with_context(what)?;
+        if let Some(path) = new.map(|path| path.display()) {
+            tracing::warn!(store = name, %path, "a new token store, without a token, was created");
         }
+        let required = server(&store.kind).is_none_or(|server| server.required_at_start);
+        let asked = opened.store();
+        match asked.prepare().await {
+            Err(_) if !required => stores.awaited.push(asked),
+            prepared => prepared.map_err(|error| anyhow::anyhow!(error)).with_context(what)?,
+        }
+        let consulted = opened.consulted(store);
+        stores.all.push((opened, consulted));
     }
     Ok(stores)
+}
+
+/// The file of a store of the gateway's own.
+fn file(kind: &StoreKind) -> Option<&std::path::Path> {
+    match kind {
+        StoreKind::Portcullis(Own::Sqlite(location)) => Some(location.path()),
+        StoreKind::Portcullis(Own::Postgres(_))
+        | StoreKind::Sentry(_)
+        | StoreKind::Introspection(_)
+        | StoreKind::File(_) => None,
+    }
+}
+
+/// The database that a store is in.
+fn server(kind: &StoreKind) -> Option<&StoreServer> {
+    match kind {
+        StoreKind::Portcullis(Own::Postgres(server)) | StoreKind::Sentry(server) => Some(server),
+        StoreKind::Portcullis(Own::Sqlite(_))
+        | StoreKind::Introspection(_)
+        | StoreKind::File(_) => None,
+    }
+}
+
+impl Stores {
+    /// How the cache consults them.
+    pub(super) fn consulted(&self) -> Vec<Consulted> {
+        self.all.iter().map(|(_, consulted)| consulted.clone()).collect()
+    }
+
+    /// Starts what keeps `identities` up with changes in them, until `stop`; ends when all of it runs,
+    /// and every list of blocked credentials was read that can be.
+    pub(super) async fn keep_up(
+        &self,
+        config: &Config,
+        identities: &Arc<Identities>,
+        clock: &Arc<dyn Clock>,
+        observer: &Arc<dyn Observer>,
+        stop: &watch::Receiver<bool>,
+    ) -> anyhow::Result<Vec<JoinHandle<()>>> {
+        let mut tasks = Vec::new();
+        for (index, ((opened, _), store)) in self.all.iter().zip(&config.stores).enumerate() {
+            let listen = server(&store.kind).and_then(|server| server.listen.as_ref());
+            let (identities, clock) = (Arc::clone(identities), Arc::clone(clock));
+            let (observer, stop) = (Arc::clone(observer), stop.clone());
+            match opened {
+                Opened::Portcullis(own) => {
+                    let mut watch = Watch::new(index, Arc::clone(own), identities, clock, observer);
+                    if let Some(origin) = listen {
+                        watch = watch.listening(locate(origin));
+                    }
+                    if !self.awaits(own.name()) {
+                        let what = || format!("the block list of `{store}` can't be read");
+                        watch.load().await.with_context(what)?;
+                    }
+                    tasks.push(tokio::spawn(watch.run(stop)));
+                }
+                Opened::Sentry(sentry) => {
+                    let Some(origin) = listen else { continue };
+                    let watch = SentryWatch::new(index, sentry.name(), identities, clock, observer);
+                    tasks.push(tokio::spawn(watch.run(locate(origin), stop)));
+                }
+                Opened::Introspection(_) => {}
+                Opened::File(file) => {
+                    identities.block(index, file.blocked());
+                    let file = Arc::clone(file);
+                    tasks.push(tokio::spawn(file.watch(index, identities, observer, stop)));
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn awaits(&self, name: &str) -> bool {
+        self.awaited.iter().any(|store| store.name() == name)
+    }
+
+    /// Waits until every store can be asked, says of each when it can, and why it can't whenever that
+    /// changes.
+    pub(super) async fn wait(self, identities: &Identities) {
+        let mut waiting = JoinSet::new();
+        for store in self.awaited {
+            waiting.spawn(async move {
+                let mut told = String::new();
+                while let Err(error) = store.prepare().await {
+                    let error = format!("{:#}", anyhow::anyhow!(error));
+                    if error != told {
+                        let store = store.name();
+                        tracing::error!(store, error, "the token store can't be asked yet");
+                        told = error;
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                tracing::info!(store = store.name(), "the token store can be asked");
+            });
+        }
+        waiting.join_all().await;
+        while !identities.has_block_lists() {
+            tokio::time::sleep(RETRY / 10).await;
+        }
+    }
 }

@@ -8,7 +8,10 @@
 //! No secret comes this far: a store sees digests.
 
 pub mod cache;
+pub mod file;
+pub mod introspection;
 pub mod portcullis;
+pub mod postgres;
 pub mod sentry;
 
 use std::error::Error;
@@ -20,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::policy::credential::Credential;
+use crate::policy::credential::Presented;
 use crate::policy::identity::{Identity, KindSet};
 
 /// Something that knows tokens.
@@ -32,13 +35,26 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// The kinds of credential that it can know; it is asked for no other.
     fn takes(&self) -> KindSet;
 
+    /// Whether it has a list of credentials that are refused, whatever store knows them.
+    fn has_block_list(&self) -> bool {
+        false
+    }
+
+    /// Sees to it that it can be asked. Called at the start, and again until it succeeds.
+    ///
+    /// # Errors
+    /// What is missing, for an operator.
+    async fn prepare(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+
     /// Who is behind `presented`; `None` when this store does not know it. The answer must depend
     /// on the scheme and the digest alone, because it is cached under them; that a DSN names the
     /// right project is checked by policy. Disabled and expired tokens are found.
     ///
     /// # Errors
     /// When it can't tell. The caller bounds the time it takes, and may drop the future.
-    async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError>;
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError>;
 }
 
 /// A token that a store knows.

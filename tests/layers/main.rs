@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
             "rewrite",
             "telemetry::diagnostics::Level",
             "store::portcullis::StoreLocation",
-            "store::sentry::Database",
+            "store::postgres::Address",
         ],
         forbidden: &[PINGORA, STORAGE, ASYNC, READS_A_CLOCK, &["prometheus"]],
     },

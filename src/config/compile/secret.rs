@@ -11,7 +11,11 @@ type Wrong = (String, &'static str);
 
 impl SecretRef {
     /// The text of the secret, in visible ASCII.
-    pub(super) fn read(&self, folder: &Path, source: &dyn Source) -> Result<String, Wrong> {
+    pub(in super::super) fn read(
+        &self,
+        folder: &Path,
+        source: &dyn Source,
+    ) -> Result<String, Wrong> {
         let is_token = |name: &String| name.starts_with("sntry") || name.starts_with("portcullis_");
         if [&self.env, &self.file].into_iter().flatten().any(is_token) {
             let help = "write the token into a file and its path here";

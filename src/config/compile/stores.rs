@@ -1,45 +1,32 @@
 //! Token stores.
 
-use std::path::PathBuf;
+mod endpoint;
+mod server;
 
 use super::super::raw::RawStore;
-use super::super::value::{SecretRef, TextOrSecret};
-use super::super::{SentryDatabase, Source, Store, StoreKind};
+use super::super::value::TextOrSecret;
+use super::super::{Own, Store, StoreKind};
 use super::Compiler;
+use crate::limit::Rates;
+use crate::policy::identity::{IdentityKind, KindSet};
 use crate::store::portcullis::StoreLocation;
-use crate::store::sentry::Database;
+use crate::store::postgres::Address;
 
 /// The kind of a store with tokens that the gateway issues.
 pub(super) const PORTCULLIS: &str = "portcullis";
 /// The kind of a store with Sentry's own.
 const SENTRY: &str = "sentry";
-/// Connections to Sentry's database: a look-up takes a millisecond, and Sentry's own need the room.
-const CONNECTIONS: u32 = 4;
-/// More is a mistake: PostgreSQL has a hundred for all.
-const MOST_CONNECTIONS: u32 = 50;
+/// The kind of a store that asks whoever issued the credential.
+const INTROSPECTION: &str = "introspection";
+/// The kind of a store that is a file.
+pub(super) const FILE: &str = "file";
+/// What there is.
+const KINDS: &str = "write `portcullis`, `sentry`, `introspection` or `file`";
 
-/// Where the URL of a database and its password are written.
-#[derive(Clone, Debug)]
-pub struct DatabaseOrigin {
-    url: TextOrSecret,
-    password: Option<SecretRef>,
-    folder: PathBuf,
-}
-
-impl DatabaseOrigin {
-    /// Reads them, after a password was changed; nothing if they can't be read.
-    pub fn read(&self, source: &dyn Source) -> Option<Database> {
-        let url = match &self.url {
-            TextOrSecret::Text(text) => text.clone(),
-            TextOrSecret::Secret(secret) => secret.read(&self.folder, source).ok()?,
-        };
-        let database = Database::parse(&url).ok()?;
-        Some(match &self.password {
-            Some(password) => database.with_password(&password.read(&self.folder, source).ok()?),
-            None => database,
-        })
-    }
-}
+/// How often in a second a store is asked for credentials that are not known.
+const UNKNOWN_PER_SECOND: u32 = 1000;
+/// The same where every question is a request to Sentry.
+const INTROSPECTIONS_PER_SECOND: u32 = 50;
 
 impl Compiler<'_> {
     pub(super) fn stores(&mut self, raw: &[RawStore]) -> Vec<Store> {
@@ -50,84 +37,123 @@ impl Compiler<'_> {
         let mut stores: Vec<Store> = Vec::new();
         for (index, raw) in raw.iter().enumerate() {
             let kind = match raw.kind.as_str() {
-                PORTCULLIS => self.portcullis(index, raw),
+                PORTCULLIS => self.own(index, raw).map(StoreKind::Portcullis),
                 SENTRY => self.sentry(index, raw),
+                INTROSPECTION => self.introspection(index, raw),
+                FILE => self.file(index, raw),
                 other => {
                     let what = format!("`{other}` is not a kind of store");
-                    let help = "write `portcullis` or `sentry`";
-                    self.problem(format!("store[{index}].kind"), what, help);
+                    self.problem(format!("store[{index}].kind"), what, KINDS);
                     continue;
                 }
             };
+            let (credentials, unknown) = (self.credentials(index, raw), self.unknown(index, raw));
             let Some(kind) = kind else { continue };
             let name = raw.name.clone().unwrap_or_else(|| raw.kind.clone());
             if stores.iter().any(|other| other.name == name) {
                 let help = "give each store a `name` of its own";
                 self.problem(format!("store[{index}].name"), format!("`{name}` is taken"), help);
             }
-            stores.push(Store { name, kind });
+            stores.push(Store { name, kind, credentials, unknown });
         }
         stores
     }
 
-    fn portcullis(&mut self, index: usize, raw: &RawStore) -> Option<StoreKind> {
-        let unused = [
-            ("password", raw.password.is_some()),
-            ("connections", raw.connections.is_some()),
-            ("required_at_start", !raw.required_at_start),
-        ];
-        for (key, _) in unused.into_iter().filter(|(_, given)| *given) {
-            let what = "is of a `sentry` store, and this one is `portcullis`";
-            self.problem(format!("store[{index}].{key}"), what, "delete it");
+    /// Where tokens are that the gateway issues.
+    pub(super) fn own(&mut self, index: usize, raw: &RawStore) -> Option<Own> {
+        let at = format!("store[{index}].url");
+        let is_server = match &raw.url {
+            Some(TextOrSecret::Text(url)) => Address::is_one(url),
+            Some(TextOrSecret::Secret(_)) => true,
+            None => false,
+        };
+        if is_server {
+            self.only(
+                index,
+                raw,
+                &["url", "password", "listen_url", "connections", "required_at_start"],
+            );
+            return self.server(index, raw).map(Own::Postgres);
         }
-        self.location(index, raw).map(StoreKind::Portcullis)
-    }
-
-    /// Where the file of a `portcullis` store is.
-    pub(super) fn location(&mut self, index: usize, raw: &RawStore) -> Option<StoreLocation> {
-        let (at, help) = (format!("store[{index}].url"), "write `sqlite:///path/to/tokens.db`");
-        let TextOrSecret::Text(url) = &raw.url else {
-            self.problem(at, "is a secret, and the path of a file is none", help);
+        self.only(index, raw, &["url"]);
+        let help = "write `sqlite:///path/to/tokens.db`, or `postgres://user@host/database`";
+        let Some(TextOrSecret::Text(url)) = &raw.url else {
+            self.problem(at, "is missing", help);
             return None;
         };
         let location = self.parsed(&at, url.parse::<StoreLocation>(), help)?;
-        Some(StoreLocation::file(self.folder.join(location.path())))
+        Some(Own::Sqlite(StoreLocation::file(self.folder.join(location.path()))))
     }
 
-    fn sentry(&mut self, index: usize, raw: &RawStore) -> Option<StoreKind> {
-        let at = format!("store[{index}].url");
-        let help = "write `postgres://portcullis@host/sentry` and the password as `password = { file = \"path\" }`, or the whole URL as a secret";
-        let url = match &raw.url {
-            TextOrSecret::Text(text) if has_password(text) => {
-                self.problem(at, "holds a password", help);
-                return None;
-            }
-            TextOrSecret::Text(text) => text.clone(),
-            TextOrSecret::Secret(secret) => self.secret(&at, secret)?,
+    fn file(&mut self, index: usize, raw: &RawStore) -> Option<StoreKind> {
+        self.only(index, raw, &["path"]);
+        let at = format!("store[{index}].path");
+        let Some(path) = raw.path.as_ref().filter(|path| !path.is_empty()) else {
+            self.problem(at, "is missing", "write `path = \"/etc/portcullis/tokens.toml\"`");
+            return None;
         };
-        let mut database = self.parsed(&at, Database::parse(&url), help)?;
-        if let Some(password) = &raw.password {
-            let password = self.secret(&format!("store[{index}].password"), password)?;
-            database = database.with_password(&password);
-        }
-        let connections = raw.connections.unwrap_or(CONNECTIONS);
-        if !(1..=MOST_CONNECTIONS).contains(&connections) {
-            let what = format!("is {connections}");
-            let help = format!("write a number from 1 to {MOST_CONNECTIONS}");
-            self.problem(format!("store[{index}].connections"), what, help);
-        }
-        let (url, password) = (raw.url.clone(), raw.password.clone());
-        let origin = DatabaseOrigin { url, password, folder: self.folder.to_path_buf() };
-        let required_at_start = raw.required_at_start;
-        let sentry = SentryDatabase { database, origin, connections, required_at_start };
-        Some(StoreKind::Sentry(Box::new(sentry)))
+        Some(StoreKind::File(self.folder.join(path)))
     }
-}
 
-/// Whether the text of a URL has a password, in the place of one or as a parameter.
-fn has_password(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let (authority, query) = rest.split_once(['/', '?']).unwrap_or((rest, ""));
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    user.contains(':') || query.contains("password=")
+    /// Refuses keys that mean nothing for a store of this kind.
+    fn only(&mut self, index: usize, raw: &RawStore, taken: &[&str]) {
+        let given = [
+            ("url", raw.url.is_some()),
+            ("password", raw.password.is_some()),
+            ("listen_url", raw.listen_url.is_some()),
+            ("connections", raw.connections.is_some()),
+            ("required_at_start", raw.required_at_start.is_some()),
+            ("path", raw.path.is_some()),
+            ("protocol", raw.protocol.is_some()),
+            ("credential", raw.credential.is_some()),
+        ];
+        for (key, _) in given.into_iter().filter(|(key, given)| *given && !taken.contains(key)) {
+            let what = format!("means nothing for this `{}` store", raw.kind);
+            self.problem(format!("store[{index}].{key}"), what, "delete it");
+        }
+    }
+
+    /// The kinds that a store is asked for.
+    fn credentials(&mut self, index: usize, raw: &RawStore) -> KindSet {
+        let all: KindSet = IdentityKind::ALL.iter().copied().collect();
+        let Some(names) = &raw.credentials else { return all };
+        let at = format!("store[{index}].credentials");
+        let known = IdentityKind::ALL.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>();
+        let help = format!("write some of {}", known.join(", "));
+        let mut kinds = KindSet::EMPTY;
+        for name in names {
+            match IdentityKind::from_name(name) {
+                Some(kind) => kinds = kinds.with(kind),
+                None => self.problem(&at, format!("`{name}` is not a kind of credential"), &help),
+            }
+        }
+        if names.is_empty() {
+            self.problem(at, "is empty, so the store would never be asked", help);
+        }
+        kinds
+    }
+
+    /// How often a store is asked for credentials that are not known.
+    fn unknown(&mut self, index: usize, raw: &RawStore) -> Rates {
+        let default =
+            if raw.kind == INTROSPECTION { INTROSPECTIONS_PER_SECOND } else { UNKNOWN_PER_SECOND };
+        let total = raw.unknown_per_second.unwrap_or(default);
+        let per_client = raw.unknown_per_client.unwrap_or(total.div_ceil(4));
+        let rates = [("unknown_per_second", total), ("unknown_per_client", per_client)];
+        for (key, rate) in rates {
+            if rate == 0 {
+                let what = "is 0, so nobody would ever be looked up";
+                self.problem(format!("store[{index}].{key}"), what, "write a number from 1 on");
+            }
+        }
+        if per_client > total {
+            let what = format!("is more than the {total} that there are for all");
+            self.problem(
+                format!("store[{index}].unknown_per_client"),
+                what,
+                "write a smaller number",
+            );
+        }
+        Rates { total, per_client }
+    }
 }

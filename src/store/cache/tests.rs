@@ -1,15 +1,16 @@
 //! Lifetimes, single flight, outages, and what a flood can't do.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use async_trait::async_trait;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::policy::credential::Authorization;
+use crate::policy::credential::{Authorization, Digest};
 use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet};
 use crate::policy::scope::ScopeSet;
+use crate::store::TokenStore;
 
 /// A store that knows some tokens, can be down, and counts what it is asked.
 #[derive(Debug, Default)]
@@ -30,7 +31,8 @@ impl TokenStore for Fake {
         KindSet::EMPTY.with(IdentityKind::UserToken)
     }
 
-    async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError> {
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
+        let presented = presented.credential;
         self.asked.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(self.delay).await;
         if self.down.load(Ordering::SeqCst) {
@@ -66,18 +68,25 @@ fn bearer(secret: &str) -> Credential {
 
 fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
-    let stores = stores.iter().map(|store| Arc::clone(store) as Arc<dyn TokenStore>).collect();
+    let stores =
+        stores.iter().map(|store| (Arc::clone(store) as Arc<dyn TokenStore>).into()).collect();
     let settings = CacheSettings { capacity, ..CacheSettings::default() };
     let their_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-    (Arc::new(Identities::new(stores, settings, their_clock, Arc::new(()))), clock)
+    (Identities::new(stores, settings, their_clock, Arc::new(()), Handle::current()), clock)
 }
 
-async fn ask(cache: &Identities, clock: &ManualClock, secret: &str) -> (&'static str, CacheResult) {
+async fn ask(
+    cache: &Arc<Identities>,
+    clock: &ManualClock,
+    secret: &str,
+) -> (&'static str, CacheResult) {
     let answer = cache.lookup(&bearer(secret), clock.now()).await;
     let lookup = match answer.lookup {
         Lookup::Found(_) => "found",
         Lookup::Unknown => "unknown",
         Lookup::Unavailable => "unavailable",
+        Lookup::Limited => "limited",
+        Lookup::Blocked => "blocked",
     };
     (lookup, answer.cache)
 }

@@ -4,9 +4,7 @@
 
 use std::fmt;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
+use super::database::Cells;
 pub use super::new_token::NewToken;
 use super::new_token::{ID_PREFIX, MAX_NAME_LEN};
 use super::row::{self, Token, TokenKind};
@@ -15,6 +13,13 @@ use crate::clock::Timestamp;
 use crate::policy::credential::Digest;
 use crate::policy::identity::Binding;
 use crate::policy::token;
+
+const INSERT: &str = "INSERT INTO token (id, kind, name, digest, fingerprint, scopes, organizations, \
+    projects, allowed_origins, created_at, expires_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const REVOKE: &str = "UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
+const MEANT: &str = "SELECT id, name, revoked_at FROM token \
+    WHERE id = $1 OR name = $1 OR fingerprint = $1 ORDER BY created_at, id";
 
 /// A token that was just created.
 #[derive(Debug)]
@@ -91,6 +96,9 @@ pub enum AdminError {
         .0.escape_debug()
     )]
     BadOrigin(String),
+    /// Not a reason to show in a list.
+    #[error("the reason is longer than 200 characters, or has control characters; shorten it")]
+    BadReason,
     /// A time that the file can't hold.
     #[error("the time of expiry is too far away; take an earlier one")]
     BadTime,
@@ -165,24 +173,20 @@ impl PortcullisStore {
     }
 
     async fn insert(&self, token: &Token) -> Result<(), AdminError> {
-        let inserted = sqlx::query(
-            "INSERT INTO token (id, kind, name, digest, fingerprint, scopes, organizations, \
-             projects, allowed_origins, created_at, expires_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&token.id)
-        .bind(token.kind.as_str())
-        .bind(&token.name)
-        .bind(token.digest.as_bytes().as_slice())
-        .bind(token.fingerprint().to_string())
-        .bind(token.scopes.names())
-        .bind(column(&token.organizations))
-        .bind(column(&token.projects))
-        .bind(json(token.allowed_origins.iter().map(String::as_str)))
-        .bind(stored(token.created_at)?)
-        .bind(token.expires_at.map(stored).transpose()?)
-        .execute(&self.writer)
-        .await;
+        let values = vec![
+            token.id.as_str().into(),
+            token.kind.as_str().into(),
+            token.name.as_str().into(),
+            token.digest.as_bytes().as_slice().into(),
+            token.fingerprint().to_string().into(),
+            token.scopes.names().into(),
+            column(&token.organizations).into(),
+            column(&token.projects).into(),
+            json(token.allowed_origins.iter().map(String::as_str)).into(),
+            stored(token.created_at)?.into(),
+            token.expires_at.map(stored).transpose()?.into(),
+        ];
+        let inserted = self.database.write(INSERT, vec![values]).await;
         match inserted {
             Ok(_) => Ok(()),
             // The id and the digest are random: what can clash is the name.
@@ -198,10 +202,9 @@ impl PortcullisStore {
     /// # Errors
     /// When the store can't be read at all.
     pub async fn list(&self) -> Result<(Vec<Token>, Vec<StoreError>), StoreError> {
-        let rows = sqlx::query(row::ALL).fetch_all(&self.readers).await;
         let (mut tokens, mut unreadable) = (Vec::new(), Vec::new());
-        for row in rows.map_err(StoreError::unavailable)? {
-            match Token::read(&row) {
+        for row in self.database.fetch(row::ALL, Vec::new()).await? {
+            match Token::read(&*row) {
                 Ok(token) => tokens.push(token),
                 Err(error) => unreadable.push(error),
             }
@@ -214,8 +217,8 @@ impl PortcullisStore {
     /// # Errors
     /// When the store or the row can't be read.
     pub async fn token(&self, id: &str) -> Result<Option<Token>, StoreError> {
-        let row = sqlx::query(row::BY_ID).bind(id).fetch_optional(&self.readers).await;
-        row.map_err(StoreError::unavailable)?.as_ref().map(Token::read).transpose()
+        let rows = self.database.fetch(row::BY_ID, vec![id.into()]).await?;
+        rows.first().map(|row| Token::read(&**row)).transpose()
     }
 
     /// Which token `text` means: an id, or else a name or a fingerprint. Where several share it,
@@ -224,16 +227,7 @@ impl PortcullisStore {
     /// # Errors
     /// When the store can't be read.
     pub async fn resolve(&self, text: &str) -> Result<Resolved, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, CAST(name AS BLOB) AS name, revoked_at FROM token \
-             WHERE id = ?1 OR name = ?1 OR fingerprint = ?1 ORDER BY created_at, id",
-        )
-        .bind(text)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(StoreError::unavailable)?;
-        let candidates: Result<Vec<_>, _> = rows.iter().map(candidate).collect();
-        let mut candidates = candidates.map_err(StoreError::unavailable)?;
+        let mut candidates = self.candidates(text).await?;
         let only = |test: &dyn Fn(&Candidate) -> bool| {
             let mut passing = (0..candidates.len()).filter(|index| test(&candidates[*index]));
             passing.next().filter(|_| passing.next().is_none())
@@ -254,35 +248,28 @@ impl PortcullisStore {
     /// # Errors
     /// When the store can't be written.
     pub async fn revoke(&self, id: &str, now: Timestamp) -> Result<Revoked, AdminError> {
-        let revoked =
-            sqlx::query("UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
-                .bind(stored(now)?)
-                .bind(id)
-                .execute(&self.writer)
-                .await
-                .map_err(AdminError::Write)?;
-        if revoked.rows_affected() > 0 {
+        let values = vec![stored(now)?.into(), id.into()];
+        let revoked = self.database.write(REVOKE, vec![values]).await.map_err(AdminError::Write)?;
+        if revoked > 0 {
             return Ok(Revoked::Now);
         }
-        let row = sqlx::query(
-            "SELECT id, CAST(name AS BLOB) AS name, revoked_at FROM token WHERE id = ?",
-        )
-        .bind(id)
-        .fetch_optional(&self.writer)
-        .await
-        .map_err(StoreError::unavailable)?;
-        let before = row.as_ref().map(candidate).transpose().map_err(StoreError::unavailable)?;
+        let before = self.candidates(id).await?.into_iter().find(|row| row.id == id);
         Ok(before.and_then(|row| row.revoked_at).map_or(Revoked::NotFound, Revoked::Before))
+    }
+
+    async fn candidates(&self, text: &str) -> Result<Vec<Candidate>, StoreError> {
+        let rows = self.database.fetch(MEANT, vec![text.into()]).await?;
+        let candidates: sqlx::Result<_> = rows.iter().map(|row| candidate(&**row)).collect();
+        candidates.map_err(StoreError::unavailable)
     }
 }
 
-fn candidate(row: &SqliteRow) -> Result<Candidate, sqlx::Error> {
-    let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+fn candidate(row: &dyn Cells) -> sqlx::Result<Candidate> {
+    let revoked_at = row.maybe_integer("revoked_at")?;
     let revoked_at = revoked_at.map(|at| Timestamp::from_millis(u64::try_from(at).unwrap_or(0)));
-    // Whatever bytes it has: a token with a damaged name must still be revocable.
-    let name: Vec<u8> = row.try_get("name")?;
-    let name = String::from_utf8_lossy(&name).into_owned();
-    Ok(Candidate { id: row.try_get("id")?, name, revoked_at })
+    // A token with a damaged name must still be revocable.
+    let name = row.lossy_text("name")?;
+    Ok(Candidate { id: row.text("id")?, name, revoked_at })
 }
 
 fn secret(kind: TokenKind) -> Result<String, AdminError> {
@@ -318,6 +305,6 @@ fn json<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(serde_json::Value::from).collect::<serde_json::Value>().to_string()
 }
 
-fn stored(time: Timestamp) -> Result<i64, AdminError> {
+pub(super) fn stored(time: Timestamp) -> Result<i64, AdminError> {
     i64::try_from(time.as_millis()).map_err(|_| AdminError::BadTime)
 }

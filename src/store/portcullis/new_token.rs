@@ -32,7 +32,7 @@ pub struct NewToken {
 
 impl NewToken {
     /// Whether it can be created.
-    pub(super) fn check(&self) -> Result<(), AdminError> {
+    pub(in crate::store) fn check(&self) -> Result<(), AdminError> {
         if !is_name(&self.name) {
             return Err(AdminError::BadName(self.name.clone()));
         }

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
+use super::database::Cells;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Fingerprint, Scheme};
 use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
@@ -22,9 +20,9 @@ macro_rules! select {
 }
 
 /// The rows of one digest. There may be several, of different kinds.
-pub(super) const BY_DIGEST: &str = select!("WHERE digest = ?");
+pub(super) const BY_DIGEST: &str = select!("WHERE digest = $1");
 /// The row of one id.
-pub(super) const BY_ID: &str = select!("WHERE id = ?");
+pub(super) const BY_ID: &str = select!("WHERE id = $1");
 /// Every row, oldest first.
 pub(super) const ALL: &str = select!("ORDER BY created_at, id");
 
@@ -143,15 +141,15 @@ impl Token {
 
     /// Reads a row. Whatever is not as this program writes it is an error, but for a scope that it
     /// does not know: leaving that out can only narrow.
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
-        let id: String = row.try_get("id").map_err(StoreError::unavailable)?;
+    pub(super) fn read(row: &dyn Cells) -> Result<Self, StoreError> {
+        let id = row.text("id").map_err(StoreError::unavailable)?;
         Self::read_as(&id, row).map_err(|problem| StoreError::Corrupt { id, problem })
     }
 
-    fn read_as(id: &str, row: &SqliteRow) -> Result<Self, &'static str> {
-        let text = |column| row.try_get::<String, _>(column).map_err(|_| "a text is missing");
-        let maybe = |column| row.try_get::<Option<String>, _>(column).map_err(|_| "not a text");
-        let digest: Vec<u8> = row.try_get("digest").map_err(|_| "no digest")?;
+    fn read_as(id: &str, row: &dyn Cells) -> Result<Self, &'static str> {
+        let text = |column| row.text(column).map_err(|_| "a text is missing");
+        let maybe = |column| row.maybe_text(column).map_err(|_| "not a text");
+        let digest = row.bytes("digest").map_err(|_| "no digest")?;
         let digest = <[u8; 32]>::try_from(digest).map_err(|_| "its digest has not 32 bytes")?;
         let digest = Digest::from_bytes(digest);
         if text("fingerprint")? != digest.fingerprint().to_string() {
@@ -186,8 +184,8 @@ fn list(json: &str) -> Result<Vec<String>, &'static str> {
     serde_json::from_str(json).map_err(|_| "a list in it is not a JSON array of texts")
 }
 
-fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, &'static str> {
-    let millis: Option<i64> = row.try_get(column).map_err(|_| "a time in it is not a number")?;
+fn time(row: &dyn Cells, column: &str) -> Result<Option<Timestamp>, &'static str> {
+    let millis = row.maybe_integer(column).map_err(|_| "a time in it is not a number")?;
     let millis = millis.map(u64::try_from).transpose().map_err(|_| "a time in it is negative")?;
     Ok(millis.map(Timestamp::from_millis))
 }

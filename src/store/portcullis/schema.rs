@@ -1,66 +1,106 @@
-//! The tables, and how they come to be.
+//! The tables, and how they come to be: the same migrations for a SQLite file and a PostgreSQL.
 //!
-//! A migration that was released is never edited: sqlx keeps its checksum and refuses to run.
+//! A migration that was released is never edited: sqlx keeps its checksum and refuses to run. One
+//! whose description ends with [`ADDITIVE`] leaves what was there as it was, so that a version of this
+//! program which does not know it can go on with the store: so an upgrade can be taken back.
 
-use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqlitePool;
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
 
-/// Marks the file as ours (`PRAGMA application_id`): `PtCs`.
+/// Marks the file as ours (`PRAGMA application_id`): `PtCs`. Also the lock under which a PostgreSQL
+/// is written.
 const APPLICATION_ID: i64 = 0x5074_4373;
+/// The end of the description of a migration that older versions of this program can live with.
+const ADDITIVE: &str = "(additive)";
+
+/// A step of the schema.
+struct Step {
+    version: i64,
+    description: &'static str,
+    parts: &'static [Part],
+}
+
+/// A part of a step.
+enum Part {
+    /// For both, in the words of SQLite.
+    Tables(&'static str),
+    Sqlite(&'static str),
+    Postgres(&'static str),
+}
 
 /// `change` is the log by which other processes learn what to forget: triggers write it, so that
-/// an edit by hand with the `sqlite3` shell is seen too, a deleted row included. What was used
-/// last is not a change. Its end is cut; who finds a gap forgets everything.
-const TOKENS: &str = "
-PRAGMA application_id = 1349796723;
+/// an edit by hand is seen too, a deleted row included. What was used last is not a change. Its end is
+/// cut; who finds a gap forgets everything. An empty digest is a change of the block list.
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        description: "tokens",
+        parts: &[
+            Part::Sqlite("\nPRAGMA application_id = 1349796723;\n"),
+            Part::Tables(include_str!("schema/tokens.sql")),
+            Part::Sqlite(include_str!("schema/tokens.sqlite.sql")),
+            Part::Postgres(include_str!("schema/tokens.postgres.sql")),
+        ],
+    },
+    Step {
+        version: 2,
+        description: "block list (additive)",
+        parts: &[
+            Part::Tables(include_str!("schema/block.sql")),
+            Part::Sqlite(include_str!("schema/block.sqlite.sql")),
+            Part::Postgres(include_str!("schema/block.postgres.sql")),
+        ],
+    },
+];
 
-CREATE TABLE token (
-    id              TEXT NOT NULL PRIMARY KEY,
-    kind            TEXT NOT NULL,
-    name            TEXT NOT NULL,
-    digest          BLOB NOT NULL,
-    fingerprint     TEXT NOT NULL,
-    scopes          TEXT NOT NULL,
-    organizations   TEXT,
-    projects        TEXT,
-    allowed_origins TEXT NOT NULL,
-    created_at      INTEGER NOT NULL,
-    expires_at      INTEGER,
-    revoked_at      INTEGER,
-    last_used_at    INTEGER,
-    UNIQUE (digest, kind)
-) STRICT;
+/// The same types in a PostgreSQL.
+const WORDS: [(&str, &str); 4] = [
+    (
+        "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT",
+        "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    ),
+    ("INTEGER", "bigint"),
+    ("BLOB", "bytea"),
+    (") STRICT;", ");"),
+];
 
-CREATE UNIQUE INDEX token_name ON token (name) WHERE revoked_at IS NULL;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Sqlite,
+    Postgres,
+}
 
-CREATE TABLE change (
-    revision   INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-    digest     BLOB NOT NULL,
-    revoked_at INTEGER
-) STRICT;
+impl Step {
+    fn sql(&self, dialect: Dialect) -> String {
+        let part = |part: &Part| match (part, dialect) {
+            (Part::Tables(sql), Dialect::Sqlite) => (*sql).to_owned(),
+            (Part::Tables(sql), Dialect::Postgres) => {
+                WORDS.iter().fold((*sql).to_owned(), |sql, (from, to)| sql.replace(from, to))
+            }
+            (Part::Sqlite(sql), Dialect::Sqlite) | (Part::Postgres(sql), Dialect::Postgres) => {
+                (*sql).to_owned()
+            }
+            (Part::Sqlite(_), Dialect::Postgres) | (Part::Postgres(_), Dialect::Sqlite) => {
+                String::new()
+            }
+        };
+        self.parts.iter().map(part).collect()
+    }
+}
 
-CREATE TRIGGER token_created AFTER INSERT ON token BEGIN
-    INSERT INTO change (digest) VALUES (NEW.digest);
-END;
-
-CREATE TRIGGER token_changed AFTER UPDATE OF
-    id, kind, name, digest, scopes, organizations, projects, allowed_origins, created_at,
-    expires_at, revoked_at
-ON token BEGIN
-    INSERT INTO change (digest, revoked_at) VALUES
-        (OLD.digest, CASE WHEN OLD.revoked_at IS NULL THEN NEW.revoked_at END);
-    INSERT INTO change (digest) SELECT NEW.digest WHERE NEW.digest <> OLD.digest;
-END;
-
-CREATE TRIGGER token_deleted AFTER DELETE ON token BEGIN
-    INSERT INTO change (digest) VALUES (OLD.digest);
-END;
-
-CREATE TRIGGER change_cut AFTER INSERT ON change WHEN NEW.revision % 1000 = 0 BEGIN
-    DELETE FROM change WHERE revision <= NEW.revision - 10000;
-END;
-";
+/// Brings what was not there yet. Whoever calls it keeps other processes out.
+fn migrator(dialect: Dialect) -> Migrator {
+    let migration = |step: &Step| {
+        let sql = AssertSqlSafe(step.sql(dialect)).into_sql_str();
+        Migration::new(step.version, step.description.into(), MigrationType::Simple, sql, false)
+    };
+    let mut migrator = Migrator::with_migrations(STEPS.iter().map(migration).collect());
+    // Looked at before: those that are not known here are additive.
+    migrator.set_ignore_missing(true).set_locking(false);
+    migrator
+}
 
 /// Why a database can't be used as a token store.
 #[derive(Debug)]
@@ -69,6 +109,10 @@ pub(super) enum Unusable {
     Foreign,
     /// The file is not of SQLite's.
     NotADatabase,
+    /// There are no tables, and none shall be made.
+    Empty,
+    /// A newer version of this program changed it in a way that this one can't live with.
+    Newer(i64),
     /// Another process is in the way just now.
     Busy(sqlx::Error),
     /// Anything else.
@@ -77,8 +121,10 @@ pub(super) enum Unusable {
 
 impl From<sqlx::Error> for Unusable {
     fn from(error: sqlx::Error) -> Self {
-        // The low byte of an extended code is the primary one: 5 is SQLITE_BUSY, 26 SQLITE_NOTADB.
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        // The low byte of an extended code of SQLite's is the primary one: 5 is SQLITE_BUSY, 26
+        // SQLITE_NOTADB. PostgreSQL's codes have five characters.
+        let code = error.as_database_error().and_then(|error| error.code());
+        let code = code.filter(|code| code.len() < 5).and_then(|code| code.parse::<u32>().ok());
         match code.map(|code| code & 0xff) {
             Some(5) => Unusable::Busy(error),
             Some(26) => Unusable::NotADatabase,
@@ -96,11 +142,20 @@ impl From<MigrateError> for Unusable {
     }
 }
 
-/// The newest version of the tables that this program knows.
-const VERSION: i64 = 1;
+/// Whether this program can live with what other versions of it did.
+fn compatible(steps: &[(i64, String)]) -> Result<(), Unusable> {
+    let known = |version: i64| STEPS.iter().any(|step| step.version == version);
+    let newer = |(version, description): &&(i64, String)| {
+        !known(*version) && !description.ends_with(ADDITIVE)
+    };
+    steps.iter().find(newer).map_or(Ok(()), |(version, _)| Err(Unusable::Newer(*version)))
+}
 
-/// Finds out whether [`prepare`] would work, and changes nothing.
-pub(super) async fn examine(reader: &SqlitePool) -> Result<(), Unusable> {
+/// What was done to the database so far, newest last.
+const DONE: &str = "SELECT version, description FROM _sqlx_migrations ORDER BY version";
+
+/// Finds out whether [`prepare_sqlite`] would work, and changes nothing.
+pub(super) async fn examine_sqlite(reader: &SqlitePool) -> Result<(), Unusable> {
     // One view of the file: another process may be creating it.
     let mut view = reader.begin().await?;
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *view).await?;
@@ -111,18 +166,12 @@ pub(super) async fn examine(reader: &SqlitePool) -> Result<(), Unusable> {
         (0, 0) => return Ok(()),
         (_, _) => return Err(Unusable::Foreign),
     }
-    let version: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-        .fetch_one(&mut *view)
-        .await?;
-    if version > VERSION {
-        return Err(MigrateError::VersionMissing(version).into());
-    }
-    Ok(())
+    compatible(&sqlx::query_as(DONE).fetch_all(&mut *view).await?)
 }
 
 /// Brings the tables up to date, in one transaction that keeps other processes out: sqlx itself
 /// takes no lock for SQLite.
-pub(super) async fn prepare(writer: &SqlitePool) -> Result<(), Unusable> {
+pub(super) async fn prepare_sqlite(writer: &SqlitePool) -> Result<(), Unusable> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *transaction).await?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
@@ -131,14 +180,47 @@ pub(super) async fn prepare(writer: &SqlitePool) -> Result<(), Unusable> {
     if id != APPLICATION_ID && (id != 0 || tables != 0) {
         return Err(Unusable::Foreign);
     }
-    let tokens = Migration::new(
-        VERSION,
-        "tokens".into(),
-        MigrationType::Simple,
-        TOKENS.into_sql_str(),
-        false,
-    );
-    Migrator::with_migrations(vec![tokens]).run(&mut *transaction).await?;
+    migrator(Dialect::Sqlite).run(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// How many tables there are, and whether ours are among them.
+const TABLES: &str = "SELECT count(*) AS tables, \
+    coalesce(bool_or(relname = '_sqlx_migrations'), false) \
+    AND coalesce(bool_or(relname = 'token'), false) AS ours \
+    FROM pg_catalog.pg_class \
+    WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace(current_schema()::text)";
+
+/// Brings the tables up to date, in one transaction that keeps other processes out; with `change`
+/// unset, only finds out whether that would work.
+pub(super) async fn prepare_postgres(
+    connection: &mut PgConnection,
+    change: bool,
+) -> Result<(), Unusable> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(APPLICATION_ID)
+        .persistent(false)
+        .execute(&mut *transaction)
+        .await?;
+    let (tables, ours): (i64, bool) =
+        sqlx::query_as(TABLES).persistent(false).fetch_one(&mut *transaction).await?;
+    let mut done = Vec::new();
+    if ours {
+        done = sqlx::query_as(DONE).persistent(false).fetch_all(&mut *transaction).await?;
+        compatible(&done)?;
+    } else if tables != 0 {
+        return Err(Unusable::Foreign);
+    } else if !change {
+        return Err(Unusable::Empty);
+    }
+    // A role that may not make tables is enough where they are there.
+    let lacks =
+        |step: &Step| !done.iter().any(|(version, _): &(i64, String)| *version == step.version);
+    if change && STEPS.iter().any(lacks) {
+        // `run` takes no connection that a task holds; this is sqlx's own way around that.
+        migrator(Dialect::Postgres).run_direct(None, &mut *transaction, false).await?;
+    }
     Ok(transaction.commit().await?)
 }
 
@@ -148,6 +230,25 @@ mod tests {
 
     #[test]
     fn the_application_id_is_the_one_in_the_migration() {
-        assert!(TOKENS.contains(&format!("application_id = {APPLICATION_ID};")));
+        let tokens = STEPS[0].sql(Dialect::Sqlite);
+        assert!(tokens.contains(&format!("application_id = {APPLICATION_ID};")));
+    }
+
+    #[test]
+    fn versions_count_up_and_what_is_additive_says_so() {
+        for (index, step) in STEPS.iter().enumerate() {
+            assert_eq!(step.version, i64::try_from(index).unwrap() + 1);
+            assert!(index == 0 || step.description.ends_with(ADDITIVE), "{}", step.description);
+        }
+    }
+
+    #[test]
+    fn no_word_of_sqlite_is_left_for_a_postgresql() {
+        for step in STEPS {
+            let sql = step.sql(Dialect::Postgres);
+            for word in ["INTEGER", "BLOB", "STRICT", "AUTOINCREMENT", "PRAGMA"] {
+                assert!(!sql.contains(word), "{word} in {sql}");
+            }
+        }
     }
 }

@@ -8,15 +8,20 @@ mod opening;
 mod secrecy;
 mod sharing;
 
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::admin::{Issued, NewToken};
 use super::*;
 use crate::clock::Timestamp;
-use crate::policy::credential::{Authorization, Digest, Scheme};
+use crate::policy::credential::{Authorization, Credential, Digest, Scheme};
 use crate::policy::identity::{Binding, Identity};
 use crate::policy::scope::{Scope, ScopeSet};
 
@@ -39,7 +44,7 @@ impl Desk {
 
     /// Another store on the same file, as another process has it.
     pub(super) async fn again(&self) -> PortcullisStore {
-        let store = open(self.store.path(), IfMissing::Fail).await.unwrap();
+        let store = open(self.store.path().unwrap(), IfMissing::Fail).await.unwrap();
         relax(&store).await;
         store
     }
@@ -49,18 +54,26 @@ impl Desk {
     }
 
     pub(super) async fn sql(&self, text: &str) {
-        sql(self.store.path(), text).await;
+        sql(self.store.path().unwrap(), text).await;
     }
 
     pub(super) async fn identity(&self, presented: &Credential) -> Option<Identity> {
-        let found = self.store.find(presented).await.unwrap()?;
+        let found = self.store.find(presented.into()).await.unwrap()?;
         Some(Identity::clone(&found.identity))
+    }
+}
+
+/// The file of a store.
+pub(super) fn sqlite(store: &PortcullisStore) -> &Sqlite {
+    match &store.database {
+        Database::Sqlite(sqlite) => sqlite,
+        Database::Postgres(_) => panic!("not a file"),
     }
 }
 
 /// What survives a power cut is not tested, and the disk is slow.
 async fn relax(store: &PortcullisStore) {
-    sqlx::query("PRAGMA synchronous = OFF").execute(&store.writer).await.unwrap();
+    sqlx::query("PRAGMA synchronous = OFF").execute(&sqlite(store).writer).await.unwrap();
 }
 
 pub(super) async fn open(path: &Path, missing: IfMissing) -> Result<PortcullisStore, OpenError> {

@@ -1,5 +1,5 @@
-//! The background work of the embedded store: forgetting what others changed, and writing down
-//! what was used.
+//! The background work of a store of the gateway's own: forgetting what others changed, keeping up
+//! with the block list, and writing down what was used.
 //!
 //! **Invariant:** it never ends by itself. When the store can't be read it says so once and keeps
 //! trying; until then the lifetimes of the cache bound how long a revoked token lives.
@@ -7,22 +7,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::admin::stored;
+use super::database::{Cells, Database};
 use super::{PortcullisStore, Used};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Digest;
 use crate::store::cache::Identities;
+use crate::store::postgres::{Heard, Listener, Locate};
 use crate::store::{Chain, Observer, StoreError, TokenStore as _};
 
-/// How often changes are looked for: an indexed look-up of microseconds.
+/// How often changes are looked for in a file: an indexed look-up of microseconds.
 const POLL: Duration = Duration::from_millis(250);
+/// How often in a database that is asked over the network.
+const POLL_SERVER: Duration = Duration::from_secs(1);
 /// How many changes are taken at a time.
 const BATCH: i64 = 1000;
-/// How many polls there are between two writings of what was used.
-const FLUSH_EVERY: u32 = 20;
+/// How often what was used is written down.
+const FLUSH: Duration = Duration::from_secs(5);
+/// What a database notifies of when a token was changed.
+const CHANNEL: &str = "portcullis_change";
+/// How long to wait after a notification before the next look: a burst of them is one look.
+const CALM: Duration = Duration::from_millis(20);
+
+/// The first and the last revision in the log; zeros when it is empty. Two sub-selects, because SQLite
+/// answers only a lone min or max from the index.
+const REVISIONS: &str = "SELECT coalesce((SELECT min(revision) FROM change), 0) AS first, \
+    coalesce((SELECT max(revision) FROM change), 0) AS last";
+const CHANGES: &str = "SELECT revision, digest, revoked_at FROM change WHERE revision > $1 \
+    ORDER BY revision LIMIT $2";
+const USED: &str = "UPDATE token SET last_used_at = $1 \
+    WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)";
 /// What is wrong while changes can't be read.
 const DEAF: &str = "changes of tokens can't be read; a revocation may take as long as the cache keeps \
     a token";
@@ -40,6 +57,7 @@ pub struct Watch {
     identities: Arc<Identities>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
+    listener: Option<Listener>,
 }
 
 impl Watch {
@@ -51,28 +69,52 @@ impl Watch {
         clock: Arc<dyn Clock>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { index, store, identities, clock, observer }
+        Self { index, store, identities, clock, observer, listener: None }
+    }
+
+    /// That looks as soon as the database notifies of a change, over a connection that does not go
+    /// through a pooler.
+    #[must_use]
+    pub fn listening(self, locate: Locate) -> Self {
+        let listener = Listener::new(self.store.name(), CHANNEL, locate);
+        Self { listener: Some(listener), ..self }
+    }
+
+    /// Reads the block list, without which nobody is let in.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn load(&self) -> Result<(), StoreError> {
+        self.identities.block(self.index, self.store.blocked().await?);
+        Ok(())
     }
 
     /// Works until `shutdown` turns true or its sender is gone, and writes down what was used.
-    pub async fn run(self: Arc<Self>, mut shutdown: tokio::sync::watch::Receiver<bool>) {
-        let mut tick = tokio::time::interval(POLL);
+    pub async fn run(mut self, mut shutdown: tokio::sync::watch::Receiver<bool>) {
+        let mut heard = self.listener.take().map(Listener::start);
+        let mut tick = tokio::time::interval(match self.store.database {
+            Database::Sqlite(_) => POLL,
+            Database::Postgres(_) => POLL_SERVER,
+        });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seen, mut polls) = (None, 0_u32);
+        let mut flush = tokio::time::interval(FLUSH);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut seen, mut due) = (None, false);
         let (mut deaf, mut unwritten) = (false, false);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
+                () = notified(&mut heard) => {}
+                _ = flush.tick() => due = true,
                 _ = shutdown.wait_for(|stop| *stop) => break,
+            }
+            if std::mem::take(&mut due) {
+                let flushed = self.flush().await;
+                self.log(UNWRITTEN, &mut unwritten, flushed);
             }
             let polled = bounded(self.poll(&mut seen)).await;
             if self.log(DEAF, &mut deaf, polled) {
                 self.observer.watched(self.index, !deaf);
-            }
-            polls = polls.wrapping_add(1);
-            if polls.is_multiple_of(FLUSH_EVERY) {
-                let flushed = self.flush().await;
-                self.log(UNWRITTEN, &mut unwritten, flushed);
             }
         }
         let flushed = self.flush().await;
@@ -93,7 +135,7 @@ impl Watch {
 
     /// Forgets what changed since the revision that was `seen` last.
     async fn poll(&self, seen: &mut Option<i64>) -> Result<(), StoreError> {
-        self.store.check_file().await?;
+        self.store.database.check().await?;
         let (first, last) = self.store.revisions().await?;
         match *seen {
             Some(revision) if revision == last => Ok(()),
@@ -103,6 +145,7 @@ impl Watch {
                 self.catch_up(seen, revision).await
             }
             Some(_) | None => {
+                self.load().await?;
                 self.identities.purge_all();
                 *seen = Some(last);
                 Ok(())
@@ -115,10 +158,14 @@ impl Watch {
             let changes = self.store.changes_after(revision).await?;
             let Some(last) = changes.last() else { return Ok(()) };
             revision = last.revision;
+            if changes.iter().any(|change| change.what == What::BlockList) {
+                self.load().await?;
+            }
             for change in &changes {
-                match &change.digest {
-                    Some(digest) => self.identities.purge(digest).await,
-                    None => self.identities.purge_all(),
+                match &change.what {
+                    What::Token(digest) => self.identities.purge(digest).await,
+                    What::BlockList => {}
+                    What::Unreadable => self.identities.purge_all(),
                 }
             }
             let now = self.clock.now().as_millis();
@@ -141,53 +188,60 @@ async fn bounded(step: impl Future<Output = Result<(), StoreError>>) -> Result<(
     outcome.unwrap_or(Err(StoreError::Timeout(STEP_TIMEOUT)))
 }
 
-/// A token was created, changed or removed.
+/// Waits for a notification; for ever, where nobody listens.
+async fn notified(heard: &mut Option<mpsc::Receiver<Heard>>) {
+    let Some(receiver) = heard else { return std::future::pending().await };
+    match receiver.recv().await {
+        Some(Heard::Connected | Heard::Message(_)) => {
+            tokio::time::sleep(CALM).await;
+            // The log has them all.
+            while receiver.try_recv().is_ok() {}
+        }
+        Some(Heard::Lost) => {}
+        None => *heard = None,
+    }
+}
+
+/// A token was created, changed or removed, or the block list was.
 struct Change {
     revision: i64,
-    /// `None` when what is in the log is not a digest.
-    digest: Option<Digest>,
+    what: What,
     /// Set when this change was its revocation.
     revoked_at: Option<Timestamp>,
 }
 
+#[derive(PartialEq, Eq)]
+enum What {
+    Token(Digest),
+    BlockList,
+    Unreadable,
+}
+
 impl Change {
-    fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let digest: Vec<u8> = row.try_get("digest")?;
-        let revoked_at: Option<i64> = row.try_get("revoked_at")?;
-        Ok(Self {
-            revision: row.try_get("revision")?,
-            digest: <[u8; 32]>::try_from(digest).ok().map(Digest::from_bytes),
-            revoked_at: revoked_at
-                .and_then(|at| u64::try_from(at).ok())
-                .map(Timestamp::from_millis),
-        })
+    fn read(row: &dyn Cells) -> sqlx::Result<Self> {
+        let digest = row.bytes("digest")?;
+        let what = match <[u8; 32]>::try_from(digest.as_slice()) {
+            Ok(digest) => What::Token(Digest::from_bytes(digest)),
+            Err(_) if digest.is_empty() => What::BlockList,
+            Err(_) => What::Unreadable,
+        };
+        let revoked_at = row.maybe_integer("revoked_at")?.and_then(|at| u64::try_from(at).ok());
+        let revision = row.integer("revision")?;
+        Ok(Self { revision, what, revoked_at: revoked_at.map(Timestamp::from_millis) })
     }
 }
 
 impl PortcullisStore {
-    /// The first and the last revision in the log; zeros when it is empty.
     async fn revisions(&self) -> Result<(i64, i64), StoreError> {
-        // Two sub-selects, because SQLite answers only a lone min or max from the index.
-        sqlx::query_as(
-            "SELECT coalesce((SELECT min(revision) FROM change), 0), \
-             coalesce((SELECT max(revision) FROM change), 0)",
-        )
-        .fetch_one(&self.readers)
-        .await
-        .map_err(StoreError::unavailable)
+        let rows = self.database.fetch(REVISIONS, Vec::new()).await?;
+        let row = rows.first().ok_or_else(|| StoreError::unavailable(sqlx::Error::RowNotFound))?;
+        let read = || Ok((row.integer("first")?, row.integer("last")?));
+        read().map_err(|error: sqlx::Error| StoreError::unavailable(error))
     }
 
     async fn changes_after(&self, revision: i64) -> Result<Vec<Change>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT revision, digest, revoked_at FROM change WHERE revision > ? \
-             ORDER BY revision LIMIT ?",
-        )
-        .bind(revision)
-        .bind(BATCH)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(StoreError::unavailable)?;
-        let changes: Result<Vec<_>, _> = rows.iter().map(Change::read).collect();
+        let rows = self.database.fetch(CHANGES, vec![revision.into(), BATCH.into()]).await?;
+        let changes: sqlx::Result<_> = rows.iter().map(|row| Change::read(&**row)).collect();
         changes.map_err(StoreError::unavailable)
     }
 
@@ -202,7 +256,9 @@ impl PortcullisStore {
         if due.is_empty() {
             return Ok(());
         }
-        self.write_usage(&due).await.map_err(StoreError::unavailable)?;
+        let at = |at| stored(at).unwrap_or(i64::MAX);
+        let values = due.iter().map(|(id, used)| vec![at(*used).into(), (**id).into()]).collect();
+        self.database.write(USED, values).await.map_err(StoreError::unavailable)?;
         let mut used = self.used();
         for (id, at) in due {
             if let Some(used) = used.get_mut(&id) {
@@ -210,21 +266,6 @@ impl PortcullisStore {
             }
         }
         Ok(())
-    }
-
-    async fn write_usage(&self, due: &[(Box<str>, Timestamp)]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for (id, at) in due {
-            sqlx::query(
-                "UPDATE token SET last_used_at = ?1 \
-                 WHERE id = ?2 AND (last_used_at IS NULL OR last_used_at < ?1)",
-            )
-            .bind(i64::try_from(at.as_millis()).unwrap_or(i64::MAX))
-            .bind(&**id)
-            .execute(&mut *transaction)
-            .await?;
-        }
-        transaction.commit().await
     }
 }
 

@@ -97,7 +97,12 @@ const LAX: &str = "
     PRAGMA schema_version = 1000;";
 
 #[track_caller]
-fn assert_corrupt<T: fmt::Debug>(answer: Result<T, StoreError>, id: &str, wanted: &str, row: &str) {
+fn assert_corrupt<T: std::fmt::Debug>(
+    answer: Result<T, StoreError>,
+    id: &str,
+    wanted: &str,
+    row: &str,
+) {
     match answer {
         Err(StoreError::Corrupt { id: named, problem }) => {
             assert_eq!((named.as_str(), problem), (id, wanted), "{row}");
@@ -119,7 +124,7 @@ async fn damage(rows: &[(&str, &str)], lax: bool) {
         assert!(desk.identity(&presented).await.is_some(), "{change}");
         desk.sql(&format!("UPDATE token SET {change} WHERE id = '{id}'")).await;
 
-        assert_corrupt(desk.store.find(&presented).await, id, problem, change);
+        assert_corrupt(desk.store.find((&presented).into()).await, id, problem, change);
         assert_corrupt(desk.store.token(id).await, id, problem, change);
         let (listed, mut unreadable) = desk.store.list().await.unwrap();
         assert_eq!((listed.len(), unreadable.len()), (1, 1), "{change}");
@@ -134,7 +139,7 @@ async fn damage(rows: &[(&str, &str)], lax: bool) {
         }
         if !change.starts_with("revoked_at") {
             assert_eq!(desk.store.revoke(id, NOW).await.unwrap(), Revoked::Now, "{change}");
-            assert_corrupt(desk.store.find(&presented).await, id, problem, change);
+            assert_corrupt(desk.store.find((&presented).into()).await, id, problem, change);
         }
         desk.sql(&format!("DELETE FROM token WHERE id = '{id}'")).await;
     }
@@ -155,7 +160,7 @@ async fn a_row_of_other_types_is_an_error() {
 async fn the_table_holds_no_other_types_and_misses_nothing() {
     let desk = Desk::new().await;
     desk.create(TokenKind::Bearer, "one").await;
-    let mut connection = shell(desk.store.path()).await;
+    let mut connection = shell(desk.store.path().unwrap()).await;
     let columns: Vec<(String, String, bool)> =
         sqlx::query_as("SELECT name, type, \"notnull\" FROM pragma_table_info('token')")
             .fetch_all(&mut connection)
@@ -179,7 +184,7 @@ async fn the_table_holds_no_other_types_and_misses_nothing() {
 #[tokio::test]
 async fn every_column_is_damaged_here() {
     let desk = Desk::new().await;
-    let mut connection = shell(desk.store.path()).await;
+    let mut connection = shell(desk.store.path().unwrap()).await;
     let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('token')")
         .fetch_all(&mut connection)
         .await
@@ -202,7 +207,7 @@ async fn a_damaged_digest_lets_nobody_in_and_shows() {
         assert!(desk.identity(&present(&issued)).await.is_none(), "{change}");
         assert_corrupt(desk.store.token(id).await, id, problem, change);
         assert_eq!(desk.store.list().await.unwrap().1.len(), 1, "{change}");
-        let mut connection = shell(desk.store.path()).await;
+        let mut connection = shell(desk.store.path().unwrap()).await;
         let digest: Vec<u8> = sqlx::query_scalar("SELECT digest FROM token")
             .fetch_one(&mut connection)
             .await
@@ -210,7 +215,7 @@ async fn a_damaged_digest_lets_nobody_in_and_shows() {
         if let Ok(digest) = digest.try_into() {
             // The holder of whatever secret has this digest.
             let holder = under(Scheme::Basic, Digest::from_bytes(digest));
-            assert_corrupt(desk.store.find(&holder).await, id, problem, change);
+            assert_corrupt(desk.store.find((&holder).into()).await, id, problem, change);
         }
         desk.sql("DELETE FROM token").await;
     }
@@ -225,7 +230,7 @@ async fn a_row_without_a_readable_id_is_an_error() {
         }
         let issued = desk.create(TokenKind::Bearer, "one").await;
         desk.sql(&format!("UPDATE token SET id = {change}")).await;
-        let found = desk.store.find(&present(&issued)).await;
+        let found = desk.store.find((&present(&issued)).into()).await;
         assert!(matches!(found, Err(StoreError::Unavailable(_))), "{change}: {found:?}");
         let (listed, unreadable) = desk.store.list().await.unwrap();
         assert_eq!((listed.len(), unreadable.len()), (0, 1), "{change}");
@@ -239,7 +244,7 @@ async fn a_kind_that_is_not_known_is_an_error_under_every_scheme() {
     let issued = desk.create(TokenKind::Bearer, "one").await;
     desk.sql("UPDATE token SET kind = 'session'").await;
     for scheme in Scheme::ALL {
-        let found = desk.store.find(&under(*scheme, issued.token.digest)).await;
+        let found = desk.store.find((&under(*scheme, issued.token.digest)).into()).await;
         assert_corrupt(found, &issued.token.id, KIND, scheme.as_str());
     }
 }
@@ -251,7 +256,13 @@ async fn the_holder_of_a_damaged_token_is_told_that_the_store_fails() {
     desk.sql("UPDATE token SET expires_at = -1").await;
     let store: Arc<dyn TokenStore> = Arc::new(desk.again().await);
     let settings = CacheSettings::default();
-    let cache = Identities::new(vec![store], settings, Arc::new(SystemClock), Arc::new(()));
+    let cache = Identities::new(
+        vec![store.into()],
+        settings,
+        Arc::new(SystemClock),
+        Arc::new(()),
+        tokio::runtime::Handle::current(),
+    );
     let answer = cache.lookup(&present(&issued), SystemClock.now()).await;
     assert!(matches!(answer.lookup, Lookup::Unavailable), "{answer:?}");
 }

@@ -124,7 +124,7 @@ async fn a_newer_schema_is_refused_by_its_version() {
          VALUES (7, 'from the future', TRUE, x'00', 0)",
     )
     .await;
-    let error = match open(desk.store.path(), IfMissing::Create).await {
+    let error = match open(desk.store.path().unwrap(), IfMissing::Create).await {
         Err(error @ OpenError::Newer { version: 7, .. }) => error.to_string(),
         other => panic!("{other:?}"),
     };
@@ -145,7 +145,7 @@ async fn a_damaged_schema_is_refused() {
     for text in rows {
         let desk = Desk::new().await;
         desk.sql(text).await;
-        let refused = open(desk.store.path(), IfMissing::Create).await;
+        let refused = open(desk.store.path().unwrap(), IfMissing::Create).await;
         assert!(matches!(refused, Err(OpenError::Database { .. })), "{text}: {refused:?}");
     }
 }
@@ -155,7 +155,7 @@ async fn a_file_whose_pages_are_damaged_is_never_not_known() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;
     desk.store.close().await;
-    let path = desk.store.path();
+    let path = desk.store.path().unwrap();
     let whole = fs::read(path).unwrap();
     let (page, pages) = (4096, whole.len() / 4096);
     assert!(pages > 5, "{pages}");
@@ -170,7 +170,7 @@ async fn a_file_whose_pages_are_damaged_is_never_not_known() {
             Err(other) => panic!("page {number}: {other}"),
         };
         // The page may belong to something that a look-up doesn't read; else it must fail.
-        match store.find(&present(&issued)).await {
+        match store.find((&present(&issued)).into()).await {
             Ok(found) => assert!(found.is_some(), "page {number}"),
             Err(StoreError::Unavailable(_)) => failed += 1,
             Err(other) => panic!("page {number}: {other}"),
@@ -198,7 +198,7 @@ async fn permissions_that_are_missing_are_named() {
     let desk = Desk::new().await;
     desk.create(TokenKind::Bearer, "one").await;
     desk.store.close().await;
-    let (folder, path) = (desk.folder.path(), desk.store.path());
+    let (folder, path) = (desk.folder.path(), desk.store.path().unwrap());
     let mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -206,7 +206,7 @@ async fn permissions_that_are_missing_are_named() {
     if fs::write(folder.join("probe"), "").is_ok() {
         // Past the capture of the test's output: this is to be seen.
         let note = "skipped: permissions don't bind this user, so that they can't be tested";
-        writeln!(io::stderr(), "{note}").unwrap();
+        writeln!(std::io::stderr(), "{note}").unwrap();
         mode(folder, 0o700);
         return;
     }
@@ -224,7 +224,7 @@ async fn permissions_that_are_missing_are_named() {
     mode(path, 0o600);
     match fresh {
         Err(OpenError::File { source, .. }) => {
-            assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+            assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
         }
         other => panic!("{other:?}"),
     }
@@ -247,7 +247,7 @@ async fn permissions_that_are_missing_are_named() {
 async fn a_disk_that_is_full_is_said_and_reading_goes_on() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;
-    sqlx::query("PRAGMA max_page_count = 1").execute(&desk.store.writer).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1").execute(&sqlite(&desk.store).writer).await.unwrap();
     let mut made = 1;
     let refused = loop {
         let name = format!("number {made}");
@@ -266,24 +266,24 @@ async fn a_disk_that_is_full_is_said_and_reading_goes_on() {
 async fn a_file_that_was_replaced_answers_nothing_until_it_is_back() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;
-    let (path, aside) = (desk.store.path(), desk.folder.path().join("aside.db"));
+    let (path, aside) = (desk.store.path().unwrap(), desk.folder.path().join("aside.db"));
     let refused = |answer: Result<Option<Found>, StoreError>| match answer {
         Err(error @ StoreError::Unavailable(_)) => {
-            let cause = std::error::Error::source(&error).unwrap().to_string();
+            let cause = Error::source(&error).unwrap().to_string();
             assert!(cause.contains("replaced or removed"), "{cause}");
         }
         other => panic!("{other:?}"),
     };
     fs::rename(path, &aside).unwrap();
-    assert!(desk.store.check_file().await.is_err(), "removed");
-    refused(desk.store.find(&present(&issued)).await);
+    assert!(sqlite(&desk.store).check_file().await.is_err(), "removed");
+    refused(desk.store.find((&present(&issued)).into()).await);
     fs::copy(&aside, path).unwrap();
-    assert!(desk.store.check_file().await.is_err(), "a copy is another file");
-    refused(desk.store.find(&present(&issued)).await);
+    assert!(sqlite(&desk.store).check_file().await.is_err(), "a copy is another file");
+    refused(desk.store.find((&present(&issued)).into()).await);
     // Not even of a token that it does not have.
-    refused(desk.store.find(&under(Scheme::Bearer, Digest::of("other"))).await);
+    refused(desk.store.find((&under(Scheme::Bearer, Digest::of("other"))).into()).await);
     fs::rename(&aside, path).unwrap();
-    desk.store.check_file().await.unwrap();
+    sqlite(&desk.store).check_file().await.unwrap();
     assert!(desk.identity(&present(&issued)).await.is_some());
 }
 
@@ -291,23 +291,23 @@ async fn a_file_that_was_replaced_answers_nothing_until_it_is_back() {
 async fn no_reader_reads_another_file() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;
-    let (path, aside) = (desk.store.path(), desk.folder.path().join("aside.db"));
+    let (path, aside) = (desk.store.path().unwrap(), desk.folder.path().join("aside.db"));
     let other = Desk::new().await;
     other.store.close().await;
     // The journal stays behind under the old name; nothing in it is to be taken for the other's.
     desk.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
-    let find = || async { desk.store.find(&present(&issued)).await };
+    let find = || async { desk.store.find((&present(&issued)).into()).await };
     {
-        let _busy = desk.store.readers.acquire().await.unwrap();
+        let _busy = sqlite(&desk.store).readers.acquire().await.unwrap();
         fs::rename(path, &aside).unwrap();
-        fs::copy(other.store.path(), path).unwrap();
+        fs::copy(other.store.path().unwrap(), path).unwrap();
         // The watch has not looked yet.
         let found = find().await;
         assert!(!matches!(found, Ok(None)), "while replaced: {found:?}");
     }
     fs::rename(&aside, path).unwrap();
-    desk.store.check_file().await.unwrap();
-    let _busy = desk.store.readers.acquire().await.unwrap();
+    sqlite(&desk.store).check_file().await.unwrap();
+    let _busy = sqlite(&desk.store).readers.acquire().await.unwrap();
     let found = find().await;
     assert!(matches!(found, Ok(Some(_))), "when back: {found:?}");
 }

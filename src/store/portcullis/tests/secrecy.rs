@@ -80,7 +80,7 @@ async fn no_byte_of_the_store_is_of_a_secret() {
     let mut all = Vec::new();
     for kind in TokenKind::ALL {
         let issued = desk.create(*kind, kind.as_str()).await;
-        assert!(desk.store.find(&present(&issued)).await.unwrap().is_some());
+        assert!(desk.store.find((&present(&issued)).into()).await.unwrap().is_some());
         assert_hidden(folder, &issued, "created");
         all.push(issued);
     }
@@ -105,7 +105,7 @@ async fn no_text_for_people_has_the_secret() {
     for kind in TokenKind::ALL {
         let issued = desk.create(*kind, kind.as_str()).await;
         let taken = desk.store.create(new(*kind, kind.as_str()), NOW).await.unwrap_err();
-        let found = desk.store.find(&present(&issued)).await.unwrap();
+        let found = desk.store.find((&present(&issued)).into()).await.unwrap();
         let token = desk.store.token(&issued.token.id).await.unwrap();
         let texts = format!("{issued:?} {taken:?} {taken} {found:?} {token:?} {:?}", desk.store);
         for (spelling, needle) in spellings(issued.secret.expose()) {

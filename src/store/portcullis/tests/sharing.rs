@@ -18,8 +18,8 @@ async fn each_sees_what_the_other_wrote() {
     let other = desk.again().await;
     let here = desk.create(TokenKind::Bearer, "here").await;
     let there = other.create(new(TokenKind::ApiKey, "there"), NOW).await.unwrap();
-    assert!(other.find(&present(&here)).await.unwrap().is_some());
-    assert!(desk.store.find(&present(&there)).await.unwrap().is_some());
+    assert!(other.find((&present(&here)).into()).await.unwrap().is_some());
+    assert!(desk.store.find((&present(&there)).into()).await.unwrap().is_some());
     assert_eq!(other.revoke(&here.token.id, NOW).await.unwrap(), Revoked::Now);
     assert_eq!(desk.identity(&present(&here)).await.unwrap().state, State::Disabled);
     assert_eq!(desk.store.revoke(&here.token.id, NOW).await.unwrap(), Revoked::Before(NOW));
@@ -111,7 +111,7 @@ async fn who_opens_waits_for_another_who_has_the_file_to_himself() {
 async fn a_writer_waits_for_another_and_readers_do_not() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;
-    let mut other = shell(desk.store.path()).await;
+    let mut other = shell(desk.store.path().unwrap()).await;
     sqlx::raw_sql("BEGIN IMMEDIATE; UPDATE token SET name = 'held'")
         .execute(&mut other)
         .await
@@ -139,8 +139,8 @@ async fn a_writer_waits_for_another_and_readers_do_not() {
 async fn a_writer_that_waits_too_long_says_so_and_can_try_again() {
     let desk = Desk::new().await;
     let issued = desk.create(TokenKind::Bearer, "one").await;
-    sqlx::query("PRAGMA busy_timeout = 50").execute(&desk.store.writer).await.unwrap();
-    let mut other = shell(desk.store.path()).await;
+    sqlx::query("PRAGMA busy_timeout = 50").execute(&sqlite(&desk.store).writer).await.unwrap();
+    let mut other = shell(desk.store.path().unwrap()).await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let refused = desk.store.create(new(TokenKind::Bearer, "two"), NOW).await;
     assert!(matches!(refused, Err(AdminError::Write(_))), "{refused:?}");
@@ -161,7 +161,7 @@ async fn of_two_processes_that_write_at_once_nothing_is_lost() {
         .spawn()
         .unwrap();
     let theirs = under(Scheme::Bearer, Digest::of("theirs"));
-    assert!(desk.store.find(&theirs).await.unwrap().is_none());
+    assert!(desk.store.find((&theirs).into()).await.unwrap().is_none());
     let mut mine = 0;
     // As long as the other one works, and so at the same time.
     let status = loop {

@@ -38,7 +38,6 @@ struct Gateway {
     desk: Desk,
     store: Arc<PortcullisStore>,
     identities: Arc<Identities>,
-    watch: Arc<Watch>,
     clock: Arc<ManualClock>,
     lags: Arc<Lags>,
 }
@@ -56,15 +55,22 @@ impl Gateway {
         let lags = Arc::new(Lags::default());
         let their_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let observer: Arc<dyn Observer> = Arc::<Lags>::clone(&lags);
-        let identities = Arc::new(Identities::new(
-            vec![wrap(Arc::clone(&store))],
+        let identities = Identities::new(
+            vec![wrap(Arc::clone(&store)).into()],
             CacheSettings::default(),
             Arc::clone(&their_clock),
             Arc::clone(&observer),
-        ));
-        let watch =
-            Watch::new(0, Arc::clone(&store), Arc::clone(&identities), their_clock, observer);
-        Self { desk, store, identities, watch: Arc::new(watch), clock, lags }
+            tokio::runtime::Handle::current(),
+        );
+        let gateway = Self { desk, store, identities, clock, lags };
+        gateway.watch().load().await.unwrap();
+        gateway
+    }
+
+    fn watch(&self) -> Watch {
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
+        let observer: Arc<dyn Observer> = Arc::<Lags>::clone(&self.lags);
+        Watch::new(0, Arc::clone(&self.store), Arc::clone(&self.identities), clock, observer)
     }
 
     async fn ask(&self, presented: &Credential) -> (&'static str, CacheResult) {
@@ -88,6 +94,8 @@ fn verdict(lookup: &Lookup) -> &'static str {
         Lookup::Found(_) => "active",
         Lookup::Unknown => "unknown",
         Lookup::Unavailable => "unavailable",
+        Lookup::Limited => "limited",
+        Lookup::Blocked => "blocked",
     }
 }
 
@@ -109,7 +117,7 @@ async fn while_watching<T>(gateway: &Gateway, work: impl Future<Output = T>) -> 
         stop.send(true).unwrap();
         outcome
     };
-    let both = async { tokio::join!(Arc::clone(&gateway.watch).run(stopped), work) };
+    let both = async { tokio::join!(gateway.watch().run(stopped), work) };
     tokio::time::timeout(6 * SOON, both).await.unwrap().1
 }
 
@@ -155,13 +163,13 @@ async fn every_change_by_hand_is_seen_at_the_next_poll() {
     for (change, wanted) in rows {
         let gateway = Gateway::new().await;
         let mut seen = None;
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         let (_, presented) = gateway.cached("one").await;
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         gateway.ask(&presented).await;
         gateway.desk.sql(change).await;
         assert_eq!(gateway.ask(&presented).await, ("active", CacheResult::Hit), "{change}");
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         assert_eq!(gateway.ask(&presented).await, (wanted, CacheResult::Miss), "{change}");
     }
 }
@@ -170,16 +178,16 @@ async fn every_change_by_hand_is_seen_at_the_next_poll() {
 async fn a_token_made_elsewhere_is_known_at_the_next_poll() {
     let gateway = Gateway::new().await;
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
     // As if it had been asked for a moment before it was created.
     gateway.desk.sql("CREATE TABLE kept AS SELECT * FROM token; DELETE FROM token").await;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     assert_eq!(gateway.ask(&presented).await, ("unknown", CacheResult::Miss));
     gateway.desk.sql("INSERT INTO token SELECT * FROM kept").await;
     assert_eq!(gateway.ask(&presented).await, ("unknown", CacheResult::Negative));
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     assert_eq!(gateway.ask(&presented).await, ("active", CacheResult::Miss));
 }
 
@@ -188,19 +196,19 @@ async fn only_what_changed_is_forgotten() {
     let gateway = Gateway::new().await;
     let (one, two) = (gateway.cached("one").await, gateway.cached("two").await);
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     for (_, presented) in [&one, &two] {
         // What happened before the first look is not known.
         assert_eq!(gateway.ask(presented).await, ("active", CacheResult::Miss));
     }
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     assert_eq!(gateway.ask(&one.1).await, ("active", CacheResult::Hit));
     gateway.desk.store.revoke(&one.0.token.id, NOW).await.unwrap();
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     assert_eq!(gateway.ask(&one.1).await, ("disabled", CacheResult::Miss));
     assert_eq!(gateway.ask(&two.1).await, ("active", CacheResult::Hit));
     gateway.desk.sql("UPDATE token SET last_used_at = 5").await;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     assert_eq!(gateway.ask(&two.1).await, ("active", CacheResult::Hit), "a use is no change");
 }
 
@@ -234,14 +242,14 @@ async fn a_log_with_a_gap_forgets_everything() {
         let (revoked, gone) = gateway.cached("one").await;
         let (_, presented) = gateway.cached("two").await;
         let mut seen = None;
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         gateway.ask(&gone).await;
         gateway.ask(&presented).await;
         gateway.desk.sql(&change).await;
         if wanted == "hit" {
             gateway.desk.store.revoke(&revoked.token.id, NOW).await.unwrap();
         }
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         assert_eq!(gateway.ask(&presented).await.1.as_str(), wanted, "{change}");
         if wanted == "hit" {
             assert_eq!(gateway.ask(&gone).await, ("disabled", CacheResult::Miss));
@@ -268,7 +276,7 @@ async fn the_lag_of_a_revocation_is_told_once() {
     let gateway = Gateway::new().await;
     let (one, two) = (gateway.cached("one").await.0, gateway.cached("two").await.0);
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     gateway.desk.store.revoke(&one.token.id, NOW).await.unwrap();
     gateway.clock.advance(Duration::from_millis(700));
     // Neither is one: it was revoked before, and what else changes is no revocation.
@@ -278,20 +286,20 @@ async fn the_lag_of_a_revocation_is_told_once() {
     );
     gateway.desk.sql("UPDATE token SET scopes = ''").await;
     for _ in 0..2 {
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         assert_eq!(*gateway.lags.0.lock().unwrap(), [700]);
     }
     // Of a clock that is ahead of ours.
     let ahead = gateway.clock.now().after(SOON);
     gateway.desk.store.revoke(&two.token.id, ahead).await.unwrap();
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     assert_eq!(*gateway.lags.0.lock().unwrap(), [700, 0]);
 }
 
 #[tokio::test]
 async fn a_file_that_is_replaced_ends_nothing_and_is_refused_until_it_is_back() {
     let gateway = Gateway::new().await;
-    let path = gateway.store.path().to_owned();
+    let path = gateway.store.path().unwrap().to_owned();
     let aside = gateway.desk.folder.path().join("aside.db");
     let (held, unheld) =
         (gateway.cached("held").await, gateway.desk.create(TokenKind::Bearer, "unheld").await);
@@ -301,12 +309,12 @@ async fn a_file_that_is_replaced_ends_nothing_and_is_refused_until_it_is_back() 
         gateway.ask(&held.1).await;
         std::fs::rename(&path, &aside).unwrap();
         std::fs::write(&path, "").unwrap();
-        soon("refused", async || gateway.store.find(&unheld).await.is_err()).await;
+        soon("refused", async || gateway.store.find((&unheld).into()).await.is_err()).await;
         assert_eq!(gateway.ask(&unheld).await.0, "unavailable", "never not known");
         // What the cache holds lives on for its lifetime.
         assert_eq!(gateway.ask(&held.1).await, ("active", CacheResult::Hit));
         std::fs::rename(&aside, &path).unwrap();
-        soon("back", async || gateway.store.find(&unheld).await.is_ok()).await;
+        soon("back", async || gateway.store.find((&unheld).into()).await.is_ok()).await;
         gateway.desk.store.revoke(&held.0.token.id, NOW).await.unwrap();
         soon("revoked", async || gateway.ask(&held.1).await.0 == "disabled").await;
     })

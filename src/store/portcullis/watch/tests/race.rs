@@ -36,7 +36,10 @@ impl TokenStore for Held {
         self.store.takes()
     }
 
-    async fn find(&self, presented: &Credential) -> Result<Option<Found>, StoreError> {
+    async fn find(
+        &self,
+        presented: crate::policy::credential::Presented<'_>,
+    ) -> Result<Option<Found>, StoreError> {
         let answer = self.store.find(presented).await;
         if self.holds.load(Ordering::SeqCst) {
             self.read.add_permits(1);
@@ -73,7 +76,7 @@ async fn an_answer_read_before_a_revocation_is_not_kept_after_it() {
         let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
         let presented = present(&issued);
         let mut seen = None;
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         let others = async {
             for time in 0..times {
                 held.read.acquire().await.unwrap().forget();
@@ -82,7 +85,7 @@ async fn an_answer_read_before_a_revocation_is_not_kept_after_it() {
                 } else {
                     gateway.desk.sql("UPDATE token SET scopes = ''").await;
                 }
-                gateway.watch.poll(&mut seen).await.unwrap();
+                gateway.watch().poll(&mut seen).await.unwrap();
                 held.go.add_permits(1);
             }
             held.holds.store(false, Ordering::SeqCst);
@@ -104,17 +107,17 @@ async fn who_asks_after_a_revocation_gets_no_answer_from_before_it() {
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     let late = async {
         for _ in 1..ATTEMPTS {
             held.read.acquire().await.unwrap().forget();
             gateway.desk.sql("UPDATE token SET scopes = ''").await;
-            gateway.watch.poll(&mut seen).await.unwrap();
+            gateway.watch().poll(&mut seen).await.unwrap();
             held.go.add_permits(1);
         }
         held.read.acquire().await.unwrap().forget();
         gateway.desk.store.revoke(&issued.token.id, NOW).await.unwrap();
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         let release = async {
             // The other one asks before the first has its answer.
             tokio::task::yield_now().await;
@@ -134,11 +137,11 @@ async fn an_answer_read_before_the_token_was_made_is_not_kept_after_it() {
     let presented = present(&issued);
     gateway.desk.sql("CREATE TABLE kept AS SELECT * FROM token; DELETE FROM token").await;
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     let others = async {
         held.read.acquire().await.unwrap().forget();
         gateway.desk.sql("INSERT INTO token SELECT * FROM kept").await;
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         held.holds.store(false, Ordering::SeqCst);
         held.go.add_permits(1);
     };
@@ -153,7 +156,7 @@ async fn a_look_up_that_is_dropped_half_way_keeps_nothing_old() {
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     {
         let leader = gateway.ask(&presented);
         let read = async { held.read.acquire().await.unwrap().forget() };
@@ -164,7 +167,7 @@ async fn a_look_up_that_is_dropped_half_way_keeps_nothing_old() {
         }
     }
     gateway.desk.store.revoke(&issued.token.id, NOW).await.unwrap();
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     held.holds.store(false, Ordering::SeqCst);
     assert_eq!(gateway.ask(&presented).await, ("disabled", CacheResult::Miss));
 }
@@ -174,13 +177,13 @@ async fn no_order_of_steps_keeps_a_revoked_token() {
     let (gateway, slow) = held().await;
     slow.holds.store(false, Ordering::SeqCst);
     let mut seen = None;
-    gateway.watch.poll(&mut seen).await.unwrap();
+    gateway.watch().poll(&mut seen).await.unwrap();
     for round in 0..ROUNDS {
         let issued = gateway.desk.create(TokenKind::Bearer, &format!("number {round}")).await;
         let presented = present(&issued);
         if round % 2 == 0 {
             // So that the purge of the creation falls into the look-up too.
-            gateway.watch.poll(&mut seen).await.unwrap();
+            gateway.watch().poll(&mut seen).await.unwrap();
         }
         // So that a look-up takes about as long as a revocation and a poll.
         slow.late.store(round as u64 % 4, Ordering::SeqCst);
@@ -203,7 +206,7 @@ async fn no_order_of_steps_keeps_a_revoked_token() {
             tokio::task::yield_now().await;
         }
         gateway.desk.store.revoke(&issued.token.id, NOW).await.unwrap();
-        gateway.watch.poll(&mut seen).await.unwrap();
+        gateway.watch().poll(&mut seen).await.unwrap();
         // This one may have joined a question that was asked before.
         gateway.ask(&presented).await;
         // From here on, also for those who ask while others still do.

@@ -1,0 +1,128 @@
+//! Rates: how often something may happen, in all and for each client. Values in, values out.
+//!
+//! Each rate is kept as the time at which it is used up again (the generic cell rate algorithm, ITU-T
+//! I.371), in one atomic number: no lock, and nothing to clean up. Clients share a table of fixed size,
+//! so that many of them cost no memory; two that meet in one place of it share their rate.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// How many places there are for clients.
+const PLACES: usize = 4096;
+const SECOND: u64 = 1_000_000_000;
+
+/// How often something may happen in a second: evenly, or as many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// In all.
+    pub total: u32,
+    /// For one client: an IPv4 address, or the 64 bits of an IPv6 network.
+    pub per_client: u32,
+}
+
+/// Counts against [`Rates`].
+#[derive(Debug)]
+pub struct Budget {
+    rates: Rates,
+    start: Instant,
+    total: Meter,
+    clients: Box<[Meter]>,
+    /// Chosen anew at every start, so that nobody knows who shares a place with whom.
+    hasher: RandomState,
+}
+
+impl Budget {
+    /// All of it unused.
+    pub fn new(rates: Rates, start: Instant) -> Self {
+        let clients = (0..PLACES).map(|_| Meter::default()).collect();
+        Self { rates, start, total: Meter::default(), clients, hasher: RandomState::new() }
+    }
+
+    /// Takes one for `client` at `now`, and says whether there was one. A client that has used up its
+    /// own takes nothing from the others.
+    pub fn take(&self, client: Option<IpAddr>, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.start);
+        let now = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let of_client = client.is_none_or(|client| {
+            let place = self.hasher.hash_one(network(client)) as usize % PLACES;
+            self.clients[place].take(self.rates.per_client, now)
+        });
+        of_client && self.total.take(self.rates.total, now)
+    }
+}
+
+/// Whom an address stands for: who has one IPv6 address has the network.
+fn network(client: IpAddr) -> u64 {
+    match client.to_canonical() {
+        IpAddr::V4(address) => u64::from(u32::from(address)),
+        IpAddr::V6(address) => (u128::from(address) >> 64) as u64 | 1 << 63,
+    }
+}
+
+/// When the rate is used up to, in nanoseconds.
+#[derive(Debug, Default)]
+struct Meter(AtomicU64);
+
+impl Meter {
+    fn take(&self, per_second: u32, now: u64) -> bool {
+        let Some(interval) = SECOND.checked_div(per_second.into()) else { return false };
+        let next = |used: u64| {
+            let next = used.max(now).saturating_add(interval);
+            (next - now <= SECOND).then_some(next)
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+
+    fn client(last: u8) -> Option<IpAddr> {
+        Some(Ipv4Addr::new(10, 0, 0, last).into())
+    }
+
+    #[test]
+    fn a_second_gives_what_the_rate_says() {
+        let start = SystemClock.instant();
+        let budget = Budget::new(Rates { total: 10, per_client: 4 }, start);
+        let taken = |client, at: u64, tries: usize| {
+            let now = start + Duration::from_millis(at);
+            (0..tries).filter(|_| budget.take(client, now)).count()
+        };
+        // One guesser gets its own, and leaves the others theirs.
+        assert_eq!(taken(client(1), 0, 100), 4);
+        assert_eq!(taken(client(2), 0, 2), 2);
+        assert_eq!(taken(client(3), 0, 100), 4);
+        assert_eq!(taken(client(4), 0, 1), 0);
+        // Half a second later half of it is there again.
+        assert_eq!(taken(client(1), 500, 100), 2);
+        assert_eq!(taken(None, 500, 100), 3);
+        // Time that went by unused is not saved up.
+        assert_eq!(taken(None, 60_000, 100), 10);
+    }
+
+    #[test]
+    fn nothing_is_nothing() {
+        let start = SystemClock.instant();
+        let budget = Budget::new(Rates { total: 0, per_client: 1 }, start);
+        assert!(!budget.take(None, start));
+        let budget = Budget::new(Rates { total: 1, per_client: 0 }, start);
+        assert!(!budget.take(client(1), start));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("::1"), of("0.0.0.0"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Credentials that are refused, whatever store knows them.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::policy::credential::Fingerprint;
+
+/// The block lists of all stores that have one.
+#[derive(Debug)]
+pub(super) struct Blocked {
+    /// By the place of the store; `None` for one that has a list which was not read yet.
+    lists: Mutex<Vec<Option<HashSet<Fingerprint>>>>,
+    all: ArcSwap<Merged>,
+}
+
+/// All lists in one.
+#[derive(Debug)]
+enum Merged {
+    /// One of them was not read yet, so nobody is known not to be on it.
+    Unread,
+    Nobody,
+    These(HashSet<Fingerprint>),
+}
+
+/// Whether a credential is on a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Yes,
+    No,
+    /// A list was not read yet.
+    Unread,
+}
+
+impl Blocked {
+    /// For stores of which these have a list.
+    pub(super) fn new(have: impl Iterator<Item = bool>) -> Self {
+        let lists: Vec<_> = have.map(|has| (!has).then(HashSet::new)).collect();
+        let all = ArcSwap::from_pointee(merged(&lists));
+        Self { lists: Mutex::new(lists), all }
+    }
+
+    /// Takes up the list of the store at this place.
+    pub(super) fn set(&self, store: usize, list: HashSet<Fingerprint>) {
+        // Each list is replaced in one step, so a panic elsewhere leaves them whole.
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = lists.get_mut(store) {
+            *own = Some(list);
+        }
+        self.all.store(merged(&lists).into());
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        !matches!(**self.all.load(), Merged::Unread)
+    }
+
+    pub(super) fn lists(&self, fingerprint: Fingerprint) -> Listed {
+        match &**self.all.load() {
+            Merged::Nobody => Listed::No,
+            Merged::These(list) if list.contains(&fingerprint) => Listed::Yes,
+            Merged::These(_) => Listed::No,
+            Merged::Unread => Listed::Unread,
+        }
+    }
+}
+
+fn merged(lists: &[Option<HashSet<Fingerprint>>]) -> Merged {
+    let mut all = HashSet::new();
+    for list in lists {
+        match list {
+            Some(list) => all.extend(list),
+            None => return Merged::Unread,
+        }
+    }
+    if all.is_empty() { Merged::Nobody } else { Merged::These(all) }
+}

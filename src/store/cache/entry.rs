@@ -1,0 +1,116 @@
+//! What is kept: identities, and for a moment what else a store said.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::CacheSettings;
+use crate::clock::Timestamp;
+use crate::policy::credential::{Credential, Digest, Scheme};
+use crate::policy::identity::KindSet;
+use crate::store::Found;
+
+/// How far apart two readings of the clock in one request may lie. A lifetime that ends later
+/// than this allows was set before the clock was moved back, and counts as over.
+const SLACK: Duration = Duration::from_secs(10);
+/// The part of a lifetime that is left when it is renewed ahead of its end.
+const AHEAD: u32 = 5;
+
+/// What an answer is kept under: the answer of one store never stands for another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) store: usize,
+    pub(super) scheme: Scheme,
+    pub(super) digest: Digest,
+}
+
+/// An identity that is kept.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) found: Found,
+    /// Until when it is served without asking, in milliseconds; 0 until it is sure that no purge came
+    /// between. So a leader that is cancelled in between leaves nothing behind that counts.
+    fresh_until: AtomicU64,
+    /// Whether it is being renewed.
+    claimed: AtomicBool,
+}
+
+impl Known {
+    pub(super) fn unsettled(found: Found) -> Self {
+        Self { found, fresh_until: AtomicU64::new(0), claimed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn settle(&self, fresh_until: Timestamp) {
+        self.fresh_until.store(fresh_until.as_millis(), Ordering::Release);
+    }
+
+    /// Until when it is served without asking.
+    pub(super) fn fresh_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire))
+    }
+
+    pub(super) fn is_fresh(&self, now: Timestamp, ttl: Duration) -> bool {
+        is_within(self.fresh_until(), ttl, now)
+    }
+
+    /// Whether it is so near the end of its lifetime that it should be renewed.
+    pub(super) fn is_due(&self, now: Timestamp, ttl: Duration) -> bool {
+        self.fresh_until() <= now.after(ttl / AHEAD)
+    }
+
+    /// Whether whoever asks is the one to renew it.
+    pub(super) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// It was not renewed; somebody else may try.
+    pub(super) fn release(&self) {
+        self.claimed.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether it may stand in while its store can't answer.
+    pub(super) fn bridges(&self, now: Timestamp, settings: &CacheSettings) -> bool {
+        let lifetime = settings.ttl.saturating_add(settings.stale_if_error);
+        let until = self.fresh_until();
+        until.as_millis() != 0 && is_within(until.after(settings.stale_if_error), lifetime, now)
+    }
+
+    /// The credential that it is kept for, as far as a store needs it.
+    pub(super) fn credential(&self, key: &Key) -> Credential {
+        let kinds = KindSet::EMPTY.with(self.found.identity.kind);
+        Credential { scheme: key.scheme, digest: key.digest, project: None, kinds }
+    }
+}
+
+/// What a question to one store came to, shared by all who waited for it.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    pub(super) outcome: Outcome,
+    /// Until when it stands for the store.
+    pub(super) until: Timestamp,
+    /// The purges before it was read: a token that was created or revoked since may be the one.
+    pub(super) epoch: u64,
+}
+
+impl Flight {
+    /// An answer for those who wait, and for nobody after them.
+    pub(super) const fn shared(outcome: Outcome, epoch: u64) -> Self {
+        Self { outcome, until: Timestamp::from_millis(0), epoch }
+    }
+
+    pub(super) fn holds(&self, epoch: u64, now: Timestamp, lifetime: Duration) -> bool {
+        self.epoch == epoch && is_within(self.until, lifetime, now)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Found(Found),
+    Unknown,
+    Unavailable,
+    Limited,
+}
+
+/// Whether `now` lies in a lifetime that ends at `until`.
+fn is_within(until: Timestamp, lifetime: Duration, now: Timestamp) -> bool {
+    now < until && until <= now.after(lifetime).after(SLACK)
+}

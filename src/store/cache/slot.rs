@@ -1,0 +1,96 @@
+//! A store behind the cache: its place in the order, what it is asked for, and how often.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::entry::Key;
+use crate::limit::{Budget, Rates};
+use crate::policy::credential::{Credential, Presented};
+use crate::policy::identity::KindSet;
+use crate::store::{Chain, Found, StoreError, TokenStore};
+
+/// A store, and what it is asked for.
+#[derive(Clone, Debug)]
+pub struct Consulted {
+    /// The store.
+    pub store: Arc<dyn TokenStore>,
+    /// The kinds of credential that it is asked for, as far as it can know them.
+    pub kinds: KindSet,
+    /// How often it is asked for credentials that are not known; `None` for as often as they come.
+    pub rates: Option<Rates>,
+}
+
+impl From<Arc<dyn TokenStore>> for Consulted {
+    /// For all that it can know, as often as they come.
+    fn from(store: Arc<dyn TokenStore>) -> Self {
+        Self { kinds: store.takes(), store, rates: None }
+    }
+}
+
+/// A store and its place in the order.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) index: usize,
+    pub(super) store: Arc<dyn TokenStore>,
+    kinds: KindSet,
+    budget: Option<Budget>,
+    /// Whether an outage was logged that has not ended.
+    down: AtomicBool,
+}
+
+impl Slot {
+    pub(super) fn new(index: usize, consulted: Consulted, start: Instant) -> Self {
+        let Consulted { store, kinds, rates } = consulted;
+        let takes = store.takes();
+        Self {
+            index,
+            kinds: kinds.iter().filter(|kind| takes.contains(*kind)).collect(),
+            store,
+            budget: rates.map(|rates| Budget::new(rates, start)),
+            down: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) const fn key(&self, credential: &Credential) -> Key {
+        Key { store: self.index, scheme: credential.scheme, digest: credential.digest }
+    }
+
+    /// Whether it may be asked for a credential of one of these kinds.
+    pub(super) const fn takes(&self, kinds: KindSet) -> bool {
+        self.kinds.intersects(kinds)
+    }
+
+    /// Whether it may be asked now for a credential that is not known.
+    pub(super) fn may_guess(&self, presented: Presented<'_>, now: Instant) -> bool {
+        self.budget.as_ref().is_none_or(|budget| budget.take(presented.client, now))
+    }
+
+    /// Asks it, for the kinds that it is there for alone.
+    pub(super) async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
+        let kinds = presented.credential.kinds.iter().filter(|kind| self.kinds.contains(*kind));
+        let credential = Credential { kinds: kinds.collect(), ..presented.credential.clone() };
+        self.store.find(Presented { credential: &credential, ..presented }).await
+    }
+
+    /// Logs the beginning and the end of an outage, and every token that can't be read.
+    pub(super) fn log(&self, answer: &Result<Option<Found>, StoreError>) {
+        let store = self.store.name();
+        match answer {
+            Ok(_) if self.down.load(Ordering::Relaxed) => {
+                if self.down.swap(false, Ordering::Relaxed) {
+                    tracing::info!(store, "the token store answers again");
+                }
+            }
+            Ok(_) => {}
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(store, error = %Chain(error), "a stored token can't be read");
+            }
+            Err(error @ (StoreError::Timeout(_) | StoreError::Unavailable(_))) => {
+                if !self.down.swap(true, Ordering::Relaxed) {
+                    tracing::error!(store, error = %Chain(error), "the token store does not answer");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Tokens of the gateway's in a TOML file of digests, such as a Kubernetes Secret: read again when it
+//! changes.
+//!
+//! **Invariants:** a file that can't be read as a whole changes nothing; the file holds digests, never
+//! a secret.
+
+mod entry;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tokio::time::MissedTickBehavior;
+
+use super::cache::Identities;
+use super::{Chain, Found, Observer, StoreError, TokenStore};
+use crate::policy::credential::{Digest, Fingerprint, Presented};
+use crate::policy::identity::{Identity, KindSet};
+use crate::store::portcullis::TokenKind;
+
+pub use entry::Wrong;
+
+/// How often the file is looked at.
+const POLL: Duration = Duration::from_secs(1);
+/// A larger one is a mistake.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Why a file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It can't be read.
+    #[error("the token file `{path}` can't be read; check its path and its permissions")]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is larger than any would be.
+    #[error("the token file `{0}` is larger than 16 MiB; keep so many tokens in a database")]
+    TooLarge(PathBuf),
+    /// It does not say what it should.
+    #[error("the token file `{path}` is wrong: {wrong}")]
+    Wrong {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        wrong: Wrong,
+    },
+}
+
+/// Tokens in a file.
+#[derive(Debug)]
+pub struct FileStore {
+    name: Box<str>,
+    path: PathBuf,
+    content: ArcSwap<Content>,
+}
+
+/// What a file says.
+#[derive(Debug, Default)]
+struct Content {
+    text: String,
+    tokens: HashMap<(Digest, TokenKind), Arc<Identity>>,
+    blocked: HashSet<Fingerprint>,
+}
+
+impl FileStore {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn open(name: &str, path: &Path) -> Result<Self, FileError> {
+        let content = ArcSwap::from_pointee(read(path).await?);
+        Ok(Self { name: name.into(), path: path.to_owned(), content })
+    }
+
+    /// How many tokens it has.
+    pub fn len(&self) -> usize {
+        self.content.load().tokens.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Who is on its block list.
+    pub fn blocked(&self) -> HashSet<Fingerprint> {
+        self.content.load().blocked.clone()
+    }
+
+    /// Takes up what changed, until `shutdown` turns true or its sender is gone. `store` is its place in
+    /// the configured order.
+    pub async fn watch(
+        self: Arc<Self>,
+        store: usize,
+        identities: Arc<Identities>,
+        observer: Arc<dyn Observer>,
+        mut shutdown: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let mut tick = tokio::time::interval(POLL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = String::new();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            }
+            let name = &*self.name;
+            match read(&self.path).await {
+                Ok(content) => {
+                    if !std::mem::take(&mut told).is_empty() {
+                        observer.watched(store, true);
+                        tracing::info!(store = name, "the token file can be read again");
+                    }
+                    if content.text == self.content.load().text {
+                        continue;
+                    }
+                    let tokens = content.tokens.len();
+                    self.content.store(content.into());
+                    identities.block(store, self.blocked());
+                    identities.purge_store(name).await;
+                    tracing::info!(store = name, tokens, "the token file changed and was read");
+                }
+                Err(error) => {
+                    let error = Chain(&error).to_string();
+                    if told != error {
+                        observer.watched(store, false);
+                        tracing::error!(store = name, error, "what was read before stays in force");
+                        told = error;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TokenStore for FileStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn takes(&self) -> KindSet {
+        TokenKind::ALL.iter().map(|kind| kind.identity()).collect()
+    }
+
+    fn has_block_list(&self) -> bool {
+        true
+    }
+
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
+        let (content, credential) = (self.content.load(), presented.credential);
+        let known = TokenKind::ALL
+            .iter()
+            .filter(|kind| credential.kinds.contains(kind.identity()))
+            .find_map(|kind| content.tokens.get(&(credential.digest, *kind)));
+        Ok(known.map(|identity| Found { identity: Arc::clone(identity), usage: None }))
+    }
+}
+
+async fn read(path: &Path) -> Result<Content, FileError> {
+    let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    let size = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
+    if size > MAX_FILE {
+        return Err(FileError::TooLarge(path.to_owned()));
+    }
+    let text = tokio::fs::read_to_string(path).await.map_err(unreadable)?;
+    entry::parse(text).map_err(|wrong| FileError::Wrong { path: path.to_owned(), wrong })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Asking whoever issued a credential who it stands for: Sentry's `GET /api/0/` with the credential
+//! itself, or an OAuth 2.0 server (RFC 7662).
+//!
+//! Neither says which organisations a credential reaches. So it is forwarded as it is, for Sentry to
+//! judge, and never exchanged.
+//!
+//! **Invariants:** no redirect is followed, what is read is bounded in time and size, and only an answer
+//! that is understood counts; a token that the gateway issued is sent to nobody.
+
+mod answer;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::uri::Scheme;
+use http::{HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::{Found, StoreError, TokenStore};
+use crate::policy::credential::{self, Presented};
+use crate::policy::identity::{IdentityKind, KindSet};
+
+/// How long one question may take, whoever waits for it.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an idle connection is kept. Sentry's uWSGI closes it after 15 s.
+const IDLE: Duration = Duration::from_secs(10);
+/// How many idle connections are kept.
+const IDLE_CONNECTIONS: usize = 4;
+/// The largest answer, in bytes. A user of Sentry's has some thousand.
+const MAX_ANSWER: usize = 256 << 10;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+
+/// How an endpoint is asked.
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    /// Sentry's `GET /api/0/`, with the credential itself.
+    Sentry,
+    /// RFC 7662, with this `Authorization` of the gateway's own. Sensitive: prints nothing.
+    Rfc7662(Option<HeaderValue>),
+}
+
+/// An endpoint that says who a credential stands for.
+pub struct IntrospectionStore {
+    name: Box<str>,
+    url: Uri,
+    protocol: Protocol,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Where requests run: those who wait come from several runtimes, and a connection belongs to one.
+    runtime: Handle,
+}
+
+impl IntrospectionStore {
+    /// An endpoint that is asked in the runtime that this is called in.
+    ///
+    /// # Errors
+    /// When the certificates of the system can't be read, and the URL needs them.
+    pub fn new(name: &str, url: Uri, protocol: Protocol) -> std::io::Result<Self> {
+        let builder = HttpsConnectorBuilder::new();
+        let provider = rustls::crypto::ring::default_provider();
+        let builder = if url.scheme() == Some(&Scheme::HTTPS) {
+            builder.with_provider_and_native_roots(provider)?.https_only().enable_http1()
+        } else {
+            let config = ClientConfig::builder_with_provider(provider.into())
+                .with_safe_default_protocol_versions()
+                .map_err(std::io::Error::other)?
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            builder.with_tls_config(config).https_or_http().enable_http1()
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .build(builder.build());
+        Ok(Self { name: name.into(), url, protocol, client, runtime: Handle::current() })
+    }
+
+    /// The question, if it may be asked.
+    fn request(&self, presented: Presented<'_>) -> Option<Request<Full<Bytes>>> {
+        let authorization = presented.authorization?;
+        let request = Request::builder().uri(self.url.clone());
+        let request = request.header(ACCEPT, JSON).header(USER_AGENT, AGENT);
+        let request = match &self.protocol {
+            Protocol::Sentry => {
+                request.method("GET").header(AUTHORIZATION, authorization).body(Full::default())
+            }
+            Protocol::Rfc7662(own) => {
+                let mut request = request.method("POST").header(CONTENT_TYPE, FORM);
+                if let Some(own) = own {
+                    request = request.header(AUTHORIZATION, own);
+                }
+                let token = credential::bearer_token(authorization)?;
+                let form = format!("token={}&token_type_hint=access_token", form_encoded(token));
+                request.body(Full::from(form))
+            }
+        };
+        request.ok()
+    }
+}
+
+#[async_trait]
+impl TokenStore for IntrospectionStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn takes(&self) -> KindSet {
+        let kinds = KindSet::EMPTY.with(IdentityKind::UserToken);
+        match self.protocol {
+            // Of a DSN it says nothing.
+            Protocol::Sentry => kinds.with(IdentityKind::OrgToken).with(IdentityKind::ApiKey),
+            Protocol::Rfc7662(_) => kinds,
+        }
+    }
+
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
+        let header = presented.authorization;
+        let header =
+            header.ok_or_else(|| StoreError::unavailable("the credential is not at hand"))?;
+        if credential::is_issued_here(header) {
+            return Ok(None);
+        }
+        let Some(kind) = presented.credential.kinds.iter().next() else { return Ok(None) };
+        let Some(request) = self.request(presented) else { return Ok(None) };
+        let client = self.client.clone();
+        let asked = self.runtime.spawn(timeout(TIMEOUT, async move {
+            let response = client.request(request).await.map_err(StoreError::unavailable)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(StoreError::unavailable)?.to_bytes();
+            Ok((status, body))
+        }));
+        let asked = asked.await.map_err(StoreError::unavailable)?;
+        let (status, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
+        match (&self.protocol, status) {
+            (Protocol::Sentry, StatusCode::OK) => answer::of_sentry(&body, kind),
+            (Protocol::Sentry, StatusCode::UNAUTHORIZED) => Ok(None),
+            (Protocol::Rfc7662(_), StatusCode::OK) => answer::of_rfc7662(&body),
+            (Protocol::Sentry | Protocol::Rfc7662(_), status) => {
+                let status = status.as_u16();
+                Err(StoreError::unavailable(format!("`{}` answers {status}", self.url)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for IntrospectionStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntrospectionStore").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// As a form has it (`application/x-www-form-urlencoded`).
+fn form_encoded(text: &str) -> String {
+    let byte = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'*' | b'-' | b'.' | b'_') {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(byte).collect()
+}

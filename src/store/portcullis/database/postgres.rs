@@ -1,0 +1,88 @@
+//! Tokens in a PostgreSQL.
+//!
+//! Each statement runs in a transaction of its own and unnamed, so that PgBouncer in transaction mode
+//! keeps its parts together.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::Connection as _;
+
+use super::super::OpenError;
+use super::super::schema::{self, Unusable};
+use super::{Row, Value, query};
+use crate::store::StoreError;
+use crate::store::postgres::Pool;
+
+/// A database of a server.
+#[derive(Debug)]
+pub(in super::super) struct Postgres {
+    pool: Pool,
+    /// Host and port, for messages.
+    place: String,
+    /// Whether its tables were seen to be up to date.
+    usable: AtomicBool,
+}
+
+impl Postgres {
+    /// A database that is asked over `pool`. Nothing is connected yet.
+    pub(in super::super) fn new(pool: Pool, place: String) -> Self {
+        Self { pool, place, usable: AtomicBool::new(false) }
+    }
+
+    /// Brings its tables up to date, if `change`, or finds out whether that would work. Until then
+    /// nobody is looked up in it.
+    pub(in super::super) async fn prepare(&self, change: bool) -> Result<(), OpenError> {
+        let done = self.pool.run(move |connection| {
+            Box::pin(async move { Ok(schema::prepare_postgres(connection, change).await) })
+        });
+        let done = done.await.map_err(Unusable::from).flatten();
+        done.map_err(|unusable| OpenError::of_server(&self.place, unusable))?;
+        self.usable.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StoreError> {
+        if !self.usable.load(Ordering::Acquire) {
+            let place = &self.place;
+            return Err(StoreError::unavailable(format!("`{place}` could not be opened yet")));
+        }
+        let asked = self.pool.run(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                let rows =
+                    query!(sql, values).persistent(false).fetch_all(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(rows.into_iter().map(|row| Box::new(row) as Row).collect())
+            })
+        });
+        asked.await.map_err(StoreError::unavailable)
+    }
+
+    pub(super) async fn write(
+        &self,
+        sql: &'static str,
+        values: Vec<Vec<Value>>,
+    ) -> sqlx::Result<u64> {
+        let written = self.pool.run(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                let mut changed = 0;
+                for values in values {
+                    let query = query!(sql, values).persistent(false);
+                    changed += query.execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(changed)
+            })
+        });
+        written.await
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,6 @@
+
+CREATE TABLE block (
+    fingerprint TEXT NOT NULL PRIMARY KEY,
+    reason      TEXT NOT NULL,
+    created_at  INTEGER NOT NULL
+) STRICT;

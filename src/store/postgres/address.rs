@@ -1,0 +1,98 @@
+//! Where a PostgreSQL is, as its URL says.
+
+use std::fmt;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+
+/// What a URL may say besides host, port, user, password and database.
+const PARAMETERS: [&str; 7] =
+    ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "password"];
+/// What the URL of a PostgreSQL starts with.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// A database of a PostgreSQL and how to get into it, secrets in it. Prints neither.
+#[derive(Clone)]
+pub struct Address {
+    pub(super) options: PgConnectOptions,
+}
+
+/// A URL that is none of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAddress {
+    /// Another scheme.
+    #[error("is not a PostgreSQL URL")]
+    Scheme,
+    /// A parameter that means nothing here; it could be a secret, misspelt.
+    #[error("has a parameter that is none of {known}", known = PARAMETERS.join(", "))]
+    Parameter,
+    /// A certificate that nothing would be checked against.
+    #[error(
+        "has `sslrootcert` without `sslmode=verify-full` or `verify-ca`, so that it checks nothing"
+    )]
+    Unchecked,
+    /// A path that depends on where the gateway was started.
+    #[error("has a relative path to a certificate or key")]
+    Relative,
+    /// Not readable. The reason could repeat the password.
+    #[error("can't be read as a PostgreSQL URL")]
+    Unreadable,
+}
+
+impl Address {
+    /// Whether a URL has the scheme of one.
+    pub fn is_one(url: &str) -> bool {
+        SCHEMES.iter().any(|scheme| url.starts_with(scheme))
+    }
+
+    /// Reads `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=…`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(url: &str) -> Result<Self, BadAddress> {
+        if !Self::is_one(url) {
+            return Err(BadAddress::Scheme);
+        }
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        let pairs: Vec<_> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        if query.split('&').any(|pair| !pair.is_empty() && !pair.contains('='))
+            || pairs.iter().any(|(key, _)| !PARAMETERS.contains(key))
+        {
+            return Err(BadAddress::Parameter);
+        }
+        let value =
+            |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let verified = value("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
+        if value("sslrootcert").is_some() && !verified {
+            return Err(BadAddress::Unchecked);
+        }
+        let files = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(value);
+        if files.into_iter().any(|path| !path.starts_with(['/', '%'])) {
+            return Err(BadAddress::Relative);
+        }
+        let options: PgConnectOptions = url.parse().map_err(|_| BadAddress::Unreadable)?;
+        let name = format!("portcullis {}", env!("CARGO_PKG_VERSION"));
+        // PgBouncer knows no `extra_float_digits`.
+        let options = options.application_name(&name).extra_float_digits(None);
+        Ok(Self { options: options.disable_statement_logging() })
+    }
+
+    /// With this password in place of the one in the URL.
+    #[must_use]
+    pub fn with_password(self, password: &str) -> Self {
+        Self { options: self.options.password(password) }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+/// Host and port.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.options.get_host(), self.options.get_port())
+    }
+}

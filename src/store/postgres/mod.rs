@@ -1,0 +1,105 @@
+//! What the stores that are in a PostgreSQL share: where it is, a small pool, and its notifications.
+//!
+//! **Invariants:** what waits for a server is bounded; a password that was changed is taken up without
+//! a restart; no statement and no secret is logged.
+
+mod address;
+mod listener;
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+pub use address::{Address, BadAddress};
+pub(super) use listener::{Heard, Listener};
+
+/// How long a statement may take. A limit of the role comes first while the server answers.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a statement waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an idle connection is kept: others need the room.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection lives, so that a database that moved is found again.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// Reads where a database is anew: a password may have been rotated.
+pub type Locate = Box<dyn Fn() -> Option<Address> + Send + Sync>;
+
+/// What is done over a connection.
+type Work<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
+
+/// A few connections.
+pub(super) struct Pool {
+    pool: PgPool,
+    /// Where statements run, to their end, whoever stops waiting: a request may come from any of
+    /// several runtimes, and a connection belongs to one.
+    runtime: Handle,
+    locate: Locate,
+}
+
+impl Pool {
+    /// At most `connections`, in the runtime that this is called in. Nothing is connected yet.
+    pub(super) fn new(address: Address, connections: u32, locate: Locate) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(IDLE_TIMEOUT)
+            .max_lifetime(LIFETIME)
+            .connect_lazy_with(address.options);
+        Self { pool, runtime: Handle::current(), locate }
+    }
+
+    /// Does something over one of them.
+    pub(super) async fn run<T, F>(&self, work: F) -> sqlx::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        let done = self.runtime.spawn(async move {
+            let mut connection = pool.acquire().await?;
+            let Ok(done) = timeout(STATEMENT_TIMEOUT, work(&mut connection)).await else {
+                // A peer that fell silent is never heard of again; what waits for it would keep its
+                // place in the pool.
+                drop(connection.detach());
+                return Err(sqlx::Error::PoolTimedOut);
+            };
+            // Giving it back asks the peer once more, without a limit of its own.
+            timeout(STATEMENT_TIMEOUT, connection.return_to_pool()).await.unwrap_or_default();
+            done
+        });
+        let done = done.await.map_err(|_| sqlx::Error::WorkerCrashed)?;
+        if done.as_ref().err().is_some_and(lets_nobody_in) {
+            self.relocate();
+        }
+        done
+    }
+
+    /// Closes all of them.
+    pub(super) async fn close(&self) {
+        timeout(STATEMENT_TIMEOUT, self.pool.close()).await.unwrap_or_default();
+    }
+
+    /// Takes up a password that was changed, after the database did not let the gateway in.
+    fn relocate(&self) {
+        if let Some(address) = (self.locate)() {
+            self.pool.set_connect_options(address.options);
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+/// Whether the database refused the role or its password (class 28).
+fn lets_nobody_in(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("28"))
+}
