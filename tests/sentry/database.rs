@@ -23,6 +23,8 @@ pub const NOBODY: u32 = 65534;
 /// The password of the gateway's role.
 pub const PASSWORD: &str = "password-of-the-gateway";
 const OWNER: &str = "password-of-the-owner";
+/// The SQL that has PostgreSQL tell the gateway of changes.
+pub const NOTIFY: &str = include_str!("../../deploy/postgres/sentry-notify.sql");
 
 /// Starts the server, and ends it when its standard input does: with the test process, however
 /// that ends.

@@ -15,6 +15,7 @@ mod clients;
 mod database;
 mod document;
 mod gate;
+mod notify;
 mod observe;
 mod open;
 mod outage;
