@@ -23,6 +23,7 @@ mod pooler;
 mod probes;
 #[path = "../wire/process.rs"]
 mod process;
+mod refusals;
 mod store;
 #[path = "../wire/upstream.rs"]
 mod upstream;
