@@ -25,6 +25,7 @@ mod probes;
 mod process;
 mod refusals;
 mod store;
+mod tls;
 #[path = "../wire/upstream.rs"]
 mod upstream;
 
