@@ -3,9 +3,9 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -23,22 +23,50 @@ pub const NOBODY: u32 = 65534;
 /// The password of the gateway's role.
 pub const PASSWORD: &str = "password-of-the-gateway";
 const OWNER: &str = "password-of-the-owner";
+/// The SQL that has PostgreSQL tell the gateway of changes.
+pub const NOTIFY: &str = include_str!("../../deploy/postgres/sentry-notify.sql");
 
-/// Starts the server, and ends it when its standard input does: with the test process, however
-/// that ends.
+/// Starts the server, over TLS alone if it has a key, and ends it when its standard input does: with the
+/// test process, however that ends.
 const RUN: &str = r#"
 set -e
 bin="$1" folder="$2" port="$3"
 "$bin/initdb" --pgdata "$folder/data" --username postgres --pwfile "$folder/password" \
     --auth-host scram-sha-256 --auth-local trust --encoding UTF8 --locale C --no-sync >"$folder/initdb" 2>&1
+set --
+if [ -e "$folder/server.key" ]; then
+    echo "hostssl all all 127.0.0.1/32 scram-sha-256" >"$folder/data/pg_hba.conf"
+    set -- -c ssl=on -c "ssl_cert_file=$folder/server.crt" -c "ssl_key_file=$folder/server.key"
+fi
 "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
-    -c log_min_duration_statement=0 -c log_connections=on >"$folder/log" 2>&1 &
+    -c log_min_duration_statement=0 -c log_connections=on "$@" >"$folder/log" 2>&1 &
 server=$!
 read -r _ || true
 kill -INT "$server"
 wait "$server" || true
 rm -rf "$folder"
 "#;
+
+/// A certificate and its key, in PEM.
+pub struct Certificate {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Certificate {
+    /// Has the server find it when it reads its files the next time.
+    fn write(&self, folder: &Path) {
+        for (name, text) in [("server.crt", &self.certificate), ("server.key", &self.key)] {
+            let path = folder.join(name);
+            let mut options = std::fs::OpenOptions::new();
+            // The server takes no key that others may read.
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+            file.unwrap().write_all(text.as_bytes()).unwrap();
+            // Where this is no root, the server runs as the same user.
+            let _ = chown(&path, Some(NOBODY), Some(NOBODY));
+        }
+    }
+}
 
 pub struct Server {
     pub address: SocketAddr,
@@ -64,16 +92,24 @@ impl Server {
     /// The server of this test process.
     pub fn shared() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
-        SERVER.get_or_init(Self::start)
+        SERVER.get_or_init(|| Self::start(None))
     }
 
     /// A server of its own, for a test that reads its log or ends it.
     pub fn own() -> &'static Self {
-        Box::leak(Box::new(Self::start()))
+        Box::leak(Box::new(Self::start(None)))
     }
 
-    fn start() -> Self {
+    /// A server of its own that takes connections over TLS alone.
+    pub fn with_tls(certificate: &Certificate) -> &'static Self {
+        Box::leak(Box::new(Self::start(Some(certificate))))
+    }
+
+    fn start(certificate: Option<&Certificate>) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
+        if let Some(certificate) = certificate {
+            certificate.write(&folder);
+        }
         std::fs::write(folder.join("password"), OWNER).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("sh");
@@ -214,6 +250,22 @@ impl Database {
     pub fn cut(&self) {
         let of = "usename = 'portcullis' AND datname = current_database()";
         self.run(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {of}"));
+    }
+
+    /// Has the server present another certificate to whoever connects from now on.
+    pub fn present(&self, certificate: &Certificate) {
+        let before = self.value("SELECT clock_timestamp()::text");
+        certificate.write(&self.server.folder);
+        self.run("SELECT pg_reload_conf()");
+        let reloaded = format!("DO $$ BEGIN ASSERT pg_conf_load_time() > '{before}'; END $$");
+        for _ in 0..1_200 {
+            // A new process of the server has seen what the server has.
+            if self.try_run(&reloaded).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("PostgreSQL did not read its files again: {}", self.server.log());
     }
 
     /// Inserts a row; columns that it has not are null.

@@ -15,6 +15,7 @@ mod clients;
 mod database;
 mod document;
 mod gate;
+mod notify;
 mod observe;
 mod open;
 mod outage;
@@ -22,7 +23,9 @@ mod pooler;
 mod probes;
 #[path = "../wire/process.rs"]
 mod process;
+mod refusals;
 mod store;
+mod tls;
 #[path = "../wire/upstream.rs"]
 mod upstream;
 

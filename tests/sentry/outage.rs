@@ -11,23 +11,23 @@ use crate::gate::{Gate, config, folder, portcullis};
 
 const PROJECTS: &str = "GET /api/0/projects/";
 
-fn ask(gate: &Gate, secret: &str) -> (u16, String) {
+pub fn ask(gate: &Gate, secret: &str) -> (u16, String) {
     let header = format!("Authorization: Bearer {secret}");
     let reply = gate.send(PROJECTS, "HTTP/1.1", &[header], b"").unwrap();
     let code = if reply.status == 200 { String::new() } else { reply.code() };
     (reply.status, code)
 }
 
-fn fine() -> (u16, String) {
+pub fn fine() -> (u16, String) {
     (200, String::new())
 }
 
-fn unavailable() -> (u16, String) {
+pub fn unavailable() -> (u16, String) {
     (503, "store_unavailable".to_owned())
 }
 
 /// A role of its own: others use the gateway's.
-fn with_role(database: &Database, role: &str) -> String {
+pub fn with_role(database: &Database, role: &str) -> String {
     database.run(&format!(
         "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE portcullis;
          ALTER ROLE {role} SET statement_timeout = '2s'"
