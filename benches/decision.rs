@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "time is what is measured")]
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use portcullis::clock::SystemClock;
 use portcullis::config::{Config, Machine};
 use portcullis::gateway::Gateway;
 use portcullis::policy::Policy;
-use portcullis::policy::credential::Credential;
+use portcullis::policy::credential::Presented;
 use portcullis::policy::decision::Verdict;
 use portcullis::policy::frame::RequestHead;
 use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet, State};
@@ -43,7 +44,7 @@ impl TokenStore for Everyone {
         KindSet::DEFAULT
     }
 
-    async fn find(&self, _: &Credential) -> Result<Option<Found>, StoreError> {
+    async fn find(&self, _: Presented<'_>) -> Result<Option<Found>, StoreError> {
         let identity = Identity {
             id: "1".into(),
             kind: IdentityKind::UserToken,
@@ -59,12 +60,18 @@ impl TokenStore for Everyone {
     }
 }
 
-fn gateway(policy: Policy) -> Gateway {
+/// Where requests come from.
+fn client() -> Option<IpAddr> {
+    Some(Ipv4Addr::LOCALHOST.into())
+}
+
+fn gateway(policy: Policy, runtime: &Runtime) -> Gateway {
     let clock = Arc::new(SystemClock);
     let settings = CacheSettings { ttl: Duration::from_secs(3600), ..CacheSettings::default() };
     let store: Arc<dyn TokenStore> = Arc::new(Everyone);
-    let identities = Identities::new(vec![store], settings, clock.clone(), Arc::new(()));
-    Gateway::new(policy, Arc::new(identities), clock)
+    let (stores, background) = (vec![store.into()], runtime.handle().clone());
+    let identities = Identities::new(stores, settings, clock.clone(), Arc::new(()), background);
+    Gateway::new(policy, identities, clock)
 }
 
 /// As many rules as asked for, half of them under the organization that is asked for.
@@ -126,13 +133,13 @@ fn decide(
     let target = b"/api/0/organizations/acme/issues/?query=is%3Aunresolved&limit=25";
     let raw = [b"GET ", target.as_slice(), b" HTTP/1.1\r\n\r\n"].concat();
     let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw: &raw };
-    let verdict = runtime.block_on(gateway.admit(&head, client)).decision.verdict;
+    let verdict = runtime.block_on(gateway.admit(&head, client())).decision.verdict;
     assert_eq!(matches!(verdict, Verdict::Permit(_)), permitted, "{verdict:?}");
     bench.iter_custom(|times| {
         runtime.block_on(async {
             let start = Instant::now();
             for _ in 0..times {
-                black_box(gateway.admit(black_box(&head), client).await);
+                black_box(gateway.admit(black_box(&head), client()).await);
             }
             start.elapsed()
         })
@@ -144,11 +151,11 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decision");
     let bearer = format!("Bearer {}", "c".repeat(64));
     for count in [10, 1_000, 10_000] {
-        let gateway = gateway(policy_of(count));
+        let gateway = gateway(policy_of(count), &runtime);
         let id = BenchmarkId::new("rules", count);
         group.bench_function(id, |bench| decide(bench, &runtime, &gateway, Some(&bearer), true));
     }
-    let gateway = gateway(shipped());
+    let gateway = gateway(shipped(), &runtime);
     for (name, authorization, permitted) in [
         ("shipped rules", Some(bearer.as_str()), true),
         ("shipped rules, Basic", Some("Basic YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE6"), false),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{ConfigArgs, Outcome};
 use crate::config::{Config, Machine, Own, Store, StoreKind};
+use crate::store::Chain;
 use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore, StoreLocation};
 use crate::stores::Opened;
 
@@ -24,7 +25,8 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     }
     for (index, store) in config.stores.iter().enumerate() {
         if let Err(error) = runtime.block_on(look_at(store)) {
-            eprintln!("error: store[{index}] `{store}`: {error:#}");
+            let error = Chain(error.as_ref());
+            eprintln!("error: store[{index}] `{store}`: {error}");
             outcome = Outcome::Negative;
         }
     }

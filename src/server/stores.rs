@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -13,7 +14,7 @@ use crate::store::cache::{Consulted, Identities};
 use crate::store::portcullis::IfMissing;
 use crate::store::portcullis::watch::Watch;
 use crate::store::sentry::watch::SentryWatch;
-use crate::store::{Observer, TokenStore};
+use crate::store::{Chain, Observer, TokenStore};
 use crate::stores::{Opened, locate};
 
 /// How often a store that can't be asked yet is tried.
@@ -86,7 +87,7 @@ impl Stores {
         observer: &Arc<dyn Observer>,
         stop: &watch::Receiver<bool>,
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-        let mut tasks = Vec::new();
+        let (mut tasks, runtime) = (Vec::new(), Handle::current());
         for (index, ((opened, _), store)) in self.all.iter().zip(&config.stores).enumerate() {
             let listen = server(&store.kind).and_then(|server| server.listen.as_ref());
             let (identities, clock) = (Arc::clone(identities), Arc::clone(clock));
@@ -101,18 +102,18 @@ impl Stores {
                         let what = || format!("the block list of `{store}` can't be read");
                         watch.load().await.with_context(what)?;
                     }
-                    tasks.push(tokio::spawn(watch.run(stop)));
+                    tasks.push(runtime.spawn(watch.run(stop)));
                 }
                 Opened::Sentry(sentry) => {
                     let Some(origin) = listen else { continue };
                     let watch = SentryWatch::new(index, sentry.name(), identities, clock, observer);
-                    tasks.push(tokio::spawn(watch.run(locate(origin), stop)));
+                    tasks.push(runtime.spawn(watch.run(locate(origin), stop)));
                 }
                 Opened::Introspection(_) => {}
                 Opened::File(file) => {
                     identities.block(index, file.blocked());
                     let file = Arc::clone(file);
-                    tasks.push(tokio::spawn(file.watch(index, identities, observer, stop)));
+                    tasks.push(runtime.spawn(file.watch(index, identities, observer, stop)));
                 }
             }
         }
@@ -131,7 +132,7 @@ impl Stores {
             waiting.spawn(async move {
                 let mut told = String::new();
                 while let Err(error) = store.prepare().await {
-                    let error = format!("{:#}", anyhow::anyhow!(error));
+                    let error = Chain(&*error).to_string();
                     if error != told {
                         let store = store.name();
                         tracing::error!(store, error, "the token store can't be asked yet");

@@ -163,11 +163,21 @@ impl Identities {
     }
 
     /// Asks the stores in order until one knows the token.
-    async fn ask(&self, presented: Presented<'_>, now: Timestamp) -> Answer {
+    async fn ask(self: &Arc<Self>, presented: Presented<'_>, now: Timestamp) -> Answer {
         let (mut stale, mut otherwise) = (None, Lookup::Unknown);
         let mut cache = CacheResult::Negative;
         for slot in self.asked(presented.credential) {
             let key = slot.key(presented.credential);
+            // While its store is known not to answer, nobody waits for it in vain.
+            if slot.is_down()
+                && let Some(known) = self.known.get(&key).await
+                && known.bridges(now, &self.settings)
+            {
+                if known.claim() {
+                    self.renew_ahead(slot.index, presented, &known);
+                }
+                return found(&known.found, CacheResult::Stale, now);
+            }
             let (flight, asked) = self.join(key, slot, presented, now, None).await;
             if asked {
                 cache = CacheResult::Miss;

@@ -166,15 +166,26 @@ impl Observer for () {
     fn revocation_lag(&self, _lag: Duration) {}
 }
 
-/// An error with its causes, on one line, for logs.
-struct Chain<'a>(&'a (dyn Error + 'static));
+/// An error with its causes, on one line, for people. A cause that the error repeats is left out.
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Debug for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut told = self.0.to_string();
+        f.write_str(&told)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !told.contains(&text) {
+                write!(f, ": {text}")?;
+                told = text;
+            }
             cause = error.source();
         }
         Ok(())
@@ -199,5 +210,7 @@ mod tests {
     fn a_chain_names_every_cause() {
         let error = StoreError::unavailable("disk on fire");
         assert!(Chain(&error).to_string().ends_with("may read it: disk on fire"));
+        let twice = StoreError::unavailable(StoreError::unavailable("disk on fire"));
+        assert_eq!(Chain(&twice).to_string(), Chain(&error).to_string());
     }
 }

@@ -34,6 +34,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
     Layer { module: "rewrite", may_use: &["policy"], forbidden: PURE },
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
+    Layer { module: "limit", may_use: &[], forbidden: PURE },
     // The outside: what is recorded, token stores, files. They don't know each other, but a config
     // names a log level and where a store is.
     Layer {
@@ -43,8 +44,8 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "store",
-        may_use: &["policy", "clock"],
-        forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus", "toml"]],
+        may_use: &["policy", "clock", "limit"],
+        forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus"]],
     },
     Layer {
         module: "config",
@@ -52,7 +53,9 @@ const LAYERS: &[Layer] = &[
             "clock",
             "policy",
             "rewrite",
+            "limit",
             "telemetry::diagnostics::Level",
+            "store::introspection::Protocol",
             "store::portcullis::StoreLocation",
             "store::postgres::Address",
         ],
@@ -97,6 +100,11 @@ const LAYERS: &[Layer] = &[
     },
     // The composition: the only places that know everything.
     Layer {
+        module: "stores",
+        may_use: &["config", "store"],
+        forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
+    },
+    Layer {
         module: "admin",
         may_use: &[
             "gateway",
@@ -119,6 +127,7 @@ const LAYERS: &[Layer] = &[
             "telemetry",
             "config",
             "store",
+            "stores",
             "gateway",
             "proxy",
             "admin",
@@ -137,6 +146,7 @@ const LAYERS: &[Layer] = &[
             "policy",
             "config",
             "store",
+            "stores",
             "gateway",
             "routes",
             "explain",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use portcullis::policy::credential::{Authorization, Credential};
 use portcullis::policy::identity::{Binding, Identity, Issuer, State};
 use portcullis::policy::scope::{Scope, ScopeSet};
-use portcullis::store::sentry::{Database as Location, OpenError, SentryStore};
+use portcullis::store::postgres::Address;
+use portcullis::store::sentry::{OpenError, SentryStore};
 use portcullis::store::{StoreError, TokenStore as _};
 
 use crate::database::{Database, PASSWORD, Server, runtime};
@@ -17,22 +18,22 @@ fn credential(authorization: &str) -> Credential {
     }
 }
 
-fn location(database: &Database) -> Location {
-    Location::parse(&database.url(PASSWORD)).unwrap()
+fn address(database: &Database) -> Address {
+    Address::parse(&database.url(PASSWORD)).unwrap()
 }
 
 fn find(database: &Database, authorization: &str) -> Result<Option<Identity>, StoreError> {
     runtime().block_on(async {
-        let store = SentryStore::new("sentry", location(database), 1, Box::new(|| None));
+        let store = SentryStore::new("sentry", address(database), 1, Box::new(|| None));
         store.inspect().await.unwrap();
-        let found = store.find(&credential(authorization)).await?;
+        let found = store.find((&credential(authorization)).into()).await?;
         Ok(found.map(|found| std::sync::Arc::unwrap_or_clone(found.identity)))
     })
 }
 
 fn inspect(database: &Database) -> Result<(), OpenError> {
     runtime().block_on(async {
-        SentryStore::new("sentry", location(database), 1, Box::new(|| None)).inspect().await
+        SentryStore::new("sentry", address(database), 1, Box::new(|| None)).inspect().await
     })
 }
 
@@ -245,7 +246,7 @@ fn what_is_missing_is_named() {
         "CREATE OR REPLACE FUNCTION portcullis.version() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 9'",
     );
     assert!(matches!(said(&database), OpenError::Version { found: 9 }));
-    let gone = Location::parse("postgres://portcullis:x@127.0.0.1:1/sentry").unwrap();
+    let gone = Address::parse("postgres://portcullis:x@127.0.0.1:1/sentry").unwrap();
     let error = runtime().block_on(async {
         SentryStore::new("sentry", gone, 1, Box::new(|| None)).inspect().await.unwrap_err()
     });
@@ -314,26 +315,6 @@ fn strangers_are_kept_out() {
     assert!(error.to_string().contains("is not of postgres"), "{error}");
     database.run("ALTER FUNCTION portcullis.digest(text) OWNER TO postgres; DROP ROLE stranger");
     database.set_up();
-}
-
-#[test]
-fn a_url_says_what_it_means() {
-    use portcullis::store::sentry::BadDatabase;
-    for (url, wanted) in [
-        ("postgres://u@h/d", None),
-        ("postgresql://u:p@h:5433/d?sslmode=verify-full&sslrootcert=/etc/ca.pem", None),
-        ("mysql://u@h/d", Some(BadDatabase::Scheme)),
-        ("postgres://u@h:port/d", Some(BadDatabase::Unreadable)),
-        ("postgres://u@h/d?pasword=x", Some(BadDatabase::Parameter)),
-        ("postgres://u@h/d?passw%6frd=x", Some(BadDatabase::Parameter)),
-        ("postgres://u@h/d?sslmod=require", Some(BadDatabase::Parameter)),
-        ("postgres://u@h/d?sslmode", Some(BadDatabase::Parameter)),
-        ("postgres://u@h/d?sslrootcert=/ca.pem", Some(BadDatabase::Unchecked)),
-        ("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem", Some(BadDatabase::Unchecked)),
-        ("postgres://u@h/d?sslmode=verify-ca&sslrootcert=ca.pem", Some(BadDatabase::Relative)),
-    ] {
-        assert_eq!(Location::parse(url).err(), wanted, "{url}");
-    }
 }
 
 /// Sentry writes its tables as before, whoever does.

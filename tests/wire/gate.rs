@@ -46,6 +46,8 @@ pub struct Options {
     pub admin: String,
     /// Lines of `[upstream.web]`.
     pub web: String,
+    /// Lines of `[[store]]`.
+    pub store: String,
     /// More tables.
     pub tables: String,
     /// An own rule file.
@@ -233,7 +235,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
     let public = options.public_url.clone().unwrap_or_else(|| format!("http://{HOST}"));
     let url =
         options.upstream_url.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
-    let Options { top, admin, web, tables, .. } = options;
+    let Options { top, admin, web, store, tables, .. } = options;
     format!(
         r#"public_url = "{public}"
 {top}
@@ -250,6 +252,7 @@ credential = {{ file = "sentry-token" }}
 [[store]]
 kind = "portcullis"
 url = "sqlite://tokens.db"
+{store}
 [rules]
 files = ["own.toml"]
 [server]

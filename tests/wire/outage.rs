@@ -4,6 +4,7 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::policy::credential::Digest;
 use portcullis::store::portcullis::TokenKind;
 
@@ -132,7 +133,8 @@ fn a_row_that_cannot_be_read_is_never_allowed_and_harms_no_other() {
         let log = gate.output();
         assert!(!log.contains(&token), "{what}");
     }
-    assert_eq!(gate.output().matches("a stored token can't be read").count(), rows.len());
+    // Once each, or again where a change of tokens came between the question and the answer.
+    assert!(gate.output().matches("a stored token can't be read").count() >= rows.len());
 }
 
 #[test]
@@ -192,35 +194,53 @@ fn many_first_uses_of_one_token_ask_the_store_once() {
 fn a_flood_of_unknown_tokens_pushes_no_known_one_out() {
     const CLIENTS: usize = 4;
     const EACH: usize = 500;
+    const RATE: f64 = 20.0;
     // With room for ten identities, strangers would find no room but that of the known one.
-    let gate = with_cache("ttl = \"1h\"\ncapacity = 10");
+    let options = Options {
+        tables: "[cache]\nttl = \"1h\"\ncapacity = 10".to_owned(),
+        store: format!("unknown_per_client = {RATE}\n"),
+        ..Options::default()
+    };
+    let gate = Gate::with(Upstream::start(), &options);
     let known = gate.token("read");
     gate.settle();
     assert_eq!(gate.bearer(LINE, &known).status, 200);
     assert_eq!(lookups(&gate, FOUND), 1.0);
-    let address = gate.address;
+    let (address, began) = (gate.address, SystemClock.instant());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             thread::spawn(move || {
                 let mut connection = Connection::open(address);
                 for number in 0..EACH {
                     let token = format!("Bearer sntryu_{client}-{number}");
+                    connection.write(&request(LINE, &[("Authorization", &token)], b""));
+                    let reply = connection.read_reply("GET").expect(&token);
                     // A machine with too much to do may make the store too slow to answer.
-                    eventually("an answer of the store", || {
-                        connection.write(&request(LINE, &[("Authorization", &token)], b""));
-                        let code = connection.read_reply("GET").expect(&token).code();
-                        assert!(code == "unknown_token" || code == "store_unavailable", "{code}");
-                        code == "unknown_token"
-                    });
+                    match reply.code().as_str() {
+                        "unknown_token" | "store_unavailable" => {}
+                        "guessing_limited" => {
+                            assert_eq!(
+                                (reply.status, reply.header("retry-after")),
+                                (429, Some("1"))
+                            );
+                        }
+                        other => panic!("{other}"),
+                    }
                 }
             })
         })
         .collect();
     clients.into_iter().for_each(|client| client.join().unwrap());
+    let asked = lookups(&gate, &["\"unknown\""]);
+    let elapsed = SystemClock.instant().saturating_duration_since(began);
+    let seconds = elapsed.as_secs_f64();
+    assert!(asked <= (seconds + 1.0) * RATE, "{asked} in {seconds} s");
     assert_eq!(gate.bearer(LINE, &known).status, 200);
-    assert_eq!(lookups(&gate, &["\"unknown\""]), (CLIENTS * EACH) as f64);
     assert_eq!(lookups(&gate, FOUND), 1.0, "the known token was asked for again");
     assert_eq!(gate.upstream.take().len(), 2);
+    // And a token that was not used before is let in again.
+    let late = gate.token("read");
+    eventually("the late one", || gate.bearer(LINE, &late).status == 200);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A store behind the cache: its place in the order, what it is asked for, and how often.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::entry::Key;
@@ -9,6 +9,9 @@ use crate::limit::{Budget, Rates};
 use crate::policy::credential::{Credential, Presented};
 use crate::policy::identity::KindSet;
 use crate::store::{Chain, Found, StoreError, TokenStore};
+
+/// How many causes of one outage are logged.
+const CAUSES: usize = 4;
 
 /// A store, and what it is asked for.
 #[derive(Clone, Debug)]
@@ -35,8 +38,10 @@ pub(super) struct Slot {
     pub(super) store: Arc<dyn TokenStore>,
     kinds: KindSet,
     budget: Option<Budget>,
-    /// Whether an outage was logged that has not ended.
+    /// Whether it does not answer.
     down: AtomicBool,
+    /// What was logged of an outage that has not ended.
+    told: Mutex<Vec<String>>,
 }
 
 impl Slot {
@@ -49,6 +54,7 @@ impl Slot {
             store,
             budget: rates.map(|rates| Budget::new(rates, start)),
             down: AtomicBool::new(false),
+            told: Mutex::default(),
         }
     }
 
@@ -73,12 +79,18 @@ impl Slot {
         self.store.find(Presented { credential: &credential, ..presented }).await
     }
 
-    /// Logs the beginning and the end of an outage, and every token that can't be read.
+    /// Whether it did not answer when it was asked last.
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    /// Logs the causes and the end of an outage, each once, and every token that can't be read.
     pub(super) fn log(&self, answer: &Result<Option<Found>, StoreError>) {
         let store = self.store.name();
         match answer {
             Ok(_) if self.down.load(Ordering::Relaxed) => {
                 if self.down.swap(false, Ordering::Relaxed) {
+                    self.told().clear();
                     tracing::info!(store, "the token store answers again");
                 }
             }
@@ -87,10 +99,19 @@ impl Slot {
                 tracing::error!(store, error = %Chain(error), "a stored token can't be read");
             }
             Err(error @ (StoreError::Timeout(_) | StoreError::Unavailable(_))) => {
-                if !self.down.swap(true, Ordering::Relaxed) {
-                    tracing::error!(store, error = %Chain(error), "the token store does not answer");
+                self.down.store(true, Ordering::Relaxed);
+                let error = Chain(error).to_string();
+                let mut told = self.told();
+                if told.len() < CAUSES && !told.contains(&error) {
+                    tracing::error!(store, error, "the token store does not answer");
+                    told.push(error);
                 }
             }
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<String>> {
+        // Each entry is whole, whatever happened elsewhere.
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::admin::stored;
@@ -16,7 +15,7 @@ use super::{PortcullisStore, Used};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Digest;
 use crate::store::cache::Identities;
-use crate::store::postgres::{Heard, Listener, Locate};
+use crate::store::postgres::{Ears, Heard, Listener, Locate};
 use crate::store::{Chain, Observer, StoreError, TokenStore as _};
 
 /// How often changes are looked for in a file: an indexed look-up of microseconds.
@@ -91,7 +90,7 @@ impl Watch {
 
     /// Works until `shutdown` turns true or its sender is gone, and writes down what was used.
     pub async fn run(mut self, mut shutdown: tokio::sync::watch::Receiver<bool>) {
-        let mut heard = self.listener.take().map(Listener::start);
+        let mut ears = self.listener.take().map(Listener::start);
         let mut tick = tokio::time::interval(match self.store.database {
             Database::Sqlite(_) => POLL,
             Database::Postgres(_) => POLL_SERVER,
@@ -104,7 +103,7 @@ impl Watch {
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = notified(&mut heard) => {}
+                () = notified(&mut ears) => {}
                 _ = flush.tick() => due = true,
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
@@ -189,16 +188,16 @@ async fn bounded(step: impl Future<Output = Result<(), StoreError>>) -> Result<(
 }
 
 /// Waits for a notification; for ever, where nobody listens.
-async fn notified(heard: &mut Option<mpsc::Receiver<Heard>>) {
-    let Some(receiver) = heard else { return std::future::pending().await };
-    match receiver.recv().await {
+async fn notified(ears: &mut Option<Ears>) {
+    let Some(Ears { heard, .. }) = ears else { return std::future::pending().await };
+    match heard.recv().await {
         Some(Heard::Connected | Heard::Message(_)) => {
             tokio::time::sleep(CALM).await;
             // The log has them all.
-            while receiver.try_recv().is_ok() {}
+            while heard.try_recv().is_ok() {}
         }
         Some(Heard::Lost) => {}
-        None => *heard = None,
+        None => *ears = None,
     }
 }
 

@@ -27,10 +27,13 @@ pub enum BadAddress {
     #[error("has a parameter that is none of {known}", known = PARAMETERS.join(", "))]
     Parameter,
     /// A certificate that nothing would be checked against.
-    #[error(
-        "has `sslrootcert` without `sslmode=verify-full` or `verify-ca`, so that it checks nothing"
-    )]
+    #[error("has `sslrootcert` without `sslmode=verify-full`, so that it checks nothing")]
     Unchecked,
+    /// Any certificate of any authority that the machine trusts would do.
+    #[error(
+        "has `sslmode=verify-ca`, which takes the certificate of any other host; write `verify-full`"
+    )]
+    AnyHost,
     /// A path that depends on where the gateway was started.
     #[error("has a relative path to a certificate or key")]
     Relative,
@@ -62,9 +65,11 @@ impl Address {
         }
         let value =
             |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let verified = value("sslmode").is_some_and(|mode| mode.starts_with("verify-"));
-        if value("sslrootcert").is_some() && !verified {
-            return Err(BadAddress::Unchecked);
+        match value("sslmode") {
+            Some("verify-ca") => return Err(BadAddress::AnyHost),
+            Some("verify-full") => {}
+            _ if value("sslrootcert").is_some() => return Err(BadAddress::Unchecked),
+            _ => {}
         }
         let files = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(value);
         if files.into_iter().any(|path| !path.starts_with(['/', '%'])) {
@@ -94,5 +99,32 @@ impl fmt::Debug for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.options.get_host(), self.options.get_port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_what_it_means() {
+        for (url, wanted) in [
+            ("postgres://u@h/d", None),
+            ("postgresql://u:p@h:5433/d?sslmode=verify-full&sslrootcert=/etc/ca.pem", None),
+            ("mysql://u@h/d", Some(BadAddress::Scheme)),
+            ("postgres://u@h:port/d", Some(BadAddress::Unreadable)),
+            ("postgres://u@h/d?pasword=x", Some(BadAddress::Parameter)),
+            ("postgres://u@h/d?passw%6frd=x", Some(BadAddress::Parameter)),
+            ("postgres://u@h/d?sslmod=require", Some(BadAddress::Parameter)),
+            ("postgres://u@h/d?sslmode", Some(BadAddress::Parameter)),
+            ("postgres://u@h/d?sslrootcert=/ca.pem", Some(BadAddress::Unchecked)),
+            ("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem", Some(BadAddress::Unchecked)),
+            ("postgres://u@h/d?sslmode=verify-ca&sslrootcert=/ca.pem", Some(BadAddress::AnyHost)),
+            ("postgres://u@h/d?sslmode=verify-full&sslrootcert=c.pem", Some(BadAddress::Relative)),
+        ] {
+            assert_eq!(Address::parse(url).err(), wanted, "{url}");
+        }
+        let address = Address::parse("postgres://u:secret@h:5433/d").unwrap();
+        assert_eq!(format!("{address:?}"), "Address(h:5433)");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{Locate, STATEMENT_TIMEOUT};
@@ -33,6 +34,14 @@ pub(in crate::store) enum Heard {
     Message(String),
 }
 
+/// Where what was heard arrives.
+#[derive(Debug)]
+pub(in crate::store) struct Ears {
+    pub(in crate::store) heard: mpsc::Receiver<Heard>,
+    /// Ends with this.
+    _task: JoinSet<()>,
+}
+
 /// Listens to one channel.
 pub(in crate::store) struct Listener {
     store: Box<str>,
@@ -46,16 +55,12 @@ impl Listener {
         Self { store: store.into(), channel, locate }
     }
 
-    /// Listens in the background until the receiver is dropped.
-    pub(in crate::store) fn start(self) -> mpsc::Receiver<Heard> {
-        let (sender, receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(async move {
-            tokio::select! {
-                () = self.listen(&sender) => {}
-                () = sender.closed() => {}
-            }
-        });
-        receiver
+    /// Listens in the background, for as long as somebody has what this answers.
+    pub(in crate::store) fn start(self) -> Ears {
+        let (sender, heard) = mpsc::channel(BACKLOG);
+        let mut task = JoinSet::new();
+        task.spawn(async move { self.listen(&sender).await });
+        Ears { heard, _task: task }
     }
 
     async fn listen(&self, sender: &mpsc::Sender<Heard>) {

@@ -8,19 +8,25 @@ mod listener;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use address::{Address, BadAddress};
-pub(super) use listener::{Heard, Listener};
+pub(super) use listener::{Ears, Heard, Listener};
 
 /// How long a statement may take. A limit of the role comes first while the server answers.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a statement waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a statement waits for a connection. Whoever asks waits a second, and is then told why
+/// there is none.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
+/// How long is looked for why there is none.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long an idle connection is kept: others need the room.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection lives, so that a database that moved is found again.
@@ -39,6 +45,8 @@ pub(super) struct Pool {
     /// several runtimes, and a connection belongs to one.
     runtime: Handle,
     locate: Locate,
+    /// For one at a time who looks for why there is no connection.
+    diagnosis: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -50,7 +58,8 @@ impl Pool {
             .idle_timeout(IDLE_TIMEOUT)
             .max_lifetime(LIFETIME)
             .connect_lazy_with(address.options);
-        Self { pool, runtime: Handle::current(), locate }
+        let diagnosis = Arc::new(Semaphore::new(1));
+        Self { pool, runtime: Handle::current(), locate, diagnosis }
     }
 
     /// Does something over one of them.
@@ -59,9 +68,12 @@ impl Pool {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> Work<'c, T> + Send + 'static,
     {
-        let pool = self.pool.clone();
+        let (pool, one) = (self.pool.clone(), Arc::clone(&self.diagnosis));
         let done = self.runtime.spawn(async move {
-            let mut connection = pool.acquire().await?;
+            let mut connection = match pool.acquire().await {
+                Err(sqlx::Error::PoolTimedOut) => return Err(diagnose(&pool, &one).await),
+                acquired => acquired?,
+            };
             let Ok(done) = timeout(STATEMENT_TIMEOUT, work(&mut connection)).await else {
                 // A peer that fell silent is never heard of again; what waits for it would keep its
                 // place in the pool.
@@ -95,6 +107,20 @@ impl Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection: a pool tries on until its time is over, and does not say what it met.
+async fn diagnose(pool: &PgPool, one: &Semaphore) -> sqlx::Error {
+    let options = pool.connect_options();
+    match (one.try_acquire(), timeout(DIAGNOSIS_TIMEOUT, options.connect())) {
+        (Ok(_permit), attempt) => match attempt.await {
+            Ok(Err(error)) => error,
+            // All of them are busy, or nobody answers.
+            Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+        },
+        // Somebody is looking.
+        (Err(_), _) => sqlx::Error::PoolTimedOut,
     }
 }
 

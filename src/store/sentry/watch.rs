@@ -7,15 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Digest;
 use crate::store::Observer;
 use crate::store::cache::Identities;
-use crate::store::postgres::{Heard, Listener, Locate};
+use crate::store::postgres::{Ears, Heard, Listener, Locate};
 
 /// The channel that the triggers write to.
 pub const CHANNEL: &str = "portcullis_sentry";
@@ -69,23 +68,23 @@ impl SentryWatch {
 
     /// Listens where `locate` says, until `shutdown` turns true or its sender is gone.
     pub async fn run(self, locate: Locate, mut shutdown: tokio::sync::watch::Receiver<bool>) {
-        let heard = Listener::new(&self.store, CHANNEL, locate).start();
+        let ears = Listener::new(&self.store, CHANNEL, locate).start();
         tokio::select! {
-            () = self.follow(heard) => {}
+            () = self.follow(ears) => {}
             _ = shutdown.wait_for(|stop| *stop) => {}
         }
     }
 
-    async fn follow(self, mut heard: mpsc::Receiver<Heard>) {
-        let (mut batch, mut revalidation) = (Vec::new(), None::<AbortHandle>);
-        let (mut all, mut forgotten) = (None::<Option<Timestamp>>, tokio::time::Instant::now());
+    async fn follow(self, mut ears: Ears) {
+        let (mut batch, mut revalidation) = (Vec::new(), JoinSet::new());
+        let (mut all, mut forgotten) = (None::<Option<Timestamp>>, self.instant());
         loop {
             tokio::select! {
-                read = heard.recv_many(&mut batch, BATCH) => if read == 0 { return },
+                read = ears.heard.recv_many(&mut batch, BATCH) => if read == 0 { return },
                 () = sleep_until(forgotten + FORGET_ALL), if all.is_some() => {
                     self.identities.purge_store(&self.store).await;
                     self.observe(all.take().flatten());
-                    forgotten = tokio::time::Instant::now();
+                    forgotten = self.instant();
                     continue;
                 }
             }
@@ -93,13 +92,10 @@ impl SentryWatch {
                 match heard {
                     Heard::Connected => {
                         // What was said before is not known.
-                        if let Some(earlier) = revalidation.take() {
-                            earlier.abort();
-                        }
+                        revalidation.abort_all();
                         let (identities, store) = (Arc::clone(&self.identities), self.index);
                         let now = self.clock.now();
-                        let asked = async move { identities.revalidate(store, now).await };
-                        revalidation = Some(tokio::spawn(asked).abort_handle());
+                        revalidation.spawn(async move { identities.revalidate(store, now).await });
                     }
                     Heard::Lost => {}
                     Heard::Message(text) => match Notice::parse(&text) {
@@ -114,6 +110,10 @@ impl SentryWatch {
             }
             sleep(CALM).await;
         }
+    }
+
+    fn instant(&self) -> tokio::time::Instant {
+        self.clock.instant().into()
     }
 
     /// Notes how long it took from the change to here.

@@ -1,0 +1,117 @@
+//! A million identities in the cache: what one of them takes of memory, and how long it takes to find
+//! one of them at random.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark measures time, and fails by panicking"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use criterion::{Criterion, criterion_group, criterion_main};
+use portcullis::clock::{Clock as _, SystemClock};
+use portcullis::policy::credential::{Credential, Digest, Presented, Scheme};
+use portcullis::policy::decision::Lookup;
+use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet, State};
+use portcullis::policy::scope::{Scope, ScopeSet};
+use portcullis::store::cache::{CacheSettings, Identities};
+use portcullis::store::{Found, StoreError, TokenStore};
+use tokio::runtime::Builder;
+
+/// As the gateway itself has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const COUNT: u64 = 1_000_000;
+/// Far more than any cache of the processor holds, and prime, so that all are visited.
+const STRIDE: u64 = 611_953;
+
+/// A store that knows every token: every other one is bound to an organization, by id and by slug, as
+/// tokens of integrations and organizations are.
+#[derive(Debug)]
+struct Everyone;
+
+#[async_trait]
+impl TokenStore for Everyone {
+    fn name(&self) -> &str {
+        "everyone"
+    }
+
+    fn takes(&self) -> KindSet {
+        KindSet::DEFAULT
+    }
+
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
+        let bytes = presented.credential.digest.as_bytes();
+        let number = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+        let bound = || Binding::Only(["4711".into(), "organization".into()].into());
+        let identity = Identity {
+            id: number.to_string().into(),
+            kind: IdentityKind::UserToken,
+            issuer: Issuer::Sentry,
+            state: State::Active,
+            scopes: ScopeSet::EMPTY.with(Scope::EventRead),
+            organizations: if number % 2 == 0 { bound() } else { Binding::Any },
+            projects: Binding::Any,
+            expires_at: None,
+            allowed_origins: Box::new([]),
+        };
+        Ok(Some(Found { identity: identity.into(), usage: None }))
+    }
+}
+
+fn credential(number: u64) -> Credential {
+    let digest = Digest::of(&number.to_string());
+    let kinds = KindSet::EMPTY.with(IdentityKind::UserToken);
+    Credential { scheme: Scheme::Bearer, digest, project: None, kinds }
+}
+
+/// What the process has in memory, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+fn identities(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let credentials: Vec<Credential> = (0..COUNT).map(credential).collect();
+    let lifetime = Duration::from_secs(24 * 3600);
+    let settings = CacheSettings { ttl: lifetime, capacity: 2 * COUNT, ..CacheSettings::default() };
+    let store: Arc<dyn TokenStore> = Arc::new(Everyone);
+    let (clock, background) = (Arc::new(SystemClock), runtime.handle().clone());
+    let identities = Identities::new(vec![store.into()], settings, clock, Arc::new(()), background);
+    let before = resident();
+    runtime.block_on(async {
+        for credential in &credentials {
+            identities.lookup(credential, SystemClock.now()).await;
+        }
+        assert_eq!(identities.entries().await, COUNT);
+    });
+    let each = (resident() - before) / COUNT;
+    println!("identities/a million                 memory: {each} bytes each");
+
+    let mut group = criterion.benchmark_group("identities");
+    group.bench_function("a hit among a million, at random", |bench| {
+        bench.iter_custom(|times| {
+            runtime.block_on(async {
+                let now = SystemClock.now();
+                let start = Instant::now();
+                for number in 0..times {
+                    let credential = &credentials[(number * STRIDE % COUNT) as usize];
+                    let answer = identities.lookup(black_box(credential), now).await;
+                    assert!(matches!(answer.lookup, Lookup::Found(_)));
+                }
+                start.elapsed()
+            })
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, identities);
+criterion_main!(benches);
