@@ -109,7 +109,7 @@ pub enum AdminError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store can't be written.
-    #[error("the token store can't be written; check its permissions and its disk")]
+    #[error("the token store can't be written; check its rights, and its disk or network")]
     Write(#[source] sqlx::Error),
 }
 
