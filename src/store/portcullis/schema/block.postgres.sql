@@ -9,3 +9,6 @@ $$;
 
 CREATE TRIGGER block_changed AFTER INSERT OR UPDATE OR DELETE ON block
     FOR EACH ROW EXECUTE FUNCTION block_changed();
+
+CREATE TRIGGER block_emptied AFTER TRUNCATE ON block
+    FOR EACH STATEMENT EXECUTE FUNCTION block_changed();

@@ -22,6 +22,9 @@ BEGIN
         PERFORM note_change(NEW.digest, NULL);
     ELSIF TG_OP = 'DELETE' THEN
         PERFORM note_change(OLD.digest, NULL);
+    ELSIF TG_OP = 'TRUNCATE' THEN
+        -- No digest: everything is forgotten.
+        PERFORM note_change('\x00', NULL);
     ELSE
         PERFORM note_change(OLD.digest, CASE WHEN OLD.revoked_at IS NULL THEN NEW.revoked_at END);
         IF NEW.digest <> OLD.digest THEN
@@ -36,3 +39,6 @@ CREATE TRIGGER token_changed AFTER INSERT OR DELETE OR UPDATE OF
     id, kind, name, digest, scopes, organizations, projects, allowed_origins, created_at,
     expires_at, revoked_at
 ON token FOR EACH ROW EXECUTE FUNCTION token_changed();
+
+CREATE TRIGGER token_emptied AFTER TRUNCATE ON token
+    FOR EACH STATEMENT EXECUTE FUNCTION token_changed();
