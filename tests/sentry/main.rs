@@ -14,6 +14,7 @@ mod client;
 mod clients;
 mod database;
 mod document;
+mod fleet;
 mod gate;
 mod notify;
 mod observe;
@@ -26,6 +27,7 @@ mod process;
 mod refusals;
 mod store;
 mod tls;
+mod tokens;
 #[path = "../wire/upstream.rs"]
 mod upstream;
 
