@@ -1,6 +1,6 @@
 
 CREATE FUNCTION block_changed() RETURNS trigger
-    LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM note_change('', CASE WHEN TG_OP = 'INSERT' THEN NEW.created_at END);
     RETURN NULL;
