@@ -126,7 +126,7 @@ fn two_gateways_share_a_database_that_they_poll() {
 fn two_gateways_share_a_database_that_notifies_them() {
     let tokens = Tokens::new();
     let gates = exercise(&tokens, &tokens.listening());
-    let listeners = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
+    let listeners = "SELECT count(*)::text FROM pg_stat_activity WHERE query IN ('LISTEN \"portcullis_change\"', 'SELECT 1') AND datname = current_database()";
     gates[0].wait_until(|| tokens.database.value(listeners) == "2");
     // The uses are written down, the last one by the second gateway, and are no change.
     let used = "SELECT count(*)::text FROM token WHERE last_used_at >= created_at";
@@ -143,4 +143,19 @@ fn a_pooler_in_transaction_mode_is_no_obstacle() {
     let gates = exercise(&tokens, &stores);
     let made = create(&gates[1], "pooled");
     assert_eq!(ask(&gates[0], &made.secret), fine());
+}
+
+/// PgBouncer takes a `LISTEN` and hands on nothing: that is said, and changes are looked for.
+#[test]
+fn who_listens_through_a_pooler_is_told_that_it_hears_nothing() {
+    let tokens = Tokens::new();
+    let pooler = Pooler::start(tokens.database.server, &tokens.role);
+    let stores = pooler.through(tokens.database.server, &tokens.listening());
+    let gate = Gate::with_stores(&stores, "");
+    let made = create(&gate, "made");
+    all_answer(&[&gate], &made.secret, &fine());
+    gate.wait_until(|| gate.messages().contains("name the server itself in `listen_url`"));
+    revoke(&gate, "made");
+    all_answer(&[&gate], &made.secret, &disabled());
+    assert!(!gate.messages().contains("are heard again"), "{}", gate.messages());
 }
