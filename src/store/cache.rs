@@ -168,15 +168,19 @@ impl Identities {
         let mut cache = CacheResult::Negative;
         for slot in self.asked(presented.credential) {
             let key = slot.key(presented.credential);
-            // While its store is known not to answer, nobody waits for it in vain.
-            if slot.is_down()
-                && let Some(known) = self.known.get(&key).await
-                && known.bridges(now, &self.settings)
-            {
-                if known.claim() {
-                    self.renew_ahead(slot.index, presented, &known);
+            match self.known.get(&key).await {
+                // While its store is known not to answer, nobody waits for it in vain.
+                Some(known) if slot.is_down() && known.bridges(now, &self.settings) => {
+                    if known.claim() {
+                        self.renew_ahead(slot.index, presented, &known);
+                    }
+                    return found(&known.found, CacheResult::Stale, now);
                 }
-                return found(&known.found, CacheResult::Stale, now);
+                None if self.is_guess_too_many(key, slot, presented, now).await => {
+                    otherwise = limited(otherwise);
+                    continue;
+                }
+                Some(_) | None => {}
             }
             let (flight, asked) = self.join(key, slot, presented, now, None).await;
             if asked {
@@ -185,11 +189,7 @@ impl Identities {
             match flight.outcome {
                 Outcome::Found(known) => return found(&known, CacheResult::Miss, now),
                 Outcome::Unknown => {}
-                Outcome::Limited => {
-                    if matches!(otherwise, Lookup::Unknown) {
-                        otherwise = Lookup::Limited;
-                    }
-                }
+                Outcome::Limited => otherwise = limited(otherwise),
                 Outcome::Unavailable => {
                     otherwise = Lookup::Unavailable;
                     // Read only now: it may have been purged while its store was asked.
@@ -202,6 +202,23 @@ impl Identities {
             Some(known) => found(&known.found, CacheResult::Stale, now),
             None => Answer { lookup: otherwise, cache },
         }
+    }
+
+    /// Whether a flood goes on to which nothing is known to answer: then not even a place is made for
+    /// the question.
+    async fn is_guess_too_many(
+        &self,
+        key: Key,
+        slot: &Slot,
+        presented: Presented<'_>,
+        now: Timestamp,
+    ) -> bool {
+        if !slot.is_used_up(presented, self.clock.instant()) {
+            return false;
+        }
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let flight = self.flights.get(&key).await;
+        !flight.is_some_and(|flight| flight.holds(epoch, now, self.negative_ttl()))
     }
 
     /// The answer of one store, and whether this request was the one that asked. An answer that
@@ -303,6 +320,14 @@ impl Identities {
 
     fn negative_ttl(&self) -> Duration {
         self.settings.unknown_ttl.max(OUTAGE_TTL)
+    }
+}
+
+/// That a store was not asked is said unless there is worse to say.
+fn limited(otherwise: Lookup) -> Lookup {
+    match otherwise {
+        Lookup::Unknown => Lookup::Limited,
+        Lookup::Found(_) | Lookup::Unavailable | Lookup::Limited | Lookup::Blocked => otherwise,
     }
 }
 

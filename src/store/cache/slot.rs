@@ -72,6 +72,11 @@ impl Slot {
         self.budget.as_ref().is_none_or(|budget| budget.take(presented.client, now))
     }
 
+    /// Whether it may not be asked now for a credential that is not known.
+    pub(super) fn is_used_up(&self, presented: Presented<'_>, now: Instant) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.is_used_up(presented.client, now))
+    }
+
     /// Asks it, for the kinds that it is there for alone.
     pub(super) async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
         let kinds = presented.credential.kinds.iter().filter(|kind| self.kinds.contains(*kind));

@@ -1,5 +1,8 @@
 //! Lifetimes, single flight, outages, and what a flood can't do.
 
+mod guesses;
+mod renewal;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -19,6 +22,8 @@ struct Fake {
     down: AtomicBool,
     asked: AtomicUsize,
     delay: Duration,
+    /// Whether it has a block list.
+    lists: bool,
 }
 
 #[async_trait]
@@ -29,6 +34,10 @@ impl TokenStore for Fake {
 
     fn takes(&self) -> KindSet {
         KindSet::EMPTY.with(IdentityKind::UserToken)
+    }
+
+    fn has_block_list(&self) -> bool {
+        self.lists
     }
 
     async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
