@@ -12,6 +12,7 @@ mod blocked;
 mod entry;
 mod purge;
 mod settings;
+mod shared;
 mod slot;
 
 use std::sync::Arc;
@@ -29,9 +30,10 @@ use super::{Found, LookupResult, Observer, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::{Credential, Presented};
 use crate::policy::decision::Lookup;
-use crate::policy::identity::State;
+use crate::policy::identity::Identity;
 use blocked::{Blocked, Listed};
-use entry::{Flight, Key, Known, Outcome};
+use entry::{Flight, Key, Known, Outcome, Place};
+use shared::Shared;
 use slot::Slot;
 
 /// How long the answer of a store that failed is kept, so that an outage is not hammered.
@@ -52,6 +54,7 @@ pub struct Identities {
     stores: Box<[Slot]>,
     known: Cache<Key, Arc<Known>>,
     flights: Cache<Key, Flight>,
+    bounds: Shared,
     blocked: Blocked,
     /// Counts purges. An answer that was fetched across one is not kept.
     epoch: AtomicU64,
@@ -81,7 +84,10 @@ impl Identities {
                 .zip(stores)
                 .map(|(index, asked)| Slot::new(index, asked, start))
                 .collect(),
-            known: Cache::builder().max_capacity(settings.capacity).time_to_live(lifetime).build(),
+            // Whoever comes back in time is looked at by our own clock. To drop who does not, moka need
+            // not keep the order in which they came.
+            known: Cache::builder().max_capacity(settings.capacity).time_to_idle(lifetime).build(),
+            bounds: Shared::default(),
             flights: Cache::builder().max_capacity(FLIGHTS).time_to_live(negative).build(),
             epoch: AtomicU64::new(0),
             settings,
@@ -119,7 +125,7 @@ impl Identities {
                 if known.is_due(now, self.settings.ttl) && known.claim() {
                     self.renew_ahead(slot.index, presented, &known);
                 }
-                return found(&known.found, CacheResult::Hit, now);
+                return found(known, CacheResult::Hit, now);
             }
         }
         // Boxed, because the future of the common case should stay small.
@@ -127,7 +133,7 @@ impl Identities {
     }
 
     /// Asks again for an identity that is still served, so that no request waits for it later.
-    fn renew_ahead(self: &Arc<Self>, store: usize, presented: Presented<'_>, known: &Arc<Known>) {
+    fn renew_ahead(self: &Arc<Self>, store: Place, presented: Presented<'_>, known: &Arc<Known>) {
         let Ok(permit) = Arc::clone(&self.renewals).try_acquire_owned() else {
             return known.release();
         };
@@ -135,7 +141,7 @@ impl Identities {
         // The header is shared, not copied.
         let (credential, header) = (presented.credential.clone(), presented.authorization.cloned());
         self.background.spawn(async move {
-            let Some(slot) = this.stores.get(store) else { return };
+            let Some(slot) = this.stores.get(usize::from(store)) else { return };
             let authorization = header.as_ref();
             let presented = Presented { credential: &credential, authorization, client: None };
             this.renew(slot, presented, &known).await;
@@ -174,7 +180,7 @@ impl Identities {
                     if known.claim() {
                         self.renew_ahead(slot.index, presented, &known);
                     }
-                    return found(&known.found, CacheResult::Stale, now);
+                    return found(known, CacheResult::Stale, now);
                 }
                 None if self.is_guess_too_many(key, slot, presented, now).await => {
                     otherwise = limited(otherwise);
@@ -187,7 +193,7 @@ impl Identities {
                 cache = CacheResult::Miss;
             }
             match flight.outcome {
-                Outcome::Found(known) => return found(&known, CacheResult::Miss, now),
+                Outcome::Found(known) => return found(known, CacheResult::Miss, now),
                 Outcome::Unknown => {}
                 Outcome::Limited => otherwise = limited(otherwise),
                 Outcome::Unavailable => {
@@ -199,7 +205,7 @@ impl Identities {
             }
         }
         match stale {
-            Some(known) => found(&known.found, CacheResult::Stale, now),
+            Some(known) => found(known, CacheResult::Stale, now),
             None => Answer { lookup: otherwise, cache },
         }
     }
@@ -264,40 +270,31 @@ impl Identities {
                 && known.is_fresh(began, self.settings.ttl)
                 && old != Some(known.fresh_until())
             {
-                return Flight::shared(Outcome::Found(known.found.clone()), epoch);
+                return Flight::shared(Outcome::Found(Arc::clone(known)), epoch);
             }
             // What was known before is no guess.
             if known.is_none() && !slot.may_guess(presented, self.clock.instant()) {
                 return Flight::shared(Outcome::Limited, epoch);
             }
             outcome = self.find(slot, presented).await;
-            let kept = match &outcome {
-                Outcome::Found(found) => {
-                    let known = Arc::new(Known::unsettled(found.clone()));
-                    self.known.insert(key, known.clone()).await;
-                    Some(known)
-                }
-                Outcome::Unknown => {
-                    self.known.invalidate(&key).await;
-                    None
-                }
-                Outcome::Unavailable | Outcome::Limited => None,
-            };
+            match &outcome {
+                Outcome::Found(known) => self.known.insert(key, Arc::clone(known)).await,
+                Outcome::Unknown => self.known.invalidate(&key).await,
+                Outcome::Unavailable | Outcome::Limited => {}
+            }
             // A purge counts up first and removes then. So either it is seen here, or it finds
             // what was inserted above.
             if self.epoch.load(Ordering::SeqCst) == epoch {
-                return match (kept, &outcome) {
-                    (Some(known), _) => {
+                let until = match &outcome {
+                    Outcome::Found(known) => {
                         known.settle(began.after(self.settings.ttl));
-                        Flight::shared(outcome, epoch)
+                        return Flight::shared(outcome, epoch);
                     }
-                    (None, Outcome::Unavailable) => {
-                        Flight { until: self.clock.now().after(OUTAGE_TTL), epoch, outcome }
-                    }
-                    (None, Outcome::Found(_) | Outcome::Unknown | Outcome::Limited) => {
-                        Flight { until: began.after(self.settings.unknown_ttl), epoch, outcome }
-                    }
+                    Outcome::Unknown => began.after(self.settings.unknown_ttl),
+                    Outcome::Unavailable => self.clock.now().after(OUTAGE_TTL),
+                    Outcome::Limited => return Flight::shared(outcome, epoch),
                 };
+                return Flight { until, epoch, outcome };
             }
         }
         Flight::shared(outcome, epoch)
@@ -310,11 +307,16 @@ impl Identities {
         let elapsed = self.clock.instant().saturating_duration_since(began);
         slot.log(&answer);
         let (result, outcome) = match answer {
-            Ok(Some(found)) => (LookupResult::Found, Outcome::Found(found)),
+            Ok(Some(found)) => {
+                let bounds = self.bounds.shared(found.identity.bounds);
+                let identity = Identity { bounds, ..found.identity };
+                let known = Known::unsettled(Found { identity, usage: found.usage });
+                (LookupResult::Found, Outcome::Found(Arc::new(known)))
+            }
             Ok(None) => (LookupResult::Unknown, Outcome::Unknown),
             Err(_) => (LookupResult::Error, Outcome::Unavailable),
         };
-        self.observer.lookup(slot.index, result, elapsed);
+        self.observer.lookup(usize::from(slot.index), result, elapsed);
         outcome
     }
 
@@ -331,14 +333,9 @@ fn limited(otherwise: Lookup) -> Lookup {
     }
 }
 
-fn found(found: &Found, cache: CacheResult, now: Timestamp) -> Answer {
-    let in_force = found.identity.state == State::Active && !found.identity.is_expired(now);
-    if let Some(usage) = &found.usage
-        && in_force
-    {
-        usage.mark(now);
-    }
-    Answer { lookup: Lookup::Found(found.identity.clone()), cache }
+fn found(known: Arc<Known>, cache: CacheResult, now: Timestamp) -> Answer {
+    known.mark(now);
+    Answer { lookup: Lookup::Found(known), cache }
 }
 
 #[cfg(test)]

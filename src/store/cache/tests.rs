@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::clock::ManualClock;
 use crate::policy::credential::{Authorization, Digest};
-use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet};
+use crate::policy::identity::{Bounds, Identity, IdentityKind, Issuer, KindSet, State};
 use crate::policy::scope::ScopeSet;
 use crate::store::TokenStore;
 
@@ -54,12 +54,10 @@ impl TokenStore for Fake {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: ScopeSet::ALL,
-            organizations: Binding::Any,
-            projects: Binding::Any,
             expires_at: None,
-            allowed_origins: Box::new([]),
+            bounds: Bounds::NONE,
         };
-        Ok(known.then(|| Found { identity: identity.into(), usage: None }))
+        Ok(known.then_some(Found { identity, usage: None }))
     }
 }
 
