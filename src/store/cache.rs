@@ -14,6 +14,7 @@ mod purge;
 mod settings;
 mod shared;
 mod slot;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

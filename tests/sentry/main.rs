@@ -24,6 +24,7 @@ mod probes;
 #[path = "../wire/process.rs"]
 mod process;
 mod refusals;
+mod revocation;
 mod store;
 mod tls;
 #[path = "../wire/upstream.rs"]

@@ -17,9 +17,9 @@ use crate::store::TokenStore;
 
 /// A store that knows some tokens, can be down, and counts what it is asked.
 #[derive(Debug, Default)]
-struct Fake {
+pub(super) struct Fake {
     known: Mutex<Vec<Digest>>,
-    down: AtomicBool,
+    pub(super) down: AtomicBool,
     asked: AtomicUsize,
     delay: Duration,
     /// Whether it has a block list.
@@ -61,9 +61,14 @@ impl TokenStore for Fake {
     }
 }
 
-fn fake(known: &[&str]) -> Arc<Fake> {
+pub(super) fn fake(known: &[&str]) -> Arc<Fake> {
     let known = Mutex::new(known.iter().map(|secret| Digest::of(secret)).collect());
     Arc::new(Fake { known, ..Fake::default() })
+}
+
+/// One that has a block list.
+pub(super) fn with_list(known: &[&str]) -> Arc<Fake> {
+    Arc::new(Fake { lists: true, ..Arc::into_inner(fake(known)).unwrap() })
 }
 
 fn bearer(secret: &str) -> Credential {
@@ -73,7 +78,7 @@ fn bearer(secret: &str) -> Credential {
     }
 }
 
-fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClock>) {
+pub(super) fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
     let stores =
         stores.iter().map(|store| (Arc::clone(store) as Arc<dyn TokenStore>).into()).collect();
@@ -82,7 +87,7 @@ fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClo
     (Identities::new(stores, settings, their_clock, Arc::new(()), Handle::current()), clock)
 }
 
-async fn ask(
+pub(super) async fn ask(
     cache: &Arc<Identities>,
     clock: &ManualClock,
     secret: &str,

@@ -145,7 +145,7 @@ impl Watch {
             }
             Some(_) | None => {
                 self.load().await?;
-                self.identities.purge_all();
+                self.identities.purge_store(self.store.name()).await;
                 *seen = Some(last);
                 Ok(())
             }
@@ -164,7 +164,9 @@ impl Watch {
                 match &change.what {
                     What::Token(digest) => self.identities.purge(digest).await,
                     What::BlockList => {}
-                    What::Unreadable => self.identities.purge_all(),
+                    What::Unreadable => {
+                        self.identities.purge_store(self.store.name()).await;
+                    }
                 }
             }
             let now = self.clock.now().as_millis();

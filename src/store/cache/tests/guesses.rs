@@ -116,7 +116,7 @@ async fn a_store_is_asked_for_the_kinds_that_it_is_there_for() {
 
 #[tokio::test]
 async fn who_is_blocked_is_refused_whatever_is_known() {
-    let store = Arc::new(Fake { lists: true, ..Arc::into_inner(fake(&["a", "b"])).unwrap() });
+    let store = with_list(&["a", "b"]);
     let (cache, clock) = cache(&[Arc::clone(&store)], 100);
     // Before the list was read nobody is known not to be on it.
     assert!(!cache.has_block_lists());
