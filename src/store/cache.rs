@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -85,9 +86,14 @@ impl Identities {
                 .zip(stores)
                 .map(|(index, asked)| Slot::new(index, asked, start))
                 .collect(),
-            // Whoever comes back in time is looked at by our own clock. To drop who does not, moka need
-            // not keep the order in which they came.
-            known: Cache::builder().max_capacity(settings.capacity).time_to_idle(lifetime).build(),
+            // Lifetimes are judged by our own clock; to drop who does not come back, moka need not keep
+            // the order in which they came. And whoever comes is kept at once, in place of who was not
+            // seen for longest: strangers are not in here.
+            known: Cache::builder()
+                .max_capacity(settings.capacity)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_idle(lifetime)
+                .build(),
             bounds: Shared::default(),
             flights: Cache::builder().max_capacity(FLIGHTS).time_to_live(negative).build(),
             epoch: AtomicU64::new(0),

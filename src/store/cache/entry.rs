@@ -1,7 +1,7 @@
 //! What is kept: identities, and for a moment what else a store said.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::CacheSettings;
@@ -33,16 +33,17 @@ pub(super) struct Known {
     pub(super) identity: Identity,
     usage: Option<Usage>,
     /// Until when it is served without asking, in milliseconds; 0 until it is sure that no purge came
-    /// between. So a leader that is cancelled in between leaves nothing behind that counts.
+    /// between. So a leader that is cancelled in between leaves nothing behind that counts. The bit
+    /// [`CLAIMED`] says that it is being renewed.
     fresh_until: AtomicU64,
-    /// Whether it is being renewed.
-    claimed: AtomicBool,
 }
+
+const CLAIMED: u64 = 1 << 63;
 
 impl Known {
     pub(super) fn unsettled(found: Found) -> Self {
         let Found { identity, usage } = found;
-        Self { identity, usage, fresh_until: AtomicU64::new(0), claimed: AtomicBool::new(false) }
+        Self { identity, usage, fresh_until: AtomicU64::new(0) }
     }
 
     /// Marks a use of a token that is in force.
@@ -56,12 +57,12 @@ impl Known {
     }
 
     pub(super) fn settle(&self, fresh_until: Timestamp) {
-        self.fresh_until.store(fresh_until.as_millis(), Ordering::Release);
+        self.fresh_until.store(fresh_until.as_millis() & !CLAIMED, Ordering::Release);
     }
 
     /// Until when it is served without asking.
     pub(super) fn fresh_until(&self) -> Timestamp {
-        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire))
+        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire) & !CLAIMED)
     }
 
     pub(super) fn is_fresh(&self, now: Timestamp, ttl: Duration) -> bool {
@@ -75,12 +76,12 @@ impl Known {
 
     /// Whether whoever asks is the one to renew it.
     pub(super) fn claim(&self) -> bool {
-        !self.claimed.swap(true, Ordering::Relaxed)
+        self.fresh_until.fetch_or(CLAIMED, Ordering::Relaxed) & CLAIMED == 0
     }
 
     /// It was not renewed; somebody else may try.
     pub(super) fn release(&self) {
-        self.claimed.store(false, Ordering::Relaxed);
+        self.fresh_until.fetch_and(!CLAIMED, Ordering::Relaxed);
     }
 
     /// Whether it may stand in while its store can't answer.
