@@ -145,3 +145,11 @@ async fn a_change_is_taken_up_and_a_wrong_one_is_not() {
     };
     tokio::join!(watch, work);
 }
+
+#[test]
+fn what_the_page_about_stores_shows_is_a_file() {
+    let page = include_str!("../../../config/stores.md");
+    let block = page.split("```toml\n").find(|block| block.starts_with("[[token]]")).unwrap();
+    let content = entry::parse(block.split("```").next().unwrap().to_owned()).unwrap();
+    assert_eq!((content.tokens.len(), content.blocked.len()), (1, 1));
+}
