@@ -19,7 +19,9 @@ use portcullis::policy::Policy;
 use portcullis::policy::credential::Presented;
 use portcullis::policy::decision::Verdict;
 use portcullis::policy::frame::RequestHead;
-use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet, State};
+use portcullis::policy::identity::{
+    Binding, Bounds, Identity, IdentityKind, Issuer, KindSet, State,
+};
 use portcullis::policy::method::Method;
 use portcullis::policy::rules::{Access, Rule, RuleTable};
 use portcullis::policy::scope::{Scope, ScopeSet};
@@ -51,12 +53,10 @@ impl TokenStore for Everyone {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: [Scope::EventRead].into_iter().collect(),
-            organizations: Binding::Only(["acme".into()].into_iter().collect()),
-            projects: Binding::Any,
             expires_at: None,
-            allowed_origins: Box::new([]),
+            bounds: Bounds::new(Binding::Only(["acme".into()].into()), Binding::Any, Box::new([])),
         };
-        Ok(Some(Found { identity: identity.into(), usage: Some(Usage::default()) }))
+        Ok(Some(Found { identity, usage: Some(Usage::default()) }))
     }
 }
 

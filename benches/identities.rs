@@ -16,7 +16,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::policy::credential::{Credential, Digest, Presented, Scheme};
 use portcullis::policy::decision::Lookup;
-use portcullis::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet, State};
+use portcullis::policy::identity::{
+    Binding, Bounds, Identity, IdentityKind, Issuer, KindSet, State,
+};
 use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::store::cache::{CacheSettings, Identities};
 use portcullis::store::{Found, StoreError, TokenStore};
@@ -48,20 +50,24 @@ impl TokenStore for Everyone {
     async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
         let bytes = presented.credential.digest.as_bytes();
         let number = u32::from_le_bytes(bytes[..4].try_into().unwrap());
-        let bound = || Binding::Only(["4711".into(), "organization".into()].into());
         let identity = Identity {
             id: number.to_string().into(),
             kind: IdentityKind::UserToken,
             issuer: Issuer::Sentry,
             state: State::Active,
             scopes: ScopeSet::EMPTY.with(Scope::EventRead),
-            organizations: if number % 2 == 0 { bound() } else { Binding::Any },
-            projects: Binding::Any,
             expires_at: None,
-            allowed_origins: Box::new([]),
+            bounds: if number % 2 == 0 { bound(number) } else { Bounds::NONE },
         };
-        Ok(Some(Found { identity: identity.into(), usage: None }))
+        Ok(Some(Found { identity, usage: None }))
     }
+}
+
+/// To one of a thousand organizations.
+fn bound(number: u32) -> Bounds {
+    let id = number / 2 % 1000;
+    let names = [id.to_string().into(), format!("organization-{id}").into()];
+    Bounds::new(Binding::Only(names.into()), Binding::Any, Box::new([]))
 }
 
 fn credential(number: u64) -> Credential {

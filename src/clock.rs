@@ -79,13 +79,15 @@ impl Clock for SystemClock {
 #[derive(Debug)]
 pub struct ManualClock {
     millis: AtomicU64,
+    start: Timestamp,
     origin: Instant,
 }
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { millis: AtomicU64::new(now.as_millis()), origin: SystemClock.instant() }
+        let (millis, origin) = (AtomicU64::new(now.as_millis()), SystemClock.instant());
+        Self { millis, start: now, origin }
     }
 
     /// Moves the clock forward.
@@ -101,7 +103,8 @@ impl Clock for ManualClock {
     }
 
     fn instant(&self) -> Instant {
-        self.origin
+        let since = self.now().as_millis().saturating_sub(self.start.as_millis());
+        self.origin + Duration::from_millis(since)
     }
 }
 
@@ -124,5 +127,6 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_millis(5));
         clock.advance(Duration::from_millis(7));
         assert_eq!(clock.now(), Timestamp::from_millis(12));
+        assert_eq!(clock.instant() - clock.origin, Duration::from_millis(7));
     }
 }

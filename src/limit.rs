@@ -43,13 +43,27 @@ impl Budget {
     /// Takes one for `client` at `now`, and says whether there was one. A client that has used up its
     /// own takes nothing from the others.
     pub fn take(&self, client: Option<IpAddr>, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.start);
-        let now = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        let of_client = client.is_none_or(|client| {
-            let place = self.hasher.hash_one(network(client)) as usize % PLACES;
-            self.clients[place].take(self.rates.per_client, now)
-        });
+        let now = self.nanos(now);
+        let of_client =
+            client.is_none_or(|client| self.of(client).take(self.rates.per_client, now));
         of_client && self.total.take(self.rates.total, now)
+    }
+
+    /// Whether there is none for `client` at `now`.
+    pub fn is_used_up(&self, client: Option<IpAddr>, now: Instant) -> bool {
+        let now = self.nanos(now);
+        let of_client =
+            client.is_some_and(|client| self.of(client).next(self.rates.per_client, now).is_none());
+        of_client || self.total.next(self.rates.total, now).is_none()
+    }
+
+    fn of(&self, client: IpAddr) -> &Meter {
+        &self.clients[self.hasher.hash_one(network(client)) as usize % PLACES]
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.start);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -67,12 +81,19 @@ struct Meter(AtomicU64);
 
 impl Meter {
     fn take(&self, per_second: u32, now: u64) -> bool {
-        let Some(interval) = SECOND.checked_div(per_second.into()) else { return false };
-        let next = |used: u64| {
-            let next = used.max(now).saturating_add(interval);
-            (next - now <= SECOND).then_some(next)
-        };
+        let next = |used| Self::after(used, per_second, now);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+
+    fn next(&self, per_second: u32, now: u64) -> Option<u64> {
+        Self::after(self.0.load(Ordering::Relaxed), per_second, now)
+    }
+
+    /// When the rate is used up to, once one more is taken, if there is one.
+    fn after(used: u64, per_second: u32, now: u64) -> Option<u64> {
+        let interval = SECOND.checked_div(per_second.into())?;
+        let next = used.max(now).saturating_add(interval);
+        (next - now <= SECOND).then_some(next)
     }
 }
 
@@ -94,7 +115,12 @@ mod tests {
         let budget = Budget::new(Rates { total: 10, per_client: 4 }, start);
         let taken = |client, at: u64, tries: usize| {
             let now = start + Duration::from_millis(at);
-            (0..tries).filter(|_| budget.take(client, now)).count()
+            let takes = |_: &usize| {
+                let used_up = budget.is_used_up(client, now);
+                assert_eq!(budget.take(client, now), !used_up);
+                !used_up
+            };
+            (0..tries).filter(takes).count()
         };
         // One guesser gets its own, and leaves the others theirs.
         assert_eq!(taken(client(1), 0, 100), 4);

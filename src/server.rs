@@ -123,8 +123,17 @@ impl Server {
             background.handle().clone(),
         );
         let (stop_tasks, stopped) = watch::channel(false);
-        let tasks = stores.keep_up(&config, &identities, &clock, &observer, &stopped);
-        let tasks = background.block_on(tasks)?;
+        let tasks = background.block_on(async {
+            let tasks = stores.keep_up(&config, &identities, &clock, &observer, &stopped).await?;
+            Ok::<_, anyhow::Error>(match config.cache.snapshot.clone() {
+                Some(path) => {
+                    stores::read_snapshot(&identities, &path).await;
+                    let kept = Arc::clone(&identities).keep_snapshot(path, stopped);
+                    tasks.into_iter().chain([background.spawn(kept)]).collect()
+                }
+                None => tasks,
+            })
+        })?;
 
         let access_log = config.log.access.then(|| start_access_log(sink, &config.hash, &metrics));
         let access_log = access_log.transpose()?;

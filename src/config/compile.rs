@@ -282,6 +282,7 @@ impl Compiler<'_> {
             unknown_ttl: raw.unknown_ttl.0,
             stale_if_error: raw.stale_if_error.0,
             capacity: raw.capacity,
+            snapshot: raw.snapshot.as_ref().map(|path| self.folder.join(path)),
         }
     }
 

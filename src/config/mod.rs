@@ -19,7 +19,7 @@ mod version;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -91,7 +91,7 @@ pub struct Upstream {
 }
 
 /// The identity cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     /// How long an identity is believed.
     pub ttl: Duration,
@@ -101,6 +101,8 @@ pub struct Cache {
     pub stale_if_error: Duration,
     /// How many identities are kept.
     pub capacity: u64,
+    /// Where the last known identities are written to.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// What is logged.

@@ -194,6 +194,10 @@ pub(super) struct RawCache {
     pub(super) stale_if_error: HumanDuration,
     /// How many identities are kept.
     pub(super) capacity: u64,
+    /// A file that the last known identities are written to, by digest, for a start while their store
+    /// can't be asked; by default none. It is written every minute, and within a second after a
+    /// revocation.
+    pub(super) snapshot: Option<String>,
 }
 
 impl Default for RawCache {
@@ -203,6 +207,7 @@ impl Default for RawCache {
             unknown_ttl: seconds::<5>(),
             stale_if_error: seconds::<300>(),
             capacity: 100_000,
+            snapshot: None,
         }
     }
 }

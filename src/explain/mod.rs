@@ -144,7 +144,7 @@ impl<'a> Explanation<'a> {
             host: decision.name.map(|name| policy.site.names()[name.index()].authority()),
             rule: rule.map(|rule| Met::of(rule, policy, target)),
             credential: scheme.map(|scheme| Presented { scheme, fingerprint }),
-            identity: identity.map(|identity| Who::of(identity, now)),
+            identity: identity.map(|identity| Who::of(identity.identity(), now)),
             outcome: Outcome::of(decision, policy, method, path),
         }
     }
@@ -186,8 +186,8 @@ impl<'a> Who<'a> {
             },
             state,
             scopes: identity.scopes.iter().map(|scope| scope.as_str()).collect(),
-            organizations: Names::of(&identity.organizations),
-            projects: Names::of(&identity.projects),
+            organizations: Names::of(identity.bounds.organizations()),
+            projects: Names::of(identity.bounds.projects()),
             expires_at: identity.expires_at.map(|time| time.to_string()),
         }
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::gateway::Gateway;
 use crate::policy::decision::Decision;
 use crate::policy::frame::RequestHead;
-use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 
 /// A request, and who makes it. Holds a secret, and so has no `Debug`.
@@ -130,10 +130,8 @@ impl Question {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: scopes.map_err(|_| BadQuestion::Scope)?,
-            organizations,
-            projects: Binding::Any,
             expires_at: None,
-            allowed_origins: Box::new([]),
+            bounds: Bounds::new(organizations, Binding::Any, Box::new([])),
         }))
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::credential::{Digest, Scheme};
-use super::identity::Identity;
+use super::identity::Holder;
 use super::method::{Method, MethodSet};
 use super::reason::Reason;
 use super::rules::{RuleId, RuleTable};
@@ -43,7 +43,7 @@ pub struct Caller {
     /// What it is known by.
     pub digest: Option<Digest>,
     /// Who it is.
-    pub identity: Option<Arc<Identity>>,
+    pub identity: Option<Arc<dyn Holder>>,
 }
 
 /// What goes upstream in place of the credential that came.
@@ -248,7 +248,7 @@ impl Denial {
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// A store knows it.
-    Found(Arc<Identity>),
+    Found(Arc<dyn Holder>),
     /// Every store that takes its kind answered, and none knows it.
     Unknown,
     /// One of them could not answer, and the others don't know it.

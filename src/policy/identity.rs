@@ -1,6 +1,7 @@
 //! Who is calling: what a token store knows of a credential.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::scope::ScopeSet;
 use crate::clock::Timestamp;
@@ -92,7 +93,7 @@ impl FromIterator<IdentityKind> for KindSet {
 }
 
 /// Which organisations or projects a credential reaches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Binding {
     /// Whatever its scopes reach.
     Any,
@@ -118,6 +119,58 @@ impl Binding {
             Binding::Any | Binding::Unknown => false,
             Binding::Only(_) => true,
         }
+    }
+}
+
+/// What a credential is bound to. Those that are bound to nothing take no memory for it, and those
+/// that are bound to the same may share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Bounds(Option<Arc<Bound>>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bound {
+    organizations: Binding,
+    projects: Binding,
+    allowed_origins: Box<[Box<str>]>,
+}
+
+impl Bounds {
+    /// To nothing, and for no browser origin.
+    pub const NONE: Bounds = Bounds(None);
+
+    /// To these organisations and projects, for these browser origins: lower-case, as Sentry writes
+    /// them; none when empty.
+    pub fn new(
+        organizations: Binding,
+        projects: Binding,
+        allowed_origins: Box<[Box<str>]>,
+    ) -> Self {
+        if (&organizations, &projects) == (&Binding::Any, &Binding::Any)
+            && allowed_origins.is_empty()
+        {
+            return Self::NONE;
+        }
+        Self(Some(Arc::new(Bound { organizations, projects, allowed_origins })))
+    }
+
+    /// The organisations that it reaches.
+    pub fn organizations(&self) -> &Binding {
+        self.0.as_deref().map_or(&Binding::Any, |bound| &bound.organizations)
+    }
+
+    /// The projects that it reaches.
+    pub fn projects(&self) -> &Binding {
+        self.0.as_deref().map_or(&Binding::Any, |bound| &bound.projects)
+    }
+
+    /// Browser origins that may use it.
+    pub fn allowed_origins(&self) -> &[Box<str>] {
+        self.0.as_deref().map_or(&[], |bound| &bound.allowed_origins)
+    }
+
+    /// Whether nobody else shares it.
+    pub fn is_unshared(&self) -> bool {
+        self.0.as_ref().is_none_or(|bound| Arc::strong_count(bound) == 1)
     }
 }
 
@@ -152,14 +205,28 @@ pub struct Identity {
     pub state: State,
     /// What it may do; nothing when empty.
     pub scopes: ScopeSet,
-    /// The organisations that it reaches.
-    pub organizations: Binding,
-    /// The projects that it reaches.
-    pub projects: Binding,
     /// From when on it is refused; `None` for never.
     pub expires_at: Option<Timestamp>,
-    /// Browser origins that may use it, lower-case, as Sentry writes them; none when empty.
-    pub allowed_origins: Box<[Box<str>]>,
+    /// What it is bound to.
+    pub bounds: Bounds,
+}
+
+impl AsRef<Identity> for Identity {
+    fn as_ref(&self) -> &Identity {
+        self
+    }
+}
+
+/// Whatever an identity is kept in, which may know more of it.
+pub trait Holder: AsRef<Identity> + fmt::Debug + Send + Sync {}
+
+impl<T: AsRef<Identity> + fmt::Debug + Send + Sync> Holder for T {}
+
+impl dyn Holder {
+    /// The identity.
+    pub fn identity(&self) -> &Identity {
+        self.as_ref()
+    }
 }
 
 impl Identity {

@@ -32,7 +32,7 @@ impl Pending<'_> {
     pub fn resolve(self, lookup: Lookup, now: Timestamp) -> Decision {
         let (verdict, identity) = match lookup {
             Lookup::Found(identity) => {
-                let decided = self.judge(&identity, now);
+                let decided = self.judge(identity.identity(), now);
                 let permit = |(forward, observed)| {
                     Verdict::Permit(Permit { observed, ..self.request.permit(forward) })
                 };
@@ -123,11 +123,12 @@ impl Pending<'_> {
 
     /// A DSN names its project; a row of another project is not that DSN's row.
     fn is_of_its_project(&self, identity: &Identity) -> bool {
-        match (self.credential.project, &identity.projects) {
+        match (self.credential.project, identity.bounds.projects()) {
             (None, _) => true,
             (Some(project), Binding::Only(_)) => {
                 // A slug is a project's own only within its organisation.
-                identity.organizations.is_bound() && identity.projects.admits(&project.to_string())
+                identity.bounds.organizations().is_bound()
+                    && identity.bounds.projects().admits(&project.to_string())
             }
             (Some(_), Binding::Any | Binding::Unknown) => false,
         }
@@ -136,8 +137,8 @@ impl Pending<'_> {
     /// Whether the identity is bound and the route names something else, or nothing.
     fn bindings(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
         let kinds = [
-            ("organization_", &identity.organizations, Reason::WrongOrganization),
-            ("project_", &identity.projects, Reason::Binding),
+            ("organization_", identity.bounds.organizations(), Reason::WrongOrganization),
+            ("project_", identity.bounds.projects(), Reason::Binding),
         ];
         let mut bound = false;
         for (parameter, binding, reason) in kinds {
@@ -172,7 +173,7 @@ impl Pending<'_> {
         let Some(origin) = self.request.headers.get(http::header::ORIGIN) else { return Ok(()) };
         let origin = origin.as_bytes();
         let listed = |own: &str| own == "*" || own.as_bytes().eq_ignore_ascii_case(origin);
-        if identity.allowed_origins.iter().any(|own| listed(own)) {
+        if identity.bounds.allowed_origins().iter().any(|own| listed(own)) {
             return Ok(());
         }
         Err(Denial::new(Reason::Origin))
@@ -182,7 +183,9 @@ impl Pending<'_> {
     /// Where a rule asks for no scope, the credential would lend the caller its own account: so
     /// only to read, only to a token that may do something, and not past a binding.
     fn exchange(&self, rule: &Rule, identity: &Identity, bound: bool) -> Result<Forward, Denial> {
-        if [&identity.organizations, &identity.projects].contains(&&Binding::Unknown) {
+        if [identity.bounds.organizations(), identity.bounds.projects()]
+            .contains(&&Binding::Unknown)
+        {
             return Err(Denial::new(Reason::Binding));
         }
         let reads = self.request.frame.method.is_safe() && !identity.scopes.is_empty() && !bound;

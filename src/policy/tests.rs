@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::credential::Digest;
 use super::decision::Lookup;
 use super::frame::RequestHead;
-use super::identity::{Binding, Identity, Issuer, KindSet, State};
+use super::identity::{Binding, Bounds, Identity, Issuer, KindSet, State};
 use super::method::MethodSet;
 use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
@@ -78,11 +78,13 @@ fn identity(kind: IdentityKind, held: &str) -> Identity {
         issuer: Issuer::Sentry,
         state: State::Active,
         scopes: scopes(held),
-        organizations: Binding::Any,
-        projects: Binding::Any,
         expires_at: None,
-        allowed_origins: Box::new([]),
+        bounds: Bounds::NONE,
     }
+}
+
+fn bounds(organizations: Binding, projects: Binding) -> Bounds {
+    Bounds::new(organizations, projects, Box::new([]))
 }
 
 fn only(names: &[&str]) -> Binding {
@@ -93,7 +95,8 @@ fn only(names: &[&str]) -> Binding {
 fn lookup(digest: Digest) -> Lookup {
     use IdentityKind::{ApiKey, OrgToken, ProjectKey, UserToken};
     let gateway = |identity| Identity { issuer: Issuer::Gateway, ..identity };
-    let acme = |identity| Identity { organizations: only(&["acme", "1"]), ..identity };
+    let acme =
+        |identity| Identity { bounds: bounds(only(&["acme", "1"]), Binding::Any), ..identity };
     let rows = [
         ("read", identity(UserToken, "org:read project:read event:read")),
         ("none", identity(UserToken, "")),
@@ -113,19 +116,26 @@ fn lookup(digest: Digest) -> Lookup {
         ("powerless", gateway(identity(UserToken, ""))),
         (
             "unknown-project",
-            Identity { projects: Binding::Unknown, ..gateway(identity(UserToken, "event:read")) },
+            Identity {
+                bounds: bounds(Binding::Any, Binding::Unknown),
+                ..gateway(identity(UserToken, "event:read"))
+            },
         ),
         (
             "unknown-org",
             Identity {
-                organizations: Binding::Unknown,
+                bounds: bounds(Binding::Unknown, Binding::Any),
                 ..gateway(identity(UserToken, "event:read"))
             },
         ),
         (
             "app",
             Identity {
-                allowed_origins: Box::new(["https://app.example".into()]),
+                bounds: Bounds::new(
+                    Binding::Any,
+                    Binding::Any,
+                    ["https://app.example".into()].into(),
+                ),
                 ..gateway(identity(UserToken, "event:read"))
             },
         ),
@@ -135,8 +145,8 @@ fn lookup(digest: Digest) -> Lookup {
         (
             "abc",
             Identity {
-                projects: only(&["2", "web"]),
-                ..acme(identity(ProjectKey, "project:write"))
+                bounds: bounds(only(&["acme", "1"]), only(&["2", "web"])),
+                ..identity(ProjectKey, "project:write")
             },
         ),
         ("anyproject", identity(ProjectKey, "project:write")),

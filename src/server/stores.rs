@@ -1,5 +1,6 @@
 //! Token stores, opened, and the work that keeps up with them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +54,22 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
     Ok(stores)
 }
 
+/// Takes up a snapshot; without one the gateway starts all the same.
+pub(super) async fn read_snapshot(identities: &Identities, path: &Path) {
+    match identities.read_snapshot(path).await {
+        Ok(0) => {}
+        Ok(identities) => {
+            tracing::info!(identities, "a snapshot stands in for stores that can't be asked");
+        }
+        Err(error) => {
+            let error = Chain(&error).to_string();
+            tracing::error!(error, "the snapshot of identities is not used");
+        }
+    }
+}
+
 /// The file of a store of the gateway's own.
-fn file(kind: &StoreKind) -> Option<&std::path::Path> {
+fn file(kind: &StoreKind) -> Option<&Path> {
     match kind {
         StoreKind::Portcullis(Own::Sqlite(location)) => Some(location.path()),
         StoreKind::Portcullis(Own::Postgres(_))

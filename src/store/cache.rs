@@ -12,13 +12,16 @@ mod blocked;
 mod entry;
 mod purge;
 mod settings;
+mod shared;
 mod slot;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -29,9 +32,10 @@ use super::{Found, LookupResult, Observer, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::{Credential, Presented};
 use crate::policy::decision::Lookup;
-use crate::policy::identity::State;
+use crate::policy::identity::Identity;
 use blocked::{Blocked, Listed};
-use entry::{Flight, Key, Known, Outcome};
+use entry::{Flight, Key, Known, Outcome, Place};
+use shared::Shared;
 use slot::Slot;
 
 /// How long the answer of a store that failed is kept, so that an outage is not hammered.
@@ -52,6 +56,7 @@ pub struct Identities {
     stores: Box<[Slot]>,
     known: Cache<Key, Arc<Known>>,
     flights: Cache<Key, Flight>,
+    bounds: Shared,
     blocked: Blocked,
     /// Counts purges. An answer that was fetched across one is not kept.
     epoch: AtomicU64,
@@ -81,7 +86,15 @@ impl Identities {
                 .zip(stores)
                 .map(|(index, asked)| Slot::new(index, asked, start))
                 .collect(),
-            known: Cache::builder().max_capacity(settings.capacity).time_to_live(lifetime).build(),
+            // Lifetimes are judged by our own clock; to drop who does not come back, moka need not keep
+            // the order in which they came. And whoever comes is kept at once, in place of who was not
+            // seen for longest: strangers are not in here.
+            known: Cache::builder()
+                .max_capacity(settings.capacity)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_idle(lifetime)
+                .build(),
+            bounds: Shared::default(),
             flights: Cache::builder().max_capacity(FLIGHTS).time_to_live(negative).build(),
             epoch: AtomicU64::new(0),
             settings,
@@ -119,7 +132,7 @@ impl Identities {
                 if known.is_due(now, self.settings.ttl) && known.claim() {
                     self.renew_ahead(slot.index, presented, &known);
                 }
-                return found(&known.found, CacheResult::Hit, now);
+                return found(known, CacheResult::Hit, now);
             }
         }
         // Boxed, because the future of the common case should stay small.
@@ -127,7 +140,7 @@ impl Identities {
     }
 
     /// Asks again for an identity that is still served, so that no request waits for it later.
-    fn renew_ahead(self: &Arc<Self>, store: usize, presented: Presented<'_>, known: &Arc<Known>) {
+    fn renew_ahead(self: &Arc<Self>, store: Place, presented: Presented<'_>, known: &Arc<Known>) {
         let Ok(permit) = Arc::clone(&self.renewals).try_acquire_owned() else {
             return known.release();
         };
@@ -135,7 +148,7 @@ impl Identities {
         // The header is shared, not copied.
         let (credential, header) = (presented.credential.clone(), presented.authorization.cloned());
         self.background.spawn(async move {
-            let Some(slot) = this.stores.get(store) else { return };
+            let Some(slot) = this.stores.get(usize::from(store)) else { return };
             let authorization = header.as_ref();
             let presented = Presented { credential: &credential, authorization, client: None };
             this.renew(slot, presented, &known).await;
@@ -168,28 +181,28 @@ impl Identities {
         let mut cache = CacheResult::Negative;
         for slot in self.asked(presented.credential) {
             let key = slot.key(presented.credential);
-            // While its store is known not to answer, nobody waits for it in vain.
-            if slot.is_down()
-                && let Some(known) = self.known.get(&key).await
-                && known.bridges(now, &self.settings)
-            {
-                if known.claim() {
-                    self.renew_ahead(slot.index, presented, &known);
+            match self.known.get(&key).await {
+                // While its store is known not to answer, nobody waits for it in vain.
+                Some(known) if slot.is_down() && known.bridges(now, &self.settings) => {
+                    if known.claim() {
+                        self.renew_ahead(slot.index, presented, &known);
+                    }
+                    return found(known, CacheResult::Stale, now);
                 }
-                return found(&known.found, CacheResult::Stale, now);
+                None if self.is_guess_too_many(key, slot, presented, now).await => {
+                    otherwise = limited(otherwise);
+                    continue;
+                }
+                Some(_) | None => {}
             }
             let (flight, asked) = self.join(key, slot, presented, now, None).await;
             if asked {
                 cache = CacheResult::Miss;
             }
             match flight.outcome {
-                Outcome::Found(known) => return found(&known, CacheResult::Miss, now),
+                Outcome::Found(known) => return found(known, CacheResult::Miss, now),
                 Outcome::Unknown => {}
-                Outcome::Limited => {
-                    if matches!(otherwise, Lookup::Unknown) {
-                        otherwise = Lookup::Limited;
-                    }
-                }
+                Outcome::Limited => otherwise = limited(otherwise),
                 Outcome::Unavailable => {
                     otherwise = Lookup::Unavailable;
                     // Read only now: it may have been purged while its store was asked.
@@ -199,9 +212,26 @@ impl Identities {
             }
         }
         match stale {
-            Some(known) => found(&known.found, CacheResult::Stale, now),
+            Some(known) => found(known, CacheResult::Stale, now),
             None => Answer { lookup: otherwise, cache },
         }
+    }
+
+    /// Whether a flood goes on to which nothing is known to answer: then not even a place is made for
+    /// the question.
+    async fn is_guess_too_many(
+        &self,
+        key: Key,
+        slot: &Slot,
+        presented: Presented<'_>,
+        now: Timestamp,
+    ) -> bool {
+        if !slot.is_used_up(presented, self.clock.instant()) {
+            return false;
+        }
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let flight = self.flights.get(&key).await;
+        !flight.is_some_and(|flight| flight.holds(epoch, now, self.negative_ttl()))
     }
 
     /// The answer of one store, and whether this request was the one that asked. An answer that
@@ -247,40 +277,31 @@ impl Identities {
                 && known.is_fresh(began, self.settings.ttl)
                 && old != Some(known.fresh_until())
             {
-                return Flight::shared(Outcome::Found(known.found.clone()), epoch);
+                return Flight::shared(Outcome::Found(Arc::clone(known)), epoch);
             }
             // What was known before is no guess.
             if known.is_none() && !slot.may_guess(presented, self.clock.instant()) {
                 return Flight::shared(Outcome::Limited, epoch);
             }
             outcome = self.find(slot, presented).await;
-            let kept = match &outcome {
-                Outcome::Found(found) => {
-                    let known = Arc::new(Known::unsettled(found.clone()));
-                    self.known.insert(key, known.clone()).await;
-                    Some(known)
-                }
-                Outcome::Unknown => {
-                    self.known.invalidate(&key).await;
-                    None
-                }
-                Outcome::Unavailable | Outcome::Limited => None,
-            };
+            match &outcome {
+                Outcome::Found(known) => self.known.insert(key, Arc::clone(known)).await,
+                Outcome::Unknown => self.known.invalidate(&key).await,
+                Outcome::Unavailable | Outcome::Limited => {}
+            }
             // A purge counts up first and removes then. So either it is seen here, or it finds
             // what was inserted above.
             if self.epoch.load(Ordering::SeqCst) == epoch {
-                return match (kept, &outcome) {
-                    (Some(known), _) => {
+                let until = match &outcome {
+                    Outcome::Found(known) => {
                         known.settle(began.after(self.settings.ttl));
-                        Flight::shared(outcome, epoch)
+                        return Flight::shared(outcome, epoch);
                     }
-                    (None, Outcome::Unavailable) => {
-                        Flight { until: self.clock.now().after(OUTAGE_TTL), epoch, outcome }
-                    }
-                    (None, Outcome::Found(_) | Outcome::Unknown | Outcome::Limited) => {
-                        Flight { until: began.after(self.settings.unknown_ttl), epoch, outcome }
-                    }
+                    Outcome::Unknown => began.after(self.settings.unknown_ttl),
+                    Outcome::Unavailable => self.clock.now().after(OUTAGE_TTL),
+                    Outcome::Limited => return Flight::shared(outcome, epoch),
                 };
+                return Flight { until, epoch, outcome };
             }
         }
         Flight::shared(outcome, epoch)
@@ -293,11 +314,16 @@ impl Identities {
         let elapsed = self.clock.instant().saturating_duration_since(began);
         slot.log(&answer);
         let (result, outcome) = match answer {
-            Ok(Some(found)) => (LookupResult::Found, Outcome::Found(found)),
+            Ok(Some(found)) => {
+                let bounds = self.bounds.shared(found.identity.bounds);
+                let identity = Identity { bounds, ..found.identity };
+                let known = Known::unsettled(Found { identity, usage: found.usage });
+                (LookupResult::Found, Outcome::Found(Arc::new(known)))
+            }
             Ok(None) => (LookupResult::Unknown, Outcome::Unknown),
             Err(_) => (LookupResult::Error, Outcome::Unavailable),
         };
-        self.observer.lookup(slot.index, result, elapsed);
+        self.observer.lookup(usize::from(slot.index), result, elapsed);
         outcome
     }
 
@@ -306,14 +332,17 @@ impl Identities {
     }
 }
 
-fn found(found: &Found, cache: CacheResult, now: Timestamp) -> Answer {
-    let in_force = found.identity.state == State::Active && !found.identity.is_expired(now);
-    if let Some(usage) = &found.usage
-        && in_force
-    {
-        usage.mark(now);
+/// That a store was not asked is said unless there is worse to say.
+fn limited(otherwise: Lookup) -> Lookup {
+    match otherwise {
+        Lookup::Unknown => Lookup::Limited,
+        Lookup::Found(_) | Lookup::Unavailable | Lookup::Limited | Lookup::Blocked => otherwise,
     }
-    Answer { lookup: Lookup::Found(found.identity.clone()), cache }
+}
+
+fn found(known: Arc<Known>, cache: CacheResult, now: Timestamp) -> Answer {
+    known.mark(now);
+    Answer { lookup: Lookup::Found(known), cache }
 }
 
 #[cfg(test)]

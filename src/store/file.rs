@@ -65,7 +65,7 @@ pub struct FileStore {
 #[derive(Debug, Default)]
 struct Content {
     text: String,
-    tokens: HashMap<(Digest, TokenKind), Arc<Identity>>,
+    tokens: HashMap<(Digest, TokenKind), Identity>,
     blocked: HashSet<Fingerprint>,
 }
 
@@ -160,7 +160,7 @@ impl TokenStore for FileStore {
             .iter()
             .filter(|kind| credential.kinds.contains(kind.identity()))
             .find_map(|kind| content.tokens.get(&(credential.digest, *kind)));
-        Ok(known.map(|identity| Found { identity: Arc::clone(identity), usage: None }))
+        Ok(known.map(|identity| Found { identity: identity.clone(), usage: None }))
     }
 }
 

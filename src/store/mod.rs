@@ -61,7 +61,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Who it is.
-    pub identity: Arc<Identity>,
+    pub identity: Identity,
     /// Where to mark that it was used, if the store records that.
     pub usage: Option<Usage>,
 }

@@ -95,7 +95,7 @@ impl<'a> Line<'a> {
         let rule = rule.map(|id| policy.rules.rule(id));
         let name = record.decision.and_then(|decision| decision.name);
         let caller = record.decision.map(|decision| &decision.caller);
-        let identity = caller.and_then(|caller| caller.identity.as_ref());
+        let identity = caller.and_then(|caller| caller.identity.as_deref());
         let path = RedactedPath { path: record.path, template: rule.map(|rule| &rule.template) };
         let millis = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
         Line {
@@ -120,9 +120,9 @@ impl<'a> Line<'a> {
             upstream_status: record.upstream_status,
             upstream_ms: record.upstream.map(millis),
             scheme: caller.and_then(|caller| caller.scheme).map(Scheme::as_str),
-            credential_kind: identity.map(|identity| identity.kind.as_str()),
+            credential_kind: identity.map(|identity| identity.identity().kind.as_str()),
             token_fp: caller.and_then(|c| c.digest).map(|digest| Text(digest.fingerprint())),
-            principal: identity.map(|identity| &*identity.id),
+            principal: identity.map(|identity| &*identity.identity().id),
             decision: record.outcome(),
             reason: record.reason(),
             rule: rule.map(|rule| &*rule.place),

@@ -25,6 +25,7 @@ mod probes;
 #[path = "../wire/process.rs"]
 mod process;
 mod refusals;
+mod revocation;
 mod store;
 mod tls;
 mod tokens;

@@ -27,7 +27,7 @@ fn find(database: &Database, authorization: &str) -> Result<Option<Identity>, St
         let store = SentryStore::new("sentry", address(database), 1, Box::new(|| None));
         store.inspect().await.unwrap();
         let found = store.find((&credential(authorization)).into()).await?;
-        Ok(found.map(|found| std::sync::Arc::unwrap_or_clone(found.identity)))
+        Ok(found.map(|found| found.identity))
     })
 }
 
@@ -53,7 +53,8 @@ fn told(identity: &Identity) -> String {
         long if long.len() > 60 => "many".to_owned(),
         names => names,
     };
-    let (organizations, projects) = (names(&identity.organizations), names(&identity.projects));
+    let (organizations, projects) =
+        (names(identity.bounds.organizations()), names(identity.bounds.projects()));
     format!("{} {state} [{scopes}] {organizations} {projects}", identity.kind)
 }
 

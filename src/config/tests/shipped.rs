@@ -8,7 +8,7 @@ use super::{MINIMAL, SentryVersion, fake, parse};
 use crate::clock::Timestamp;
 use crate::policy::decision::{Forward, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
-use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Bounds, Identity, IdentityKind, Issuer, State};
 use crate::policy::method::Method;
 use crate::policy::path::CanonicalPath;
 use crate::policy::rules::{Access, Found, Rule};
@@ -47,10 +47,8 @@ fn forwarded(policy: &Policy, method: Method, path: &str, scopes: ScopeSet) -> O
         issuer: Issuer::Gateway,
         state: State::Active,
         scopes,
-        organizations: Binding::Any,
-        projects: Binding::Any,
         expires_at: None,
-        allowed_origins: Box::new([]),
+        bounds: Bounds::NONE,
     };
     let decision = pending.resolve(Lookup::Found(Arc::new(identity)), Timestamp::from_millis(1));
     match decision.verdict {

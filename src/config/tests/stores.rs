@@ -106,3 +106,25 @@ fn an_endpoint_of_rfc_7662_is_asked_with_a_credential_of_its_own() {
         assert!(config.notes.iter().any(|note| note.what.contains("without TLS")));
     }
 }
+
+/// The blocks of TOML in a page.
+fn blocks(page: &str) -> Vec<&str> {
+    let parts = page.split("```").skip(1).step_by(2);
+    parts.filter_map(|block| block.strip_prefix("toml\n")).collect()
+}
+
+#[test]
+fn what_the_page_about_stores_shows_is_a_config() {
+    let mut source = fake();
+    for name in ["sentry-db", "portcullis-db", "introspection"] {
+        source.files.insert(name.into(), "s3cret".into());
+    }
+    let base =
+        MINIMAL.replace("store = [{ kind = \"portcullis\", url = \"sqlite:///tokens.db\" }]", "");
+    let blocks = blocks(include_str!("../../../config/stores.md"));
+    let stores = blocks.iter().filter(|block| block.starts_with("[[store]]"));
+    let kinds: Vec<_> = stores
+        .map(|block| parse(&format!("{base}\n{block}"), &source).unwrap().stores[0].kind.clone())
+        .collect();
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+}

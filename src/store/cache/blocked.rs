@@ -51,6 +51,20 @@ impl Blocked {
         self.all.store(merged(&lists).into());
     }
 
+    /// Takes up a list of the store at this place, unless one was read already.
+    pub(super) fn set_first(&self, store: usize, list: HashSet<Fingerprint>) {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own @ None) = lists.get_mut(store) {
+            *own = Some(list);
+            self.all.store(merged(&lists).into());
+        }
+    }
+
+    /// The list of each store that has one which was read.
+    pub(super) fn lists_of_all(&self) -> Vec<Option<HashSet<Fingerprint>>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn is_read(&self) -> bool {
         !matches!(**self.all.load(), Merged::Unread)
     }

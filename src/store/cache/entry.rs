@@ -1,13 +1,14 @@
 //! What is kept: identities, and for a moment what else a store said.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::CacheSettings;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Credential, Digest, Scheme};
-use crate::policy::identity::KindSet;
-use crate::store::Found;
+use crate::policy::identity::{Identity, KindSet, State};
+use crate::store::{Found, Usage};
 
 /// How far apart two readings of the clock in one request may lie. A lifetime that ends later
 /// than this allows was set before the clock was moved back, and counts as over.
@@ -15,37 +16,53 @@ const SLACK: Duration = Duration::from_secs(10);
 /// The part of a lifetime that is left when it is renewed ahead of its end.
 const AHEAD: u32 = 5;
 
+/// The place of a store in the configured order; small, because there is one in each key.
+pub(super) type Place = u16;
+
 /// What an answer is kept under: the answer of one store never stands for another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    pub(super) store: usize,
+    pub(super) store: Place,
     pub(super) scheme: Scheme,
     pub(super) digest: Digest,
 }
 
-/// An identity that is kept.
+/// An identity that is kept, in one piece of memory.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) found: Found,
+    pub(super) identity: Identity,
+    usage: Option<Usage>,
     /// Until when it is served without asking, in milliseconds; 0 until it is sure that no purge came
-    /// between. So a leader that is cancelled in between leaves nothing behind that counts.
+    /// between. So a leader that is cancelled in between leaves nothing behind that counts. The bit
+    /// [`CLAIMED`] says that it is being renewed.
     fresh_until: AtomicU64,
-    /// Whether it is being renewed.
-    claimed: AtomicBool,
 }
+
+const CLAIMED: u64 = 1 << 63;
 
 impl Known {
     pub(super) fn unsettled(found: Found) -> Self {
-        Self { found, fresh_until: AtomicU64::new(0), claimed: AtomicBool::new(false) }
+        let Found { identity, usage } = found;
+        Self { identity, usage, fresh_until: AtomicU64::new(0) }
+    }
+
+    /// Marks a use of a token that is in force.
+    pub(super) fn mark(&self, now: Timestamp) {
+        let in_force = self.identity.state == State::Active && !self.identity.is_expired(now);
+        if let Some(usage) = &self.usage
+            && in_force
+        {
+            usage.mark(now);
+        }
     }
 
     pub(super) fn settle(&self, fresh_until: Timestamp) {
-        self.fresh_until.store(fresh_until.as_millis(), Ordering::Release);
+        self.fresh_until.store(fresh_until.as_millis() & !CLAIMED, Ordering::Release);
     }
 
     /// Until when it is served without asking.
     pub(super) fn fresh_until(&self) -> Timestamp {
-        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire))
+        Timestamp::from_millis(self.fresh_until.load(Ordering::Acquire) & !CLAIMED)
     }
 
     pub(super) fn is_fresh(&self, now: Timestamp, ttl: Duration) -> bool {
@@ -59,12 +76,12 @@ impl Known {
 
     /// Whether whoever asks is the one to renew it.
     pub(super) fn claim(&self) -> bool {
-        !self.claimed.swap(true, Ordering::Relaxed)
+        self.fresh_until.fetch_or(CLAIMED, Ordering::Relaxed) & CLAIMED == 0
     }
 
     /// It was not renewed; somebody else may try.
     pub(super) fn release(&self) {
-        self.claimed.store(false, Ordering::Relaxed);
+        self.fresh_until.fetch_and(!CLAIMED, Ordering::Relaxed);
     }
 
     /// Whether it may stand in while its store can't answer.
@@ -76,8 +93,14 @@ impl Known {
 
     /// The credential that it is kept for, as far as a store needs it.
     pub(super) fn credential(&self, key: &Key) -> Credential {
-        let kinds = KindSet::EMPTY.with(self.found.identity.kind);
+        let kinds = KindSet::EMPTY.with(self.identity.kind);
         Credential { scheme: key.scheme, digest: key.digest, project: None, kinds }
+    }
+}
+
+impl AsRef<Identity> for Known {
+    fn as_ref(&self) -> &Identity {
+        &self.identity
     }
 }
 
@@ -104,7 +127,7 @@ impl Flight {
 
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    Found(Found),
+    Found(Arc<Known>),
     Unknown,
     Unavailable,
     Limited,

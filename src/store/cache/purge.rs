@@ -75,7 +75,7 @@ impl Identities {
         let said_before = |fresh_until: Timestamp| fresh_until < moment.after(self.settings.ttl);
         let mut due = Vec::new();
         for (key, known) in &self.known {
-            if key.store == store && said_before(known.fresh_until()) {
+            if key.store == slot.index && said_before(known.fresh_until()) {
                 due.push((*key, known));
             }
         }

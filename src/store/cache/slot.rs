@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::entry::Key;
+use super::entry::{Key, Place};
 use crate::limit::{Budget, Rates};
 use crate::policy::credential::{Credential, Presented};
 use crate::policy::identity::KindSet;
@@ -34,7 +34,7 @@ impl From<Arc<dyn TokenStore>> for Consulted {
 /// A store and its place in the order.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) index: usize,
+    pub(super) index: Place,
     pub(super) store: Arc<dyn TokenStore>,
     kinds: KindSet,
     budget: Option<Budget>,
@@ -45,7 +45,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(index: usize, consulted: Consulted, start: Instant) -> Self {
+    pub(super) fn new(index: Place, consulted: Consulted, start: Instant) -> Self {
         let Consulted { store, kinds, rates } = consulted;
         let takes = store.takes();
         Self {
@@ -70,6 +70,11 @@ impl Slot {
     /// Whether it may be asked now for a credential that is not known.
     pub(super) fn may_guess(&self, presented: Presented<'_>, now: Instant) -> bool {
         self.budget.as_ref().is_none_or(|budget| budget.take(presented.client, now))
+    }
+
+    /// Whether it may not be asked now for a credential that is not known.
+    pub(super) fn is_used_up(&self, presented: Presented<'_>, now: Instant) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.is_used_up(presented.client, now))
     }
 
     /// Asks it, for the kinds that it is there for alone.

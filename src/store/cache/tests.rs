@@ -1,5 +1,8 @@
 //! Lifetimes, single flight, outages, and what a flood can't do.
 
+mod guesses;
+mod renewal;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -8,17 +11,19 @@ use async_trait::async_trait;
 use super::*;
 use crate::clock::ManualClock;
 use crate::policy::credential::{Authorization, Digest};
-use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, KindSet};
+use crate::policy::identity::{Bounds, Identity, IdentityKind, Issuer, KindSet, State};
 use crate::policy::scope::ScopeSet;
 use crate::store::TokenStore;
 
 /// A store that knows some tokens, can be down, and counts what it is asked.
 #[derive(Debug, Default)]
-struct Fake {
+pub(super) struct Fake {
     known: Mutex<Vec<Digest>>,
-    down: AtomicBool,
+    pub(super) down: AtomicBool,
     asked: AtomicUsize,
     delay: Duration,
+    /// Whether it has a block list.
+    lists: bool,
 }
 
 #[async_trait]
@@ -29,6 +34,10 @@ impl TokenStore for Fake {
 
     fn takes(&self) -> KindSet {
         KindSet::EMPTY.with(IdentityKind::UserToken)
+    }
+
+    fn has_block_list(&self) -> bool {
+        self.lists
     }
 
     async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
@@ -45,18 +54,21 @@ impl TokenStore for Fake {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: ScopeSet::ALL,
-            organizations: Binding::Any,
-            projects: Binding::Any,
             expires_at: None,
-            allowed_origins: Box::new([]),
+            bounds: Bounds::NONE,
         };
-        Ok(known.then(|| Found { identity: identity.into(), usage: None }))
+        Ok(known.then_some(Found { identity, usage: None }))
     }
 }
 
-fn fake(known: &[&str]) -> Arc<Fake> {
+pub(super) fn fake(known: &[&str]) -> Arc<Fake> {
     let known = Mutex::new(known.iter().map(|secret| Digest::of(secret)).collect());
     Arc::new(Fake { known, ..Fake::default() })
+}
+
+/// One that has a block list.
+pub(super) fn with_list(known: &[&str]) -> Arc<Fake> {
+    Arc::new(Fake { lists: true, ..Arc::into_inner(fake(known)).unwrap() })
 }
 
 fn bearer(secret: &str) -> Credential {
@@ -66,7 +78,7 @@ fn bearer(secret: &str) -> Credential {
     }
 }
 
-fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClock>) {
+pub(super) fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000)));
     let stores =
         stores.iter().map(|store| (Arc::clone(store) as Arc<dyn TokenStore>).into()).collect();
@@ -75,7 +87,7 @@ fn cache(stores: &[Arc<Fake>], capacity: u64) -> (Arc<Identities>, Arc<ManualClo
     (Identities::new(stores, settings, their_clock, Arc::new(()), Handle::current()), clock)
 }
 
-async fn ask(
+pub(super) async fn ask(
     cache: &Arc<Identities>,
     clock: &ManualClock,
     secret: &str,

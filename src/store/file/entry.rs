@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Content;
 use crate::clock::Timestamp;
 use crate::policy::credential::Digest;
-use crate::policy::identity::{Binding, Identity, Issuer, State};
+use crate::policy::identity::{Binding, Bounds, Identity, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::TokenKind;
 use crate::store::portcullis::admin::NewToken;
@@ -90,7 +90,7 @@ pub(super) fn parse(text: String) -> Result<Content, Wrong> {
             Err(what) => return Err(wrong(what)),
         };
         match content.tokens.entry((digest, kind)) {
-            Entry::Vacant(vacant) => vacant.insert(identity.into()),
+            Entry::Vacant(vacant) => vacant.insert(identity),
             Entry::Occupied(_) => {
                 return Err(wrong("its digest is there twice; delete one".into()));
             }
@@ -139,20 +139,15 @@ impl RawToken {
             expires_at,
         };
         new.check().map_err(|error| error.to_string())?;
+        let origins = new.allowed_origins.iter().map(|o| o.to_ascii_lowercase().into());
         let identity = Identity {
             id: new.name.into(),
             kind: kind.identity(),
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: scopes.with_implied(),
-            organizations: new.organizations,
-            projects: new.projects,
             expires_at,
-            allowed_origins: new
-                .allowed_origins
-                .iter()
-                .map(|o| o.to_ascii_lowercase().into())
-                .collect(),
+            bounds: Bounds::new(new.organizations, new.projects, origins.collect()),
         };
         Ok((digest, kind, identity))
     }

@@ -50,8 +50,8 @@ async fn an_entry_is_an_identity_of_the_gateways() {
     let found = store.find((&bearer("ci")).into()).await.unwrap().unwrap().identity;
     assert_eq!((&*found.id, found.issuer, found.state), ("ci", Issuer::Gateway, State::Active));
     assert_eq!(found.scopes.names(), "event:read event:write");
-    assert_eq!(found.organizations, Binding::Only(["acme".into()].into()));
-    assert_eq!(found.projects, Binding::Any);
+    assert_eq!(*found.bounds.organizations(), Binding::Only(["acme".into()].into()));
+    assert_eq!(*found.bounds.projects(), Binding::Any);
     assert_eq!(found.expires_at, Some(Timestamp::from_millis(1_798_070_400_000)));
     // A key is no Bearer token, whoever knows its digest.
     assert!(store.find((&bearer("key")).into()).await.unwrap().is_none());
@@ -144,4 +144,12 @@ async fn a_change_is_taken_up_and_a_wrong_one_is_not() {
         stop.send(true).unwrap();
     };
     tokio::join!(watch, work);
+}
+
+#[test]
+fn what_the_page_about_stores_shows_is_a_file() {
+    let page = include_str!("../../../config/stores.md");
+    let block = page.split("```toml\n").find(|block| block.starts_with("[[token]]")).unwrap();
+    let content = entry::parse(block.split("```").next().unwrap().to_owned()).unwrap();
+    assert_eq!((content.tokens.len(), content.blocked.len()), (1, 1));
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::{Found, StoreError};
 
@@ -92,12 +92,10 @@ fn found<'a>(
         issuer: Issuer::Sentry,
         state: State::Active,
         scopes,
-        organizations: Binding::Unknown,
-        projects: Binding::Unknown,
         expires_at,
-        allowed_origins: Box::new([]),
+        bounds: Bounds::new(Binding::Unknown, Binding::Unknown, Box::new([])),
     };
-    Found { identity: identity.into(), usage: None }
+    Found { identity, usage: None }
 }
 
 #[cfg(test)]
@@ -108,8 +106,8 @@ mod tests {
     fn told(answer: Result<Option<Found>, StoreError>) -> String {
         match answer {
             Ok(Some(found)) => {
-                let Identity { id, scopes, expires_at, .. } = &*found.identity;
-                assert_eq!(found.identity.organizations, Binding::Unknown);
+                let Identity { id, scopes, expires_at, .. } = &found.identity;
+                assert_eq!(*found.identity.bounds.organizations(), Binding::Unknown);
                 assert_eq!(found.identity.issuer, Issuer::Sentry);
                 let expiry =
                     expires_at.map(|at| format!(" {}", at.as_millis())).unwrap_or_default();

@@ -162,7 +162,7 @@ impl TokenStore for PortcullisStore {
             let token = Token::read(&*row)?;
             if credential.kinds.contains(token.kind.identity()) {
                 let usage = Some(self.usage_of(&token.id));
-                return Ok(Some(Found { identity: token.identity().into(), usage }));
+                return Ok(Some(Found { identity: token.identity(), usage }));
             }
         }
         Ok(None)

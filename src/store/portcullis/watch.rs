@@ -156,7 +156,7 @@ impl Watch {
             // Changes between these two were cut off, or the store has an older content: what they
             // were is not known.
             Some(_) | None => {
-                self.identities.purge_all();
+                self.identities.purge_store(self.store.name()).await;
                 *seen = Seen { revision: Some(log.last), mark: None, blocks_due: true };
             }
         }
@@ -185,7 +185,9 @@ impl Watch {
                 match change.what() {
                     What::Token(digest) => self.identities.purge(&digest).await,
                     What::BlockList => seen.blocks_due = true,
-                    What::Unreadable => self.identities.purge_all(),
+                    What::Unreadable => {
+                        self.identities.purge_store(self.store.name()).await;
+                    }
                 }
             }
             revoked.extend(changes.iter().filter_map(Change::revoked_at));

@@ -1,11 +1,9 @@
 //! What the look-up functions answer, and what that makes of a credential.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::policy::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::{Found, StoreError};
 
@@ -97,31 +95,25 @@ pub(super) fn read(text: &str, kind: IdentityKind) -> Result<Found, StoreError> 
         let names = id.map(|id| id.to_string()).into_iter().chain(slug);
         Binding::Only(names.map(String::into_boxed_str).collect())
     };
-    let is_of_project = kind == IdentityKind::ProjectKey;
-    Ok(Found {
-        identity: Arc::new(Identity {
-            id: id.into(),
-            kind,
-            issuer: Issuer::Sentry,
-            state: if row.active == Some(true) { State::Active } else { State::Disabled },
-            scopes,
-            // Of an organisation that is gone there is no name, and so it reaches none.
-            organizations: if row.bound {
-                names(row.organization_id, row.organization_slug)
-            } else {
-                Binding::Any
-            },
-            projects: if is_of_project {
-                names(row.project_id, row.project_slug)
-            } else {
-                Binding::Any
-            },
-            expires_at,
-            // Sentry sees the credential and the `Origin`, and judges that itself.
-            allowed_origins: Box::new([]),
-        }),
-        usage: None,
-    })
+    // Of an organisation that is gone there is no name, and so it reaches none.
+    let organizations =
+        if row.bound { names(row.organization_id, row.organization_slug) } else { Binding::Any };
+    let projects = if kind == IdentityKind::ProjectKey {
+        names(row.project_id, row.project_slug)
+    } else {
+        Binding::Any
+    };
+    let identity = Identity {
+        id: id.into(),
+        kind,
+        issuer: Issuer::Sentry,
+        state: if row.active == Some(true) { State::Active } else { State::Disabled },
+        scopes,
+        expires_at,
+        // Sentry sees the credential and the `Origin`, and judges that itself.
+        bounds: Bounds::new(organizations, projects, Box::new([])),
+    };
+    Ok(Found { identity, usage: None })
 }
 
 /// The list, or the bits where it is empty, as Sentry reads them. Scopes that no rule asks for are
@@ -142,7 +134,7 @@ mod tests {
     use super::*;
 
     fn identity(text: &str, kind: IdentityKind) -> Identity {
-        Arc::unwrap_or_clone(read(text, kind).unwrap().identity)
+        read(text, kind).unwrap().identity
     }
 
     #[test]
@@ -183,13 +175,16 @@ mod tests {
         let plain = identity(r#"{"id": 7}"#, UserToken);
         assert_eq!((plain.state, plain.scopes), (State::Disabled, ScopeSet::EMPTY));
         assert_eq!(&*plain.id, "sentry:user_token:7");
-        assert_eq!((&plain.organizations, plain.expires_at), (&Binding::Any, None));
+        assert_eq!((plain.bounds.organizations(), plain.expires_at), (&Binding::Any, None));
         let gone = identity(r#"{"id": 1, "active": true, "bound": true}"#, OrgToken);
-        assert_eq!((gone.state, &gone.organizations), (State::Active, &only(&[])));
+        assert_eq!((gone.state, gone.bounds.organizations()), (State::Active, &only(&[])));
         let bound = r#"{"id": 1, "active": true, "bound": true, "organization_id": 2, "organization_slug": "acme"}"#;
-        assert_eq!(identity(bound, OrgToken).organizations, only(&["2", "acme"]));
-        assert_eq!(identity(bound, ProjectKey).projects, only(&[]));
-        assert_eq!(identity(&bound.replace("acme", "3"), OrgToken).organizations, only(&["2"]));
+        assert_eq!(*identity(bound, OrgToken).bounds.organizations(), only(&["2", "acme"]));
+        assert_eq!(*identity(bound, ProjectKey).bounds.projects(), only(&[]));
+        assert_eq!(
+            *identity(&bound.replace("acme", "3"), OrgToken).bounds.organizations(),
+            only(&["2"])
+        );
         let expired = identity(r#"{"id": 1, "active": true, "expires_at": -5.0}"#, UserToken);
         assert_eq!(expired.expires_at, Some(Timestamp::from_millis(0)));
         let later = identity(r#"{"id": 1, "expires_at": 1795478400.25}"#, UserToken);

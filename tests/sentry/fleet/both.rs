@@ -277,7 +277,8 @@ fn what_can_not_be_written_is_refused_or_narrowed(desk: &Desk) {
     };
     let issued = desk.create(wanted).unwrap();
     let identity = desk.find(&present(&issued)).unwrap().unwrap();
-    assert_eq!((identity.organizations, identity.projects), (only(&[]), only(&[])));
+    let (nothing, bounds) = (only(&[]), &identity.bounds);
+    assert_eq!((bounds.organizations(), bounds.projects()), (&nothing, &nothing));
     desk.sql("UPDATE token SET scopes = 'event:read event:fly'");
     let identity = desk.find(&present(&issued)).unwrap().unwrap();
     assert_eq!(identity.scopes, ScopeSet::EMPTY.with(Scope::EventRead));

@@ -49,9 +49,10 @@ async fn what_was_asked_for_is_what_is_found_listed_and_shown() {
         assert_eq!(*identity.id, *token.id);
         assert_eq!((identity.kind, identity.issuer), (kind.identity(), Issuer::Gateway));
         assert_eq!((identity.state, identity.scopes), (State::Active, token.scopes));
-        assert_eq!((identity.organizations, identity.projects), (organizations, projects));
+        let bound = (identity.bounds.organizations(), identity.bounds.projects());
+        assert_eq!(bound, (&organizations, &projects));
         assert_eq!(identity.expires_at, expires_at);
-        assert_eq!(*identity.allowed_origins, ["https://example.com".into(), "*".into()]);
+        assert_eq!(*identity.bounds.allowed_origins(), ["https://example.com".into(), "*".into()]);
         assert_same(&desk.store.token(&token.id).await.unwrap().unwrap(), token);
         all.push(issued);
     }
@@ -205,7 +206,8 @@ async fn a_binding_that_is_not_known_is_stored_as_none() {
     };
     let issued = desk.store.create(wanted, NOW).await.unwrap();
     let identity = desk.identity(&present(&issued)).await.unwrap();
-    assert_eq!((identity.organizations, identity.projects), (only(&[]), only(&[])));
+    let bound = (identity.bounds.organizations(), identity.bounds.projects());
+    assert_eq!(bound, (&only(&[]), &only(&[])));
 }
 
 fn names() -> impl Strategy<Value = Vec<String>> {

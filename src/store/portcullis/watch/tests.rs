@@ -90,7 +90,7 @@ impl Gateway {
 
 fn verdict(lookup: &Lookup) -> &'static str {
     match lookup {
-        Lookup::Found(identity) if identity.state == State::Disabled => "disabled",
+        Lookup::Found(identity) if identity.identity().state == State::Disabled => "disabled",
         Lookup::Found(_) => "active",
         Lookup::Unknown => "unknown",
         Lookup::Unavailable => "unavailable",

@@ -1,0 +1,66 @@
+//! What many identities are bound to is kept once: an organisation has many tokens.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use crate::policy::identity::Bounds;
+
+/// How many there may be before the ones are looked for that nobody has any more.
+const FEW: usize = 64;
+
+/// The bounds that identities share. Asked when a store has answered, and never on a hit.
+#[derive(Debug, Default)]
+pub(super) struct Shared(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    bounds: HashSet<Bounds>,
+    /// How many were left when it was swept last.
+    left: usize,
+}
+
+impl Shared {
+    /// The same bounds, in memory that others use too.
+    pub(super) fn shared(&self, bounds: Bounds) -> Bounds {
+        if bounds == Bounds::NONE {
+            return bounds;
+        }
+        // An entry is whole, or not there.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.bounds.get(&bounds) {
+            return known.clone();
+        }
+        if kept.bounds.len() >= 2 * kept.left.max(FEW) {
+            kept.bounds.retain(|known| !known.is_unshared());
+            kept.left = kept.bounds.len();
+        }
+        kept.bounds.insert(bounds.clone());
+        bounds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::identity::Binding;
+
+    fn bounds(number: usize) -> Bounds {
+        let name = number.to_string().into_boxed_str();
+        Bounds::new(Binding::Only([name].into()), Binding::Any, Box::new([]))
+    }
+
+    #[test]
+    fn the_same_is_kept_once_and_forgotten_with_its_last_holder() {
+        let shared = Shared::default();
+        let (one, two) = (shared.shared(bounds(1)), shared.shared(bounds(1)));
+        assert!(one == two && !one.is_unshared());
+        drop(shared.shared(bounds(0)));
+        for number in 2..100_000 {
+            assert_eq!(shared.shared(bounds(number)), bounds(number));
+        }
+        let kept = shared.0.lock().unwrap();
+        assert!(kept.bounds.len() <= 2 * FEW, "{}", kept.bounds.len());
+        assert!(kept.bounds.contains(&one));
+        assert!(Shared::default().shared(Bounds::NONE) == Bounds::NONE);
+    }
+}
