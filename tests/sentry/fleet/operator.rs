@@ -107,7 +107,15 @@ fn a_database_that_is_dropped_is_an_outage_until_it_is_restored() {
     away("dropped");
     run(&format!("CREATE DATABASE {name} OWNER {}", tokens.role));
     let up = "portcullis_store_up{store=\"portcullis\"}";
-    gate.wait_until(|| gate.messages().contains("relation \\\"token\\\" does not exist"));
+    let reached = format!(
+        "DO $$ BEGIN ASSERT EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{}'
+         AND datname = '{name}'); END $$",
+        tokens.role
+    );
+    gate.wait_until(|| {
+        assert_eq!(ask(&gate, "empty"), unavailable());
+        server.try_run("postgres", &reached).is_ok()
+    });
     away("empty");
     assert_eq!(gate.metric(up), Some(0.0));
     let tables =
