@@ -13,10 +13,12 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue, USER_AGENT};
 use http::uri::Scheme;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -24,6 +26,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Found, StoreError, TokenStore};
@@ -51,6 +54,26 @@ pub enum Protocol {
     Sentry,
     /// RFC 7662, with this `Authorization` of the gateway's own. Sensitive: prints nothing.
     Rfc7662(Option<HeaderValue>),
+}
+
+impl Protocol {
+    /// What the gateway presents of its own: a token, or a client and its secret, `client:secret`, each
+    /// as a form has it (RFC 6749, section 2.3.1).
+    ///
+    /// # Errors
+    /// When it can't be sent in a header.
+    pub fn authorization(own: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+        let text = match own.split_once(':') {
+            Some((client, secret)) => {
+                let pair = format!("{}:{}", form_encoded(client), form_encoded(secret));
+                format!("Basic {}", STANDARD.encode(pair))
+            }
+            None => format!("Bearer {own}"),
+        };
+        let mut value = HeaderValue::try_from(text)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 /// An endpoint that says who a credential stands for.
@@ -137,25 +160,51 @@ impl TokenStore for IntrospectionStore {
         let Some(kind) = presented.credential.kinds.iter().next() else { return Ok(None) };
         let Some(request) = self.request(presented) else { return Ok(None) };
         let client = self.client.clone();
-        let asked = self.runtime.spawn(timeout(TIMEOUT, async move {
+        let mut asked = Asked(self.runtime.spawn(timeout(TIMEOUT, async move {
             let response = client.request(request).await.map_err(StoreError::unavailable)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let body = body.map_err(StoreError::unavailable)?.to_bytes();
-            Ok((status, body))
-        }));
-        let asked = asked.await.map_err(StoreError::unavailable)?;
-        let (status, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
-        match (&self.protocol, status) {
+            let (head, body) = response.into_parts();
+            // Of another status nothing is read: what it comes with may be large, or never end.
+            let body = match head.status {
+                StatusCode::OK | StatusCode::UNAUTHORIZED => {
+                    let body = Limited::new(body, MAX_ANSWER).collect().await;
+                    body.map_err(StoreError::unavailable)?.to_bytes()
+                }
+                _ => Bytes::new(),
+            };
+            Ok((head, body))
+        })));
+        let asked = (&mut asked.0).await.map_err(StoreError::unavailable)?;
+        let (head, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
+        let wrong = |what: String| StoreError::unavailable(format!("`{}` {what}", self.url));
+        match (&self.protocol, head.status) {
+            (_, StatusCode::OK) if !is_json(&head.headers) => {
+                Err(wrong("answers with something else than JSON".to_owned()))
+            }
             (Protocol::Sentry, StatusCode::OK) => answer::of_sentry(&body, kind),
             (Protocol::Sentry, StatusCode::UNAUTHORIZED) => Ok(None),
             (Protocol::Rfc7662(_), StatusCode::OK) => answer::of_rfc7662(&body),
             (Protocol::Sentry | Protocol::Rfc7662(_), status) => {
-                let status = status.as_u16();
-                Err(StoreError::unavailable(format!("`{}` answers {status}", self.url)))
+                Err(wrong(format!("answers {}", status.as_u16())))
             }
         }
     }
+}
+
+/// A question that is under way. Nobody reads the answer once its caller has given up, so that it ends
+/// then: the next caller's would come on top of it.
+struct Asked<T>(JoinHandle<T>);
+
+impl<T> Drop for Asked<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whether a body says that it is JSON (RFC 7662, section 2.2; Sentry has no other).
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
 impl fmt::Debug for IntrospectionStore {
