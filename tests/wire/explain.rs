@@ -13,7 +13,7 @@ use crate::gate::{ADMIN, Gate, eventually};
 const OPERATOR: (&str, &str) = ("Authorization", "Bearer an-admin-credential-of-a-test");
 
 /// Runs `explain` under the gate's own config.
-fn explain(gate: &Gate, words: &[&str], input: &str) -> Output {
+pub fn explain(gate: &Gate, words: &[&str], input: &str) -> Output {
     let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .args(["explain", "--config"])
         .arg(gate.folder.path().join("portcullis.toml"))
