@@ -16,14 +16,16 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, InvalidHeaderValue, USER_AGENT,
+};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -35,15 +37,12 @@ use crate::policy::identity::{IdentityKind, KindSet};
 
 /// How long one question may take, whoever waits for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an idle connection is kept. Sentry's uWSGI closes it after 15 s.
-const IDLE: Duration = Duration::from_secs(10);
-/// How many idle connections are kept.
-const IDLE_CONNECTIONS: usize = 4;
 /// The largest answer, in bytes. A user of Sentry's has some thousand.
 const MAX_ANSWER: usize = 256 << 10;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
 
@@ -104,11 +103,10 @@ impl IntrospectionStore {
                 .with_no_client_auth();
             builder.with_tls_config(config).https_or_http().enable_http1()
         };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(builder.build());
+        // No connection is used twice: what comes on it late, or too much, would be taken for the answer
+        // to the next question, which is about somebody else.
+        let client =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(builder.build());
         Ok(Self { name: name.into(), url, protocol, client, runtime: Handle::current() })
     }
 
@@ -117,6 +115,7 @@ impl IntrospectionStore {
         let authorization = presented.authorization?;
         let request = Request::builder().uri(self.url.clone());
         let request = request.header(ACCEPT, JSON).header(USER_AGENT, AGENT);
+        let request = request.header(CONNECTION, CLOSE);
         let request = match &self.protocol {
             Protocol::Sentry => {
                 request.method("GET").header(AUTHORIZATION, authorization).body(Full::default())

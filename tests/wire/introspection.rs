@@ -2,6 +2,7 @@
 //! of what it answers.
 
 mod budget;
+mod connections;
 mod first_uses;
 mod misbehaving;
 mod oauth;

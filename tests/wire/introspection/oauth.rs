@@ -1,5 +1,7 @@
 //! An OAuth 2.0 introspection endpoint (RFC 7662): what it is sent, and how its answers are read.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -70,10 +72,15 @@ fn the_endpoint_is_sent_the_token_and_nothing_else_of_the_caller() {
         // `gateway%40x:a%2Bb%2Fc%3D%25%3A`
         (Some("gateway@x:a+b/c=%:"), Some("Basic Z2F0ZXdheSU0MHg6YSUyQmIlMkZjJTNEJTI1JTNB")),
     ];
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     for (own, sent) in own {
         let endpoint = server(|_| active(r#"{"scope":"event:read"}"#));
         let mut store = oauth_store(endpoint.address, "unknown_per_second = 400");
-        let mut environment = Vec::new();
+        // Nor is anybody between asked, whatever the environment says.
+        let proxies = ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"];
+        let mut environment: Vec<_> = proxies
+            .map(|name| (name.to_owned(), format!("http://{}", proxy.local_addr().unwrap())))
+            .into();
         if let Some(own) = own {
             store.push_str("credential = { env = \"OWN\" }\n");
             environment.push(("OWN".to_owned(), own.to_owned()));
@@ -104,7 +111,10 @@ fn the_endpoint_is_sent_the_token_and_nothing_else_of_the_caller() {
                 seen.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
             names.retain(|name| name != "authorization");
             names.sort();
-            assert_eq!(names, ["accept", "content-length", "content-type", "host", "user-agent"]);
+            let wanted =
+                ["accept", "connection", "content-length", "content-type", "host", "user-agent"];
+            assert_eq!(names, wanted);
+            assert_eq!(seen.value("connection"), Some("close"));
             assert_eq!(seen.value("content-type"), Some("application/x-www-form-urlencoded"));
             assert!(seen.value("user-agent").unwrap().starts_with("portcullis/"), "{seen:?}");
             assert_eq!(seen.value("authorization"), sent, "{token}");
@@ -113,6 +123,8 @@ fn the_endpoint_is_sent_the_token_and_nothing_else_of_the_caller() {
             assert_eq!(forwarded.value("authorization"), Some(&*authorization), "{token}");
         }
     }
+    proxy.set_nonblocking(true).unwrap();
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

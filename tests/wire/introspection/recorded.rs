@@ -119,7 +119,11 @@ fn every_recorded_credential_is_decided_on_as_sentry_would() {
             let mut names: Vec<_> =
                 asked.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
             names.sort();
-            assert_eq!(names, ["accept", "authorization", "host", "user-agent"], "{id}");
+            assert_eq!(
+                names,
+                ["accept", "authorization", "connection", "host", "user-agent"],
+                "{id}"
+            );
             assert_eq!(asked.value("authorization"), Some(authorization), "{id}");
             assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/api/0/"), "{id}");
             assert!(asked.body.is_empty(), "{id}");
