@@ -200,6 +200,7 @@ fn what_no_rule_knows_is_shown_to_operators() {
 fn operators_have_identities_forgotten() {
     let gate = Gate::with_admin();
     let (one, other) = (gate.token("org:read"), gate.token("org:read"));
+    gate.settle();
     let line = "GET /api/0/organizations/";
     let known = |expected: f64| {
         eventually("the cache", || gate.metric("portcullis_cache_entries", &[]) == expected);
