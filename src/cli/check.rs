@@ -46,6 +46,7 @@ async fn look_at(store: &Store) -> anyhow::Result<()> {
     match Opened::open(store, IfMissing::Fail).await? {
         Opened::Portcullis(own) => match own.examine().await {
             Err(error @ OpenError::Empty(_)) => eprintln!("note: {error}, without a token"),
+            Err(error @ OpenError::Outdated(_)) => eprintln!("note: {error}"),
             examined => examined?,
         },
         Opened::Sentry(sentry) => sentry.inspect().await?,

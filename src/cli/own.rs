@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::config::{Config, Machine, Own};
 use crate::store::TokenStore as _;
-use crate::store::portcullis::{IfMissing, PortcullisStore};
+use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore};
 use crate::stores;
 
 /// Where the store is.
@@ -37,7 +37,10 @@ impl StoreArgs {
 pub(super) async fn open(own: &Own, missing: IfMissing) -> anyhow::Result<PortcullisStore> {
     let store = stores::open_own(own, missing).await?;
     match missing {
-        IfMissing::Fail => store.examine().await?,
+        IfMissing::Fail => match store.examine().await {
+            Ok(()) | Err(OpenError::Outdated(_)) => {}
+            Err(error) => return Err(error.into()),
+        },
         IfMissing::Create => {}
     }
     store.prepare().await.map_err(|error| anyhow::anyhow!(error))?;

@@ -21,6 +21,9 @@ use crate::stores::{Opened, locate};
 /// How often a store that can't be asked yet is tried.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often a start tries to read a block list: a machine that starts is busy.
+const LOADS: usize = 3;
+
 /// Token stores in the order in which they are asked.
 pub(super) struct Stores {
     all: Vec<(Opened, Consulted)>,
@@ -115,7 +118,13 @@ impl Stores {
                     }
                     if !self.awaits(own.name()) {
                         let what = || format!("the block list of `{store}` can't be read");
-                        watch.load().await.with_context(what)?;
+                        let mut loaded = watch.load().await;
+                        for _ in 1..LOADS {
+                            if loaded.is_err() {
+                                loaded = watch.load().await;
+                            }
+                        }
+                        loaded.with_context(what)?;
                     }
                     tasks.push(runtime.spawn(watch.run(stop)));
                 }

@@ -2,7 +2,7 @@
 //! loopback port, and a database for each.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ const OWNER: &str = "password-of-the-owner";
 /// The SQL that has PostgreSQL tell the gateway of changes.
 pub const NOTIFY: &str = include_str!("../../deploy/postgres/sentry-notify.sql");
 
-/// Starts the server, over TLS alone if it has a key, and ends it when its standard input does: with the
-/// test process, however that ends.
+/// Starts the server, over TLS alone if it has a key, stops and starts it as its standard input says, and
+/// ends it when that does: with the test process, however that ends.
 const RUN: &str = r#"
 set -e
 bin="$1" folder="$2" port="$3"
@@ -38,12 +38,24 @@ if [ -e "$folder/server.key" ]; then
     echo "hostssl all all 127.0.0.1/32 scram-sha-256" >"$folder/data/pg_hba.conf"
     set -- -c ssl=on -c "ssl_cert_file=$folder/server.crt" -c "ssl_key_file=$folder/server.key"
 fi
-"$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
-    -c log_min_duration_statement=0 -c log_connections=on "$@" >"$folder/log" 2>&1 &
-server=$!
-read -r _ || true
-kill -INT "$server"
-wait "$server" || true
+start() {
+    "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off \
+        -c log_min_duration_statement=0 -c log_connections=on "$@" >>"$folder/log" 2>&1 &
+    server=$!
+}
+stop() {
+    kill -INT "$server" 2>/dev/null || true
+    wait "$server" || true
+}
+start "$@"
+while read -r word; do
+    case "$word" in
+        down) stop ;;
+        up) start "$@" ;;
+        *) break ;;
+    esac
+done
+stop
 rm -rf "$folder"
 "#;
 
@@ -75,7 +87,7 @@ pub struct Server {
 }
 
 /// The folder of the newest PostgreSQL's programs.
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
         .filter_map(|entry| {
@@ -121,13 +133,37 @@ impl Server {
         let process = command.current_dir("/").stdin(Stdio::piped()).spawn().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let server = Self { address, folder, process: Mutex::new(process) };
+        server.wait();
+        server
+    }
+
+    fn wait(&self) {
         for _ in 0..1_200 {
-            if server.try_run("postgres", "SELECT 1").is_ok() {
-                return server;
+            if self.try_run("postgres", "SELECT 1").is_ok() {
+                return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("PostgreSQL did not start: {}", server.log());
+        panic!("PostgreSQL did not start: {}", self.log());
+    }
+
+    /// Shuts it down, with every connection to it.
+    pub fn down(&self) {
+        self.tell("down\n");
+        while TcpStream::connect(self.address).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts it again.
+    pub fn up(&self) {
+        self.tell("up\n");
+        self.wait();
+    }
+
+    fn tell(&self, word: &str) {
+        let mut process = self.process.lock().unwrap();
+        process.stdin.as_mut().unwrap().write_all(word.as_bytes()).unwrap();
     }
 
     /// Everything that the server has logged: every statement, with what was bound to it.
@@ -136,11 +172,13 @@ impl Server {
         read("initdb") + &read("log")
     }
 
-    fn url(&self, database: &str) -> String {
+    /// For its owner.
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres:{OWNER}@{}/{database}", self.address)
     }
 
-    fn try_run(&self, database: &str, sql: &str) -> sqlx::Result<()> {
+    /// Runs SQL as the owner.
+    pub fn try_run(&self, database: &str, sql: &str) -> sqlx::Result<()> {
         runtime().block_on(async {
             let mut connection = PgConnection::connect(&self.url(database)).await?;
             sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
@@ -163,7 +201,7 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A database with Sentry's tables.
+/// A database, as a rule with Sentry's tables.
 pub struct Database {
     pub name: String,
     pub server: &'static Server,
@@ -177,14 +215,18 @@ static SETTING_UP: Mutex<()> = Mutex::new(());
 impl Database {
     /// With the tables, and nothing of the gateway.
     pub fn bare(server: &'static Server) -> Self {
+        let database = Self::empty(server);
+        database.run(include_str!("schema.sql"));
+        database
+    }
+
+    pub fn empty(server: &'static Server) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("sentry_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         server.try_run("postgres", &format!("CREATE DATABASE {name}")).unwrap();
         let runtime = runtime();
         let connection = runtime.block_on(PgConnection::connect(&server.url(&name))).unwrap();
-        let database = Self { name, server, owner: Mutex::new((runtime, connection)) };
-        database.run(include_str!("schema.sql"));
-        database
+        Self { name, server, owner: Mutex::new((runtime, connection)) }
     }
 
     /// With the rows of the Sentry that was recorded, and set up for the gateway.

@@ -1,9 +1,10 @@
 //! A gateway in a process of its own, in front of a stand-in for Sentry, that reads who its callers are
 //! from Sentry's database.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::client::{Connection, Reply, send};
@@ -31,10 +32,14 @@ impl Gate {
 
     /// Starts a gateway with these stores.
     pub fn with_stores(stores: &str, top: &str) -> Self {
-        let upstream = Upstream::start();
-        let gate = Self::before(upstream, |address| config(address, top, stores));
+        let gate = Self::starting(stores, top);
         gate.wait_until(|| gate.admin("/readyz").is_some_and(|reply| reply.status == 200));
         gate
+    }
+
+    /// Starts a gateway with these stores, which may not be ready for a while.
+    pub fn starting(stores: &str, top: &str) -> Self {
+        Self::before(Upstream::start(), |address| config(address, top, stores))
     }
 
     /// Starts a gateway that is not ready.
@@ -102,6 +107,17 @@ impl Gate {
     /// Runs another `portcullis` on the same config.
     pub fn portcullis(&self, words: &[&str]) -> Output {
         portcullis(words, self.folder.path().join("portcullis.toml"))
+    }
+
+    /// The same, which reads this from its standard input.
+    pub fn portcullis_reading(&self, input: &str, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(words).arg("--config").arg(self.folder.path().join("portcullis.toml"));
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = pipes.spawn().unwrap();
+        // It may end without reading.
+        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+        process.wait_with_output().unwrap()
     }
 
     /// The value of a series, with its labels.

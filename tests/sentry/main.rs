@@ -14,6 +14,7 @@ mod client;
 mod clients;
 mod database;
 mod document;
+mod fleet;
 mod gate;
 mod notify;
 mod observe;
@@ -27,6 +28,7 @@ mod refusals;
 mod revocation;
 mod store;
 mod tls;
+mod tokens;
 #[path = "../wire/upstream.rs"]
 mod upstream;
 

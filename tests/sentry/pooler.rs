@@ -1,4 +1,4 @@
-//! Sentry's database behind PgBouncer in transaction mode, where one statement of a connection may be
+//! A database behind PgBouncer in transaction mode, where one statement of a connection may be
 //! answered by another server process than the last.
 
 use std::net::TcpListener;
@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::database::{Database, NOBODY, PASSWORD};
+use crate::database::{Database, NOBODY, PASSWORD, Server};
 use crate::gate::Gate;
 
 /// PgBouncer in front of a database, with two server connections for everybody.
-struct Pooler {
-    port: u16,
+pub struct Pooler {
+    pub port: u16,
     process: Child,
     _folder: tempfile::TempDir,
 }
@@ -23,7 +23,8 @@ const RUN: &str =
     r#"pgbouncer "$1" & pooler=$!; read -r _ || true; kill -INT "$pooler"; wait "$pooler""#;
 
 impl Pooler {
-    fn start(database: &Database) -> Self {
+    /// In front of this server, for this role alone.
+    pub fn start(server: &Server, role: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let path = folder.path().display();
@@ -32,10 +33,10 @@ impl Pooler {
              listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n\
              auth_file = {path}/users\npool_mode = transaction\ndefault_pool_size = 2\n\
              logfile = {path}/log\npidfile = {path}/pid\n",
-            database.server.address.port()
+            server.address.port()
         );
         std::fs::write(folder.path().join("pgbouncer.ini"), config).unwrap();
-        let users = format!("\"portcullis\" \"{PASSWORD}\"\n");
+        let users = format!("\"{role}\" \"{PASSWORD}\"\n");
         std::fs::write(folder.path().join("users"), users).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", RUN, "sh"]).arg(folder.path().join("pgbouncer.ini"));
@@ -53,6 +54,11 @@ impl Pooler {
         }
         panic!("PgBouncer did not start");
     }
+
+    /// What names this server, so that it goes through here instead.
+    pub fn through(&self, server: &Server, text: &str) -> String {
+        text.replace(&server.address.to_string(), &format!("127.0.0.1:{}", self.port))
+    }
 }
 
 impl Drop for Pooler {
@@ -69,10 +75,8 @@ fn ask(gate: &Gate, line: &str, header: &str) -> u16 {
 #[test]
 fn a_pooler_in_transaction_mode_is_no_obstacle() {
     let database = Database::recorded();
-    let pooler = Pooler::start(&database);
-    let (direct, pooled) =
-        (database.server.address.to_string(), format!("127.0.0.1:{}", pooler.port));
-    let gate = Gate::with_stores(&database.store().replace(&direct, &pooled), "");
+    let pooler = Pooler::start(database.server, "portcullis");
+    let gate = Gate::with_stores(&pooler.through(database.server, &database.store()), "");
     // More at once than there are server connections, all of them first uses.
     thread::scope(|scope| {
         for client in 0..8 {

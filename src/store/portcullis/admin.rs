@@ -109,7 +109,7 @@ pub enum AdminError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store can't be written.
-    #[error("the token store can't be written; check its permissions and its disk")]
+    #[error("the token store can't be written; check its rights, and its disk or network")]
     Write(#[source] sqlx::Error),
 }
 
@@ -189,10 +189,7 @@ impl PortcullisStore {
         let inserted = self.database.write(INSERT, vec![values]).await;
         match inserted {
             Ok(_) => Ok(()),
-            // The id and the digest are random: what can clash is the name.
-            Err(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
-                Err(AdminError::NameTaken(token.name.clone()))
-            }
+            Err(error) if is_name_taken(&error) => Err(AdminError::NameTaken(token.name.clone())),
             Err(error) => Err(AdminError::Write(error)),
         }
     }
@@ -262,6 +259,13 @@ impl PortcullisStore {
         let candidates: sqlx::Result<_> = rows.iter().map(|row| candidate(&**row)).collect();
         candidates.map_err(StoreError::unavailable)
     }
+}
+
+/// The id and the digest are random: what can clash is the name. A server says what did: it may be the log,
+/// where a copy counts from the start again.
+fn is_name_taken(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().filter(|error| error.is_unique_violation());
+    error.is_some_and(|error| error.constraint().is_none_or(|name| name == "token_name"))
 }
 
 fn candidate(row: &dyn Cells) -> sqlx::Result<Candidate> {

@@ -31,18 +31,22 @@ pub struct Block {
 
 impl Block {
     fn read(row: &dyn Cells) -> Result<Self, StoreError> {
-        let text = row.text("fingerprint").map_err(StoreError::unavailable)?;
-        let corrupt = |problem| StoreError::Corrupt { id: text.clone(), problem };
-        let fingerprint = text.parse().map_err(|_| corrupt("it blocks no fingerprint"))?;
-        let created_at = row.integer("created_at").ok().and_then(|at| u64::try_from(at).ok());
+        let created_at = row.integer("created_at").map_err(StoreError::unavailable)?;
         Ok(Self {
-            fingerprint,
-            reason: row.lossy_text("reason").map_err(|_| corrupt("it has no reason"))?,
-            created_at: Timestamp::from_millis(
-                created_at.ok_or_else(|| corrupt("it has no time"))?,
-            ),
+            fingerprint: fingerprint(row)?,
+            reason: row.lossy_text("reason").map_err(StoreError::unavailable)?,
+            created_at: Timestamp::from_millis(u64::try_from(created_at).unwrap_or(0)),
         })
     }
+}
+
+/// Who is meant. An entry that can't be read is no entry to be passed over: who is meant would get in.
+fn fingerprint(row: &dyn Cells) -> Result<Fingerprint, StoreError> {
+    let text = row.text("fingerprint").map_err(StoreError::unavailable)?;
+    text.parse().map_err(|_| {
+        let what = format!("the block list has `{}`, which is no fingerprint", text.escape_debug());
+        StoreError::unavailable(what)
+    })
 }
 
 impl PortcullisStore {
@@ -77,7 +81,7 @@ impl PortcullisStore {
     /// The list, oldest first.
     ///
     /// # Errors
-    /// When it can't be read, or an entry of it: who is meant would get in.
+    /// When it can't be read, or an entry of it.
     pub async fn blocks(&self) -> Result<Vec<Block>, StoreError> {
         let rows = self.database.fetch(ALL, Vec::new()).await?;
         rows.iter().map(|row| Block::read(&**row)).collect()
@@ -88,6 +92,7 @@ impl PortcullisStore {
     /// # Errors
     /// As [`blocks`](Self::blocks).
     pub async fn blocked(&self) -> Result<HashSet<Fingerprint>, StoreError> {
-        Ok(self.blocks().await?.into_iter().map(|block| block.fingerprint).collect())
+        let rows = self.database.fetch(ALL, Vec::new()).await?;
+        rows.iter().map(|row| fingerprint(&**row)).collect()
     }
 }

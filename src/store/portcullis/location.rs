@@ -23,7 +23,10 @@ impl StoreLocation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLocation {
     /// Another scheme.
-    #[error("the `url` of a token store starts with `sqlite://`; write `sqlite:///path/tokens.db`")]
+    #[error(
+        "the `url` of a file of tokens starts with `sqlite://`, such as `sqlite:///path/tokens.db`; a \
+         PostgreSQL is named in a config"
+    )]
     Scheme,
     /// No path.
     #[error("the `url` of the token store names no file; write `sqlite:///path/tokens.db`")]

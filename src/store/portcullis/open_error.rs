@@ -69,6 +69,18 @@ pub enum OpenError {
     /// The tables are not there, and must not be made now.
     #[error("the database at `{0}` has no token store yet; a start of the gateway makes it")]
     Empty(String),
+    /// Some tables are not there, and must not be made now.
+    #[error(
+        "the token store at `{0}` has tables of an older version; a start of the gateway brings them \
+         up to date"
+    )]
+    Outdated(String),
+    /// Tables are not there, and may not be made.
+    #[error(
+        "the database at `{0}` lacks tables of the token store, and the role may not make them; grant it \
+         CREATE on the schema, or start the gateway once as a role that has it"
+    )]
+    Forbidden(String),
     /// A newer version of this program made the tables.
     #[error(
         "the token store at `{place}` has schema version {version}, which this version of portcullis does \
@@ -89,8 +101,9 @@ impl OpenError {
         match unusable {
             Unusable::Newer(version) => OpenError::Newer { path, version },
             Unusable::Foreign | Unusable::NotADatabase => OpenError::NotAStore(path),
-            Unusable::Empty => OpenError::NoFile(path),
-            Unusable::Failed(error) => OpenError::Database { path, source: error.into() },
+            // Of a server only.
+            Unusable::Empty | Unusable::Outdated | Unusable::Forbidden => OpenError::NoFile(path),
+            Unusable::Failed(source) => OpenError::Database { path, source },
             Unusable::Busy(error) => OpenError::Database { path, source: error.into() },
         }
     }
@@ -102,7 +115,9 @@ impl OpenError {
             Unusable::Newer(version) => OpenError::NewerServer { place, version },
             Unusable::Foreign | Unusable::NotADatabase => OpenError::Foreign(place),
             Unusable::Empty => OpenError::Empty(place),
-            Unusable::Failed(error) => OpenError::Server { place, source: error.into() },
+            Unusable::Outdated => OpenError::Outdated(place),
+            Unusable::Forbidden => OpenError::Forbidden(place),
+            Unusable::Failed(source) => OpenError::Server { place, source },
             Unusable::Busy(error) => OpenError::Server { place, source: error.into() },
         }
     }

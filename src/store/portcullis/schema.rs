@@ -4,6 +4,8 @@
 //! whose description ends with [`ADDITIVE`] leaves what was there as it was, so that a version of this
 //! program which does not know it can go on with the store: so an upgrade can be taken back.
 
+use std::error::Error;
+
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqlitePool;
@@ -111,12 +113,16 @@ pub(super) enum Unusable {
     NotADatabase,
     /// There are no tables, and none shall be made.
     Empty,
+    /// Tables are missing, and none shall be made.
+    Outdated,
+    /// Tables are missing, and none may be made.
+    Forbidden,
     /// A newer version of this program changed it in a way that this one can't live with.
     Newer(i64),
     /// Another process is in the way just now.
     Busy(sqlx::Error),
     /// Anything else.
-    Failed(MigrateError),
+    Failed(Box<dyn Error + Send + Sync>),
 }
 
 impl From<sqlx::Error> for Unusable {
@@ -137,7 +143,7 @@ impl From<MigrateError> for Unusable {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) => error.into(),
-            other => Unusable::Failed(other),
+            other => Unusable::Failed(other.into()),
         }
     }
 }
@@ -153,6 +159,8 @@ fn compatible(steps: &[(i64, String)]) -> Result<(), Unusable> {
 
 /// What was done to the database so far, newest last.
 const DONE: &str = "SELECT version, description FROM _sqlx_migrations ORDER BY version";
+const DONE_HOW: &str =
+    "SELECT version, description, checksum FROM _sqlx_migrations ORDER BY version";
 
 /// Finds out whether [`prepare_sqlite`] would work, and changes nothing.
 pub(super) async fn examine_sqlite(reader: &SqlitePool) -> Result<(), Unusable> {
@@ -184,12 +192,24 @@ pub(super) async fn prepare_sqlite(writer: &SqlitePool) -> Result<(), Unusable> 
     Ok(transaction.commit().await?)
 }
 
-/// How many tables there are, and whether ours are among them.
+/// How many tables there are, whether ours are among them, and whether more can be made.
 const TABLES: &str = "SELECT count(*) AS tables, \
     coalesce(bool_or(relname = '_sqlx_migrations'), false) \
-    AND coalesce(bool_or(relname = 'token'), false) AS ours \
-    FROM pg_catalog.pg_class \
-    WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace(current_schema()::text)";
+    AND coalesce(bool_or(relname = 'token'), false) AS ours, \
+    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS creates \
+    FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND relnamespace = \
+    (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = current_schema())";
+/// As sqlx does for a file.
+const NOTES: &str = "CREATE TABLE _sqlx_migrations (version bigint PRIMARY KEY, \
+    description text NOT NULL, installed_on timestamptz NOT NULL DEFAULT now(), \
+    success boolean NOT NULL, checksum bytea NOT NULL, execution_time bigint NOT NULL)";
+const NOTE: &str = "INSERT INTO _sqlx_migrations \
+    (version, description, success, checksum, execution_time) VALUES ($1, $2, true, $3, 0)";
+/// What the functions find their tables by: whoever fires them may have another path.
+const PIN: &str =
+    "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)";
+/// Whether the role may read what is there.
+const PROBE: &str = "SELECT FROM token, change, block LIMIT 0";
 
 /// Brings the tables up to date, in one transaction that keeps other processes out; with `change`
 /// unset, only finds out whether that would work.
@@ -197,31 +217,74 @@ pub(super) async fn prepare_postgres(
     connection: &mut PgConnection,
     change: bool,
 ) -> Result<(), Unusable> {
+    // Without the lock, which whoever changes a token by hand may hold for long.
+    let mut view = connection.begin().await?;
+    let missing = missing(&mut view).await?;
+    if missing.is_empty() {
+        sqlx::query(PROBE).persistent(false).execute(&mut *view).await?;
+    }
+    view.commit().await?;
+    match missing.first() {
+        None => Ok(()),
+        Some(_) if change => migrate(connection).await,
+        Some(first) if first.version == 1 => Err(Unusable::Empty),
+        Some(_) => Err(Unusable::Outdated),
+    }
+}
+
+/// Does what is missing. sqlx would, but names what it asks, which through PgBouncer stays at a
+/// connection of the server's and is in the way of whoever gets that one next.
+async fn migrate(connection: &mut PgConnection) -> Result<(), Unusable> {
     let mut transaction = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)")
         .bind(APPLICATION_ID)
         .persistent(false)
         .execute(&mut *transaction)
         .await?;
-    let (tables, ours): (i64, bool) =
-        sqlx::query_as(TABLES).persistent(false).fetch_one(&mut *transaction).await?;
-    let mut done = Vec::new();
-    if ours {
-        done = sqlx::query_as(DONE).persistent(false).fetch_all(&mut *transaction).await?;
-        compatible(&done)?;
-    } else if tables != 0 {
-        return Err(Unusable::Foreign);
-    } else if !change {
-        return Err(Unusable::Empty);
-    }
-    // A role that may not make tables is enough where they are there.
-    let lacks =
-        |step: &Step| !done.iter().any(|(version, _): &(i64, String)| *version == step.version);
-    if change && STEPS.iter().any(lacks) {
-        // `run` takes no connection that a task holds; this is sqlx's own way around that.
-        migrator(Dialect::Postgres).run_direct(None, &mut *transaction, false).await?;
+    sqlx::raw_sql(PIN).execute(&mut *transaction).await?;
+    for migration in missing(&mut transaction).await? {
+        if migration.version == 1 {
+            sqlx::raw_sql(NOTES).execute(&mut *transaction).await?;
+        }
+        sqlx::raw_sql(migration.sql).execute(&mut *transaction).await?;
+        sqlx::query(NOTE)
+            .bind(migration.version)
+            .bind(&*migration.description)
+            .bind(&*migration.checksum)
+            .persistent(false)
+            .execute(&mut *transaction)
+            .await?;
     }
     Ok(transaction.commit().await?)
+}
+
+/// What was not done yet to a database that is ours or empty.
+async fn missing(view: &mut PgConnection) -> Result<Vec<Migration>, Unusable> {
+    let (tables, ours, creates): (i64, bool, bool) =
+        sqlx::query_as(TABLES).persistent(false).fetch_one(&mut *view).await?;
+    let mut done: Vec<(i64, String, Vec<u8>)> = Vec::new();
+    if ours {
+        done = sqlx::query_as(DONE_HOW).persistent(false).fetch_all(&mut *view).await?;
+    }
+    let mut missing = Vec::new();
+    for migration in migrator(Dialect::Postgres).iter() {
+        match done.iter().find(|(version, ..)| *version == migration.version) {
+            Some((_, description, _)) if *description != migration.description => {
+                return Err(Unusable::Foreign);
+            }
+            Some((version, _, checksum)) if **checksum != *migration.checksum => {
+                return Err(MigrateError::VersionMismatch(*version).into());
+            }
+            Some(_) => {}
+            None => missing.push(migration.clone()),
+        }
+    }
+    if tables != 0 && missing.iter().any(|migration| migration.version == 1) {
+        return Err(Unusable::Foreign);
+    }
+    compatible(&done.into_iter().map(|(version, name, _)| (version, name)).collect::<Vec<_>>())?;
+    // A role that may not make tables is enough where they are there.
+    if missing.is_empty() || creates { Ok(missing) } else { Err(Unusable::Forbidden) }
 }
 
 #[cfg(test)]

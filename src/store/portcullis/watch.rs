@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::admin::stored;
 use super::database::{Cells, Database};
@@ -31,14 +31,18 @@ const CHANNEL: &str = "portcullis_change";
 /// How long to wait after a notification before the next look: a burst of them is one look.
 const CALM: Duration = Duration::from_millis(20);
 
-/// The first and the last revision in the log; zeros when it is empty. Two sub-selects, because SQLite
-/// answers only a lone min or max from the index.
-const REVISIONS: &str = "SELECT coalesce((SELECT min(revision) FROM change), 0) AS first, \
-    coalesce((SELECT max(revision) FROM change), 0) AS last";
+/// The first and the last revision in the log, zeros when it is empty, and what a revision was. Two
+/// sub-selects, because SQLite answers only a lone min or max from the index.
+const LOG: &str = "SELECT coalesce((SELECT min(revision) FROM change), 0) AS first, \
+    coalesce((SELECT max(revision) FROM change), 0) AS last, \
+    (SELECT digest FROM change WHERE revision = $1) AS digest, \
+    (SELECT revoked_at FROM change WHERE revision = $1) AS revoked_at";
 const CHANGES: &str = "SELECT revision, digest, revoked_at FROM change WHERE revision > $1 \
     ORDER BY revision LIMIT $2";
 const USED: &str = "UPDATE token SET last_used_at = $1 \
     WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)";
+/// How many uses are written at a time.
+const USED_BATCH: usize = 100;
 /// What is wrong while changes can't be read.
 const DEAF: &str = "changes of tokens can't be read; a revocation may take as long as the cache keeps \
     a token";
@@ -89,35 +93,41 @@ impl Watch {
     }
 
     /// Works until `shutdown` turns true or its sender is gone, and writes down what was used.
-    pub async fn run(mut self, mut shutdown: tokio::sync::watch::Receiver<bool>) {
-        let mut ears = self.listener.take().map(Listener::start);
-        let mut tick = tokio::time::interval(match self.store.database {
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let ears = self.listener.take().map(Listener::start);
+        // Beside each other: a revocation does not wait for uses to be written.
+        tokio::join!(self.follow(ears, shutdown.clone()), self.record(shutdown));
+    }
+
+    async fn follow(&self, mut ears: Option<Ears>, mut shutdown: Shutdown) {
+        let mut tick = every(match self.store.database {
             Database::Sqlite(_) => POLL,
             Database::Postgres(_) => POLL_SERVER,
         });
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut flush = tokio::time::interval(FLUSH);
-        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seen, mut due) = (None, false);
-        let (mut deaf, mut unwritten) = (false, false);
+        let (mut seen, mut deaf) = (Seen::default(), false);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 () = notified(&mut ears) => {}
-                _ = flush.tick() => due = true,
-                _ = shutdown.wait_for(|stop| *stop) => break,
-            }
-            if std::mem::take(&mut due) {
-                let flushed = self.flush().await;
-                self.log(UNWRITTEN, &mut unwritten, flushed);
+                _ = shutdown.wait_for(|stop| *stop) => return,
             }
             let polled = bounded(self.poll(&mut seen)).await;
             if self.log(DEAF, &mut deaf, polled) {
                 self.observer.watched(self.index, !deaf);
             }
         }
-        let flushed = self.flush().await;
-        self.log(UNWRITTEN, &mut unwritten, flushed);
+    }
+
+    async fn record(&self, mut shutdown: Shutdown) {
+        let (mut tick, mut unwritten, mut stop) = (every(FLUSH), false, false);
+        while !stop {
+            stop = tokio::select! {
+                _ = tick.tick() => false,
+                _ = shutdown.wait_for(|stop| *stop) => true,
+            };
+            let flushed = bounded(self.store.flush_usage()).await;
+            self.log(UNWRITTEN, &mut unwritten, flushed);
+        }
     }
 
     /// Logs the beginning and the end of an outage, and says whether it was one of these.
@@ -132,55 +142,81 @@ impl Watch {
         true
     }
 
-    /// Forgets what changed since the revision that was `seen` last.
-    async fn poll(&self, seen: &mut Option<i64>) -> Result<(), StoreError> {
+    /// Forgets what changed since what was `seen` last.
+    async fn poll(&self, seen: &mut Seen) -> Result<(), StoreError> {
         self.store.database.check().await?;
-        let (first, last) = self.store.revisions().await?;
-        match *seen {
-            Some(revision) if revision == last => Ok(()),
-            // Changes between these two were cut off, or the file has an older content: what they
-            // were is not known.
-            Some(revision) if revision < last && first <= revision + 1 => {
-                self.catch_up(seen, revision).await
+        let log = self.store.log(seen.revision.unwrap_or(0)).await?;
+        let same = seen.mark.is_none() || seen.mark == log.mark;
+        let mut revoked = Vec::new();
+        match seen.revision {
+            Some(revision) if same && revision == log.last => seen.mark = log.mark,
+            Some(revision) if same && revision < log.last && log.first <= revision + 1 => {
+                revoked = self.catch_up(seen, revision).await?;
             }
+            // Changes between these two were cut off, or the store has an older content: what they
+            // were is not known.
             Some(_) | None => {
-                self.load().await?;
                 self.identities.purge_store(self.store.name()).await;
-                *seen = Some(last);
-                Ok(())
+                *seen = Seen { revision: Some(log.last), mark: None, blocks_due: true };
             }
         }
+        // Last, and again until it succeeds: a list that can't be read holds up no revocation.
+        let loaded = if seen.blocks_due { self.load().await } else { Ok(()) };
+        seen.blocks_due = loaded.is_err();
+        let now = self.clock.now().as_millis();
+        for at in revoked {
+            self.observer.revocation_lag(Duration::from_millis(now.saturating_sub(at.as_millis())));
+        }
+        loaded
     }
 
-    async fn catch_up(&self, seen: &mut Option<i64>, mut revision: i64) -> Result<(), StoreError> {
+    /// Forgets what changed since a revision, and says when revocations among that were made.
+    async fn catch_up(
+        &self,
+        seen: &mut Seen,
+        mut revision: i64,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        let mut revoked = Vec::new();
         loop {
             let changes = self.store.changes_after(revision).await?;
-            let Some(last) = changes.last() else { return Ok(()) };
+            let Some(last) = changes.last() else { return Ok(revoked) };
             revision = last.revision;
-            if changes.iter().any(|change| change.what == What::BlockList) {
-                self.load().await?;
-            }
             for change in &changes {
-                match &change.what {
-                    What::Token(digest) => self.identities.purge(digest).await,
-                    What::BlockList => {}
+                match change.what() {
+                    What::Token(digest) => self.identities.purge(&digest).await,
+                    What::BlockList => seen.blocks_due = true,
                     What::Unreadable => {
                         self.identities.purge_store(self.store.name()).await;
                     }
                 }
             }
-            let now = self.clock.now().as_millis();
-            for revoked_at in changes.iter().filter_map(|change| change.revoked_at) {
-                let lag = now.saturating_sub(revoked_at.as_millis());
-                self.observer.revocation_lag(Duration::from_millis(lag));
-            }
-            *seen = Some(revision);
+            revoked.extend(changes.iter().filter_map(Change::revoked_at));
+            (seen.revision, seen.mark) = (Some(revision), Some(last.mark.clone()));
         }
     }
+}
 
-    async fn flush(&self) -> Result<(), StoreError> {
-        bounded(self.store.flush_usage()).await
-    }
+/// Turns true when it is time to end.
+type Shutdown = tokio::sync::watch::Receiver<bool>;
+
+/// How far the log was read.
+#[derive(Debug, Default)]
+struct Seen {
+    revision: Option<i64>,
+    /// What that revision was. An older copy of the store counts on to the same revision, of something
+    /// else.
+    mark: Option<Mark>,
+    /// Whether the block list was changed since it was read.
+    blocks_due: bool,
+}
+
+/// What tells a change from another of the same revision.
+type Mark = (Vec<u8>, Option<i64>);
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// A step that hangs must not end the watch.
@@ -203,12 +239,19 @@ async fn notified(ears: &mut Option<Ears>) {
     }
 }
 
+/// What the log has.
+struct Log {
+    first: i64,
+    last: i64,
+    /// Of the revision that was asked for.
+    mark: Option<Mark>,
+}
+
 /// A token was created, changed or removed, or the block list was.
 struct Change {
     revision: i64,
-    what: What,
-    /// Set when this change was its revocation.
-    revoked_at: Option<Timestamp>,
+    /// The digest, and if this change was a revocation, when.
+    mark: Mark,
 }
 
 #[derive(PartialEq, Eq)]
@@ -220,23 +263,33 @@ enum What {
 
 impl Change {
     fn read(row: &dyn Cells) -> sqlx::Result<Self> {
-        let digest = row.bytes("digest")?;
-        let what = match <[u8; 32]>::try_from(digest.as_slice()) {
+        let mark = (row.bytes("digest")?, row.maybe_integer("revoked_at")?);
+        Ok(Self { revision: row.integer("revision")?, mark })
+    }
+
+    fn what(&self) -> What {
+        let (digest, _) = &self.mark;
+        match <[u8; 32]>::try_from(digest.as_slice()) {
             Ok(digest) => What::Token(Digest::from_bytes(digest)),
             Err(_) if digest.is_empty() => What::BlockList,
             Err(_) => What::Unreadable,
-        };
-        let revoked_at = row.maybe_integer("revoked_at")?.and_then(|at| u64::try_from(at).ok());
-        let revision = row.integer("revision")?;
-        Ok(Self { revision, what, revoked_at: revoked_at.map(Timestamp::from_millis) })
+        }
+    }
+
+    fn revoked_at(&self) -> Option<Timestamp> {
+        self.mark.1.and_then(|at| u64::try_from(at).ok()).map(Timestamp::from_millis)
     }
 }
 
 impl PortcullisStore {
-    async fn revisions(&self) -> Result<(i64, i64), StoreError> {
-        let rows = self.database.fetch(REVISIONS, Vec::new()).await?;
+    async fn log(&self, revision: i64) -> Result<Log, StoreError> {
+        let rows = self.database.fetch(LOG, vec![revision.into()]).await?;
         let row = rows.first().ok_or_else(|| StoreError::unavailable(sqlx::Error::RowNotFound))?;
-        let read = || Ok((row.integer("first")?, row.integer("last")?));
+        let read = || {
+            let revoked_at = row.maybe_integer("revoked_at")?;
+            let mark = row.maybe_bytes("digest")?.map(|digest| (digest, revoked_at));
+            Ok(Log { first: row.integer("first")?, last: row.integer("last")?, mark })
+        };
         read().map_err(|error: sqlx::Error| StoreError::unavailable(error))
     }
 
@@ -248,22 +301,25 @@ impl PortcullisStore {
 
     /// Writes down when tokens were last used, and drops the handles that nobody holds any more.
     async fn flush_usage(&self) -> Result<(), StoreError> {
-        let due: Vec<(Box<str>, Timestamp)> = {
+        let mut due: Vec<(Box<str>, Timestamp)> = {
             let mut used = self.used();
             used.retain(|_, used| used.is_due() || !used.usage.is_last_handle());
             let due = used.iter().filter(|(_, used)| used.is_due());
             due.filter_map(|(id, used)| Some((id.clone(), used.usage.last()?))).collect()
         };
-        if due.is_empty() {
-            return Ok(());
-        }
-        let at = |at| stored(at).unwrap_or(i64::MAX);
-        let values = due.iter().map(|(id, used)| vec![at(*used).into(), (**id).into()]).collect();
-        self.database.write(USED, values).await.map_err(StoreError::unavailable)?;
-        let mut used = self.used();
-        for (id, at) in due {
-            if let Some(used) = used.get_mut(&id) {
-                used.flushed = Some(at);
+        // In one order, and a few at a time: gateways that write down the same tokens must not wait for
+        // each other in a circle, and a slow network gets through some of them at least.
+        due.sort_unstable();
+        for due in due.chunks(USED_BATCH) {
+            let at = |at| stored(at).unwrap_or(i64::MAX);
+            let values = due.iter().map(|(id, used)| vec![at(*used).into(), (**id).into()]);
+            let written = self.database.write(USED, values.collect()).await;
+            written.map_err(StoreError::unavailable)?;
+            let mut used = self.used();
+            for (id, at) in due {
+                if let Some(used) = used.get_mut(id) {
+                    used.flushed = Some(*at);
+                }
             }
         }
         Ok(())

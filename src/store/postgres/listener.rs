@@ -5,10 +5,11 @@
 //! look for itself.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
-use sqlx::Executor as _;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor, Row as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -18,6 +19,15 @@ use crate::store::Chain;
 
 /// How long to wait before the next attempt to connect.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a connection may take until it is known to listen.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long each step of the probe of a connection may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// What a probe says. It is no word of the channels', so whoever hears it looks, or does nothing.
+const PROBE: &str = "listening";
+/// PgBouncer takes a `LISTEN`, hands on nothing, and breaks what runs over that connection later.
+const POOLED: &str = "notifications do not arrive over this connection; name the server itself in \
+    `listen_url`, and no pooler";
 /// How long a silent connection is trusted before it is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How many notifications may wait to be read. The server keeps the others.
@@ -87,7 +97,7 @@ impl Listener {
         sender: &mpsc::Sender<Heard>,
         told: &mut bool,
     ) -> Option<sqlx::Error> {
-        let mut listener = match timeout(STATEMENT_TIMEOUT, self.connect()).await {
+        let mut listener = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(listener)) => listener,
             Ok(Err(error)) => return Some(error),
             Err(_) => return Some(sqlx::Error::PoolTimedOut),
@@ -124,13 +134,53 @@ impl Listener {
             .acquire_timeout(STATEMENT_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_with(address.options)
+            .connect_with(address.options.clone())
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
+        // There may be no second one to spare.
+        let other = timeout(PROBE_TIMEOUT, address.options.connect()).await;
+        let Ok(Ok(mut other)) = other else {
+            listener.listen(self.channel).await?;
+            return Ok(listener);
+        };
+        let pooled = || sqlx::Error::Configuration(POOLED.into());
+        // Before a pooler has a connection that listens for somebody who is gone.
+        if backend(&mut listener).await? == backend(&mut other).await? {
+            return Err(pooled());
+        }
         listener.listen(self.channel).await?;
+        let heard = timeout(PROBE_TIMEOUT, self.probe(&mut listener, &mut other)).await;
+        if heard.is_err() {
+            listener.unlisten_all().await?;
+            return Err(pooled());
+        }
+        timeout(PROBE_TIMEOUT, other.close()).await.unwrap_or(Ok(()))?;
+        heard.unwrap_or(Ok(()))?;
         Ok(listener)
     }
+
+    /// Waits for a notification of our own. What else is told before it counts as missed, as what was
+    /// before the connection.
+    async fn probe(&self, listener: &mut PgListener, other: &mut PgConnection) -> sqlx::Result<()> {
+        let notify = format!("NOTIFY {}, '{PROBE}'", self.channel);
+        // A standby takes none.
+        if sqlx::raw_sql(AssertSqlSafe(notify)).execute(other).await.is_err() {
+            return Ok(());
+        }
+        while let Some(message) = listener.try_recv().await? {
+            if message.payload() == PROBE {
+                return Ok(());
+            }
+        }
+        Err(sqlx::Error::Io(io::ErrorKind::UnexpectedEof.into()))
+    }
+}
+
+/// The process of the server that a connection leads to.
+async fn backend<'c>(connection: impl Executor<'c, Database = Postgres>) -> sqlx::Result<i32> {
+    let row = connection.fetch_one("SELECT pg_backend_pid()").await?;
+    row.try_get(0)
 }
 
 impl fmt::Debug for Listener {

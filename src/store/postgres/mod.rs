@@ -7,6 +7,7 @@ mod address;
 mod listener;
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,11 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(600);
 /// How long is looked for why there is none.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_millis(300);
+/// How often what is worth the wait is tried.
+const ATTEMPTS: usize = 5;
+/// What is said of a statement that was given up.
+const TOO_SLOW: &str =
+    "a statement timed out; the server is busy, or another transaction is in the way";
 /// How long an idle connection is kept: others need the room.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection lives, so that a database that moved is found again.
@@ -78,7 +84,7 @@ impl Pool {
                 // A peer that fell silent is never heard of again; what waits for it would keep its
                 // place in the pool.
                 drop(connection.detach());
-                return Err(sqlx::Error::PoolTimedOut);
+                return Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, TOO_SLOW)));
             };
             // Giving it back asks the peer once more, without a limit of its own.
             timeout(STATEMENT_TIMEOUT, connection.return_to_pool()).await.unwrap_or_default();
@@ -107,6 +113,30 @@ impl Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+/// Does again what timed out, for a while: a start and a command are worth the wait, and a machine that
+/// starts is busy.
+pub(super) async fn patiently<T, W>(mut work: impl FnMut() -> W) -> sqlx::Result<T>
+where
+    W: Future<Output = sqlx::Result<T>>,
+{
+    let mut attempt = 1;
+    loop {
+        let done = work().await;
+        if attempt == ATTEMPTS || !done.as_ref().err().is_some_and(timed_out) {
+            return done;
+        }
+        attempt += 1;
+    }
+}
+
+fn timed_out(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+        _ => false,
     }
 }
 

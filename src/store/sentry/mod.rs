@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::postgres::{Address, Locate, Pool};
+use super::postgres::{Address, Locate, Pool, patiently};
 use super::{Found, StoreError, TokenStore};
 use crate::policy::credential::{Digest, Presented};
 use crate::policy::identity::{IdentityKind, KindSet};
@@ -83,7 +83,8 @@ impl SentryStore {
     /// # Errors
     /// What is missing, by name.
     pub async fn inspect(&self) -> Result<(), OpenError> {
-        let version = self.answer("SELECT portcullis.version()::text".to_owned()).await;
+        let version = || self.answer("SELECT portcullis.version()::text".to_owned());
+        let version = patiently(version).await;
         let found = version.map_err(open_error)?.and_then(|text| text.parse().ok()).unwrap_or(0);
         if found != VERSION {
             return Err(OpenError::Version { found });

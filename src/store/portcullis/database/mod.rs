@@ -42,6 +42,7 @@ pub(super) trait Cells: Send {
     fn integer(&self, column: &str) -> sqlx::Result<i64>;
     fn maybe_integer(&self, column: &str) -> sqlx::Result<Option<i64>>;
     fn bytes(&self, column: &str) -> sqlx::Result<Vec<u8>>;
+    fn maybe_bytes(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>>;
 }
 
 macro_rules! cells {
@@ -69,6 +70,10 @@ macro_rules! cells {
             }
 
             fn bytes(&self, column: &str) -> sqlx::Result<Vec<u8>> {
+                self.try_get(column)
+            }
+
+            fn maybe_bytes(&self, column: &str) -> sqlx::Result<Option<Vec<u8>>> {
                 self.try_get(column)
             }
         }

@@ -11,7 +11,7 @@ use super::super::OpenError;
 use super::super::schema::{self, Unusable};
 use super::{Row, Value, query};
 use crate::store::StoreError;
-use crate::store::postgres::Pool;
+use crate::store::postgres::{Pool, patiently};
 
 /// A database of a server.
 #[derive(Debug)]
@@ -32,10 +32,12 @@ impl Postgres {
     /// Brings its tables up to date, if `change`, or finds out whether that would work. Until then
     /// nobody is looked up in it.
     pub(in super::super) async fn prepare(&self, change: bool) -> Result<(), OpenError> {
-        let done = self.pool.run(move |connection| {
-            Box::pin(async move { Ok(schema::prepare_postgres(connection, change).await) })
-        });
-        let done = done.await.map_err(Unusable::from).flatten();
+        let prepare = || {
+            self.pool.run(move |connection| {
+                Box::pin(async move { Ok(schema::prepare_postgres(connection, change).await) })
+            })
+        };
+        let done = patiently(prepare).await.map_err(Unusable::from).flatten();
         done.map_err(|unusable| OpenError::of_server(&self.place, unusable))?;
         self.usable.store(true, Ordering::Release);
         Ok(())

@@ -162,7 +162,7 @@ async fn every_change_by_hand_is_seen_at_the_next_poll() {
     ];
     for (change, wanted) in rows {
         let gateway = Gateway::new().await;
-        let mut seen = None;
+        let mut seen = Seen::default();
         gateway.watch().poll(&mut seen).await.unwrap();
         let (_, presented) = gateway.cached("one").await;
         gateway.watch().poll(&mut seen).await.unwrap();
@@ -177,7 +177,7 @@ async fn every_change_by_hand_is_seen_at_the_next_poll() {
 #[tokio::test]
 async fn a_token_made_elsewhere_is_known_at_the_next_poll() {
     let gateway = Gateway::new().await;
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
@@ -195,7 +195,7 @@ async fn a_token_made_elsewhere_is_known_at_the_next_poll() {
 async fn only_what_changed_is_forgotten() {
     let gateway = Gateway::new().await;
     let (one, two) = (gateway.cached("one").await, gateway.cached("two").await);
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     for (_, presented) in [&one, &two] {
         // What happened before the first look is not known.
@@ -241,7 +241,7 @@ async fn a_log_with_a_gap_forgets_everything() {
         let gateway = Gateway::new().await;
         let (revoked, gone) = gateway.cached("one").await;
         let (_, presented) = gateway.cached("two").await;
-        let mut seen = None;
+        let mut seen = Seen::default();
         gateway.watch().poll(&mut seen).await.unwrap();
         gateway.ask(&gone).await;
         gateway.ask(&presented).await;
@@ -254,8 +254,8 @@ async fn a_log_with_a_gap_forgets_everything() {
         if wanted == "hit" {
             assert_eq!(gateway.ask(&gone).await, ("disabled", CacheResult::Miss));
         }
-        let last = gateway.store.revisions().await.unwrap().1;
-        assert_eq!(seen, Some(last), "{change}");
+        let last = gateway.store.log(0).await.unwrap().last;
+        assert_eq!(seen.revision, Some(last), "{change}");
     }
 }
 
@@ -265,7 +265,7 @@ async fn the_log_does_not_grow_without_end() {
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let statement = "UPDATE token SET revoked_at = NULL; UPDATE token SET revoked_at = 1;";
     gateway.desk.sql(&format!("BEGIN; {} COMMIT", statement.repeat(12_000))).await;
-    let (first, last) = gateway.store.revisions().await.unwrap();
+    let Log { first, last, .. } = gateway.store.log(0).await.unwrap();
     assert!(last > 24_000, "{last}");
     assert!((10_000..=11_000).contains(&(last - first)), "{first} to {last}");
     assert!(gateway.store.token(&issued.token.id).await.unwrap().is_some());
@@ -275,7 +275,7 @@ async fn the_log_does_not_grow_without_end() {
 async fn the_lag_of_a_revocation_is_told_once() {
     let gateway = Gateway::new().await;
     let (one, two) = (gateway.cached("one").await.0, gateway.cached("two").await.0);
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     gateway.desk.store.revoke(&one.token.id, NOW).await.unwrap();
     gateway.clock.advance(Duration::from_millis(700));

@@ -75,7 +75,7 @@ async fn an_answer_read_before_a_revocation_is_not_kept_after_it() {
         let (gateway, held) = held().await;
         let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
         let presented = present(&issued);
-        let mut seen = None;
+        let mut seen = Seen::default();
         gateway.watch().poll(&mut seen).await.unwrap();
         let others = async {
             for time in 0..times {
@@ -106,7 +106,7 @@ async fn who_asks_after_a_revocation_gets_no_answer_from_before_it() {
     let (gateway, held) = held().await;
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     let late = async {
         for _ in 1..ATTEMPTS {
@@ -136,7 +136,7 @@ async fn an_answer_read_before_the_token_was_made_is_not_kept_after_it() {
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
     gateway.desk.sql("CREATE TABLE kept AS SELECT * FROM token; DELETE FROM token").await;
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     let others = async {
         held.read.acquire().await.unwrap().forget();
@@ -155,7 +155,7 @@ async fn a_look_up_that_is_dropped_half_way_keeps_nothing_old() {
     let (gateway, held) = held().await;
     let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
     let presented = present(&issued);
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     {
         let leader = gateway.ask(&presented);
@@ -176,7 +176,7 @@ async fn a_look_up_that_is_dropped_half_way_keeps_nothing_old() {
 async fn no_order_of_steps_keeps_a_revoked_token() {
     let (gateway, slow) = held().await;
     slow.holds.store(false, Ordering::SeqCst);
-    let mut seen = None;
+    let mut seen = Seen::default();
     gateway.watch().poll(&mut seen).await.unwrap();
     for round in 0..ROUNDS {
         let issued = gateway.desk.create(TokenKind::Bearer, &format!("number {round}")).await;

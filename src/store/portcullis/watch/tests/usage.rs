@@ -12,18 +12,18 @@ async fn a_use_is_written_and_never_moves_back() {
     let gateway = Gateway::new().await;
     let issued = gateway.desk.create(TokenKind::ApiKey, "one").await;
     let presented = present(&issued);
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(last_used(&gateway, &issued).await, None);
     gateway.ask(&presented).await;
     assert_eq!(last_used(&gateway, &issued).await, None, "not before it is flushed");
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     let first = NOW.as_millis();
     assert_eq!(last_used(&gateway, &issued).await, Some(first));
 
     // From the cache too.
     gateway.clock.advance(Duration::from_secs(5));
     assert_eq!(gateway.ask(&presented).await.1, CacheResult::Hit);
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(last_used(&gateway, &issued).await, Some(first + 5_000));
 
     // Another gateway saw a later one; a request here had the clock of before.
@@ -31,12 +31,12 @@ async fn a_use_is_written_and_never_moves_back() {
     gateway.clock.advance(Duration::from_secs(5));
     gateway.ask(&presented).await;
     gateway.identities.lookup(&presented, NOW).await;
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(last_used(&gateway, &issued).await, Some(first + 60_000));
     gateway.clock.advance(Duration::from_secs(600));
     gateway.ask(&presented).await;
     gateway.identities.lookup(&presented, NOW).await;
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(last_used(&gateway, &issued).await, Some(first + 610_000));
 }
 
@@ -53,7 +53,7 @@ async fn a_refused_token_was_not_used() {
             gateway.ask(&present(issued)).await;
         }
     }
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(last_used(&gateway, &expired).await, None);
     assert_eq!(last_used(&gateway, &revoked).await, None);
     assert_eq!(last_used(&gateway, &used).await, Some(NOW.as_millis()));
@@ -69,7 +69,7 @@ async fn many_uses_are_written_each_to_its_token() {
         gateway.ask(&present(&issued)).await;
         all.push((issued, gateway.clock.now().as_millis()));
     }
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     for (issued, at) in &all {
         assert_eq!(last_used(&gateway, issued).await, Some(*at));
     }
@@ -88,14 +88,14 @@ async fn a_use_that_could_not_be_written_is_written_later() {
     let mut other = crate::store::portcullis::tests::shell(gateway.store.path().unwrap()).await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     // Nobody has the handle any more, and yet the mark is kept.
-    assert!(gateway.watch().flush().await.is_err());
+    assert!(gateway.store.flush_usage().await.is_err());
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(last_used(&gateway, &issued).await, Some(NOW.as_millis()));
 
     // With nothing new to write, nobody is waited for.
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn what_nobody_holds_is_dropped_once_it_is_written() {
     let gateway = Gateway::new().await;
     let (_, presented) = gateway.cached("one").await;
     let found = gateway.store.find((&presented).into()).await.unwrap().unwrap();
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(gateway.store.used().len(), 1, "the cache holds it");
     gateway.identities.purge_all();
     soon("forgotten", async || {
@@ -114,13 +114,13 @@ async fn what_nobody_holds_is_dropped_once_it_is_written() {
                 Digest::of("nobody's"),
             ))
             .await;
-        gateway.watch().flush().await.unwrap();
+        gateway.store.flush_usage().await.unwrap();
         assert_eq!(gateway.store.used().len(), 1, "a request holds it");
         Arc::strong_count(&found.usage.as_ref().unwrap().0) == 2
     })
     .await;
     drop(found);
-    gateway.watch().flush().await.unwrap();
+    gateway.store.flush_usage().await.unwrap();
     assert_eq!(gateway.store.used().len(), 0);
 }
 
