@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::{Found, StoreError};
 
@@ -122,8 +122,13 @@ fn found<'a>(
         issuer: Issuer::Sentry,
         state: State::Active,
         scopes,
-        expires_at,
-        bounds: Bounds::new(Binding::Unknown, Binding::Unknown, Box::new([])),
+        bounds: Bound {
+            organizations: Binding::Unknown,
+            projects: Binding::Unknown,
+            expires_at,
+            ..Bound::default()
+        }
+        .into(),
     };
     Found { identity, usage: None }
 }
@@ -136,11 +141,13 @@ mod tests {
     fn told(answer: Result<Option<Found>, StoreError>) -> String {
         match answer {
             Ok(Some(found)) => {
-                let Identity { id, scopes, expires_at, .. } = &found.identity;
+                let Identity { id, scopes, bounds, .. } = &found.identity;
                 assert_eq!(*found.identity.bounds.organizations(), Binding::Unknown);
                 assert_eq!(found.identity.issuer, Issuer::Sentry);
-                let expiry =
-                    expires_at.map(|at| format!(" {}", at.as_millis())).unwrap_or_default();
+                let expiry = bounds
+                    .expires_at()
+                    .map(|at| format!(" {}", at.as_millis()))
+                    .unwrap_or_default();
                 format!("{id} [{}]{expiry}", scopes.names())
             }
             Ok(None) => "unknown".to_owned(),
