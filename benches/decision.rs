@@ -20,7 +20,7 @@ use portcullis::policy::credential::Presented;
 use portcullis::policy::decision::Verdict;
 use portcullis::policy::frame::RequestHead;
 use portcullis::policy::identity::{
-    Binding, Bounds, Identity, IdentityKind, Issuer, KindSet, State,
+    Binding, Bound, Identity, IdentityKind, Issuer, KindSet, State,
 };
 use portcullis::policy::method::Method;
 use portcullis::policy::rules::{Access, Rule, RuleTable};
@@ -53,8 +53,11 @@ impl TokenStore for Everyone {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: [Scope::EventRead].into_iter().collect(),
-            expires_at: None,
-            bounds: Bounds::new(Binding::Only(["acme".into()].into()), Binding::Any, Box::new([])),
+            bounds: Bound {
+                organizations: Binding::Only(["acme".into()].into()),
+                ..Bound::default()
+            }
+            .into(),
         };
         Ok(Some(Found { identity, usage: Some(Usage::default()) }))
     }

@@ -17,7 +17,7 @@ use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::policy::credential::{Credential, Digest, Presented, Scheme};
 use portcullis::policy::decision::Lookup;
 use portcullis::policy::identity::{
-    Binding, Bounds, Identity, IdentityKind, Issuer, KindSet, State,
+    Binding, Bound, Bounds, Identity, IdentityKind, Issuer, KindSet, State,
 };
 use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::store::cache::{CacheSettings, Identities};
@@ -56,7 +56,6 @@ impl TokenStore for Everyone {
             issuer: Issuer::Sentry,
             state: State::Active,
             scopes: ScopeSet::EMPTY.with(Scope::EventRead),
-            expires_at: None,
             bounds: if number % 2 == 0 { bound(number) } else { Bounds::NONE },
         };
         Ok(Some(Found { identity, usage: None }))
@@ -67,7 +66,7 @@ impl TokenStore for Everyone {
 fn bound(number: u32) -> Bounds {
     let id = number / 2 % 1000;
     let names = [id.to_string().into(), format!("organization-{id}").into()];
-    Bounds::new(Binding::Only(names.into()), Binding::Any, Box::new([]))
+    Bound { organizations: Binding::Only(names.into()), ..Bound::default() }.into()
 }
 
 fn credential(number: u64) -> Credential {

@@ -188,7 +188,7 @@ impl<'a> Who<'a> {
             scopes: identity.scopes.iter().map(|scope| scope.as_str()).collect(),
             organizations: Names::of(identity.bounds.organizations()),
             projects: Names::of(identity.bounds.projects()),
-            expires_at: identity.expires_at.map(|time| time.to_string()),
+            expires_at: identity.bounds.expires_at().map(|time| time.to_string()),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::gateway::Gateway;
 use crate::policy::decision::Decision;
 use crate::policy::frame::RequestHead;
-use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 
 /// A request, and who makes it. Holds a secret, and so has no `Debug`.
@@ -130,8 +130,7 @@ impl Question {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: scopes.map_err(|_| BadQuestion::Scope)?,
-            expires_at: None,
-            bounds: Bounds::new(organizations, Binding::Any, Box::new([])),
+            bounds: Bound { organizations, ..Bound::default() }.into(),
         }))
     }
 

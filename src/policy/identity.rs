@@ -122,36 +122,41 @@ impl Binding {
     }
 }
 
-/// What a credential is bound to. Those that are bound to nothing take no memory for it, and those
-/// that are bound to the same may share it.
+/// What a credential is bound to, and until when it is in force. Those that are bound to nothing take
+/// no memory for it, and those that are bound to the same may share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bounds(Option<Arc<Bound>>);
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Bound {
-    organizations: Binding,
-    projects: Binding,
-    allowed_origins: Box<[Box<str>]>,
+/// What a credential may be bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// The organisations that it reaches.
+    pub organizations: Binding,
+    /// The projects that it reaches.
+    pub projects: Binding,
+    /// Browser origins that may use it, lower-case, as Sentry writes them; none when empty.
+    pub allowed_origins: Box<[Box<str>]>,
+    /// From when on it is refused; `None` for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Default for Bound {
+    /// To nothing, for ever, and for no browser origin.
+    fn default() -> Self {
+        let (organizations, projects) = (Binding::Any, Binding::Any);
+        Self { organizations, projects, allowed_origins: Box::new([]), expires_at: None }
+    }
+}
+
+impl From<Bound> for Bounds {
+    fn from(bound: Bound) -> Self {
+        Self(Some(bound).filter(|bound| *bound != Bound::default()).map(Arc::new))
+    }
 }
 
 impl Bounds {
-    /// To nothing, and for no browser origin.
+    /// To nothing, for ever, and for no browser origin.
     pub const NONE: Bounds = Bounds(None);
-
-    /// To these organisations and projects, for these browser origins: lower-case, as Sentry writes
-    /// them; none when empty.
-    pub fn new(
-        organizations: Binding,
-        projects: Binding,
-        allowed_origins: Box<[Box<str>]>,
-    ) -> Self {
-        if (&organizations, &projects) == (&Binding::Any, &Binding::Any)
-            && allowed_origins.is_empty()
-        {
-            return Self::NONE;
-        }
-        Self(Some(Arc::new(Bound { organizations, projects, allowed_origins })))
-    }
 
     /// The organisations that it reaches.
     pub fn organizations(&self) -> &Binding {
@@ -166,6 +171,11 @@ impl Bounds {
     /// Browser origins that may use it.
     pub fn allowed_origins(&self) -> &[Box<str>] {
         self.0.as_deref().map_or(&[], |bound| &bound.allowed_origins)
+    }
+
+    /// From when on it is refused; `None` for never.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.0.as_deref().and_then(|bound| bound.expires_at)
     }
 
     /// Whether nobody else shares it.
@@ -205,9 +215,7 @@ pub struct Identity {
     pub state: State,
     /// What it may do; nothing when empty.
     pub scopes: ScopeSet,
-    /// From when on it is refused; `None` for never.
-    pub expires_at: Option<Timestamp>,
-    /// What it is bound to.
+    /// What it is bound to, and until when it is in force.
     pub bounds: Bounds,
 }
 
@@ -232,6 +240,6 @@ impl dyn Holder {
 impl Identity {
     /// Whether it has expired at `now` (Sentry: `now >= expires_at`).
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|expiry| now >= expiry)
+        self.bounds.expires_at().is_some_and(|expiry| now >= expiry)
     }
 }

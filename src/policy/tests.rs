@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::credential::Digest;
 use super::decision::Lookup;
 use super::frame::RequestHead;
-use super::identity::{Binding, Bounds, Identity, Issuer, KindSet, State};
+use super::identity::{Binding, Bound, Bounds, Identity, Issuer, KindSet, State};
 use super::method::MethodSet;
 use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
@@ -78,13 +78,16 @@ fn identity(kind: IdentityKind, held: &str) -> Identity {
         issuer: Issuer::Sentry,
         state: State::Active,
         scopes: scopes(held),
-        expires_at: None,
         bounds: Bounds::NONE,
     }
 }
 
 fn bounds(organizations: Binding, projects: Binding) -> Bounds {
-    Bounds::new(organizations, projects, Box::new([]))
+    Bound { organizations, projects, ..Bound::default() }.into()
+}
+
+fn until(expiry: Timestamp) -> Bounds {
+    Bound { expires_at: Some(expiry), ..Bound::default() }.into()
 }
 
 fn only(names: &[&str]) -> Binding {
@@ -101,11 +104,11 @@ fn lookup(digest: Digest) -> Lookup {
         ("read", identity(UserToken, "org:read project:read event:read")),
         ("none", identity(UserToken, "")),
         ("ci", identity(UserToken, "org:ci")),
-        ("expired", Identity { expires_at: Some(NOW), ..identity(UserToken, "event:read") }),
+        ("expired", Identity { bounds: until(NOW), ..identity(UserToken, "event:read") }),
         (
             "last-ms",
             Identity {
-                expires_at: Some(Timestamp::from_millis(NOW.as_millis() + 1)),
+                bounds: until(Timestamp::from_millis(NOW.as_millis() + 1)),
                 ..identity(UserToken, "event:read")
             },
         ),
@@ -131,11 +134,11 @@ fn lookup(digest: Digest) -> Lookup {
         (
             "app",
             Identity {
-                bounds: Bounds::new(
-                    Binding::Any,
-                    Binding::Any,
-                    ["https://app.example".into()].into(),
-                ),
+                bounds: Bound {
+                    allowed_origins: ["https://app.example".into()].into(),
+                    ..Bound::default()
+                }
+                .into(),
                 ..gateway(identity(UserToken, "event:read"))
             },
         ),

@@ -13,17 +13,22 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, InvalidHeaderValue, USER_AGENT,
+};
 use http::uri::Scheme;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Found, StoreError, TokenStore};
@@ -32,15 +37,12 @@ use crate::policy::identity::{IdentityKind, KindSet};
 
 /// How long one question may take, whoever waits for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an idle connection is kept. Sentry's uWSGI closes it after 15 s.
-const IDLE: Duration = Duration::from_secs(10);
-/// How many idle connections are kept.
-const IDLE_CONNECTIONS: usize = 4;
 /// The largest answer, in bytes. A user of Sentry's has some thousand.
 const MAX_ANSWER: usize = 256 << 10;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
 
@@ -51,6 +53,26 @@ pub enum Protocol {
     Sentry,
     /// RFC 7662, with this `Authorization` of the gateway's own. Sensitive: prints nothing.
     Rfc7662(Option<HeaderValue>),
+}
+
+impl Protocol {
+    /// What the gateway presents of its own: a token, or a client and its secret, `client:secret`, each
+    /// as a form has it (RFC 6749, section 2.3.1).
+    ///
+    /// # Errors
+    /// When it can't be sent in a header.
+    pub fn authorization(own: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+        let text = match own.split_once(':') {
+            Some((client, secret)) => {
+                let pair = format!("{}:{}", form_encoded(client), form_encoded(secret));
+                format!("Basic {}", STANDARD.encode(pair))
+            }
+            None => format!("Bearer {own}"),
+        };
+        let mut value = HeaderValue::try_from(text)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 /// An endpoint that says who a credential stands for.
@@ -81,11 +103,10 @@ impl IntrospectionStore {
                 .with_no_client_auth();
             builder.with_tls_config(config).https_or_http().enable_http1()
         };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(builder.build());
+        // No connection is used twice: what comes on it late, or too much, would be taken for the answer
+        // to the next question, which is about somebody else.
+        let client =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(builder.build());
         Ok(Self { name: name.into(), url, protocol, client, runtime: Handle::current() })
     }
 
@@ -94,6 +115,7 @@ impl IntrospectionStore {
         let authorization = presented.authorization?;
         let request = Request::builder().uri(self.url.clone());
         let request = request.header(ACCEPT, JSON).header(USER_AGENT, AGENT);
+        let request = request.header(CONNECTION, CLOSE);
         let request = match &self.protocol {
             Protocol::Sentry => {
                 request.method("GET").header(AUTHORIZATION, authorization).body(Full::default())
@@ -137,25 +159,51 @@ impl TokenStore for IntrospectionStore {
         let Some(kind) = presented.credential.kinds.iter().next() else { return Ok(None) };
         let Some(request) = self.request(presented) else { return Ok(None) };
         let client = self.client.clone();
-        let asked = self.runtime.spawn(timeout(TIMEOUT, async move {
+        let mut asked = Asked(self.runtime.spawn(timeout(TIMEOUT, async move {
             let response = client.request(request).await.map_err(StoreError::unavailable)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let body = body.map_err(StoreError::unavailable)?.to_bytes();
-            Ok((status, body))
-        }));
-        let asked = asked.await.map_err(StoreError::unavailable)?;
-        let (status, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
-        match (&self.protocol, status) {
+            let (head, body) = response.into_parts();
+            // Of another status nothing is read: what it comes with may be large, or never end.
+            let body = match head.status {
+                StatusCode::OK | StatusCode::UNAUTHORIZED => {
+                    let body = Limited::new(body, MAX_ANSWER).collect().await;
+                    body.map_err(StoreError::unavailable)?.to_bytes()
+                }
+                _ => Bytes::new(),
+            };
+            Ok((head, body))
+        })));
+        let asked = (&mut asked.0).await.map_err(StoreError::unavailable)?;
+        let (head, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
+        let wrong = |what: String| StoreError::unavailable(format!("`{}` {what}", self.url));
+        match (&self.protocol, head.status) {
+            (_, StatusCode::OK) if !is_json(&head.headers) => {
+                Err(wrong("answers with something else than JSON".to_owned()))
+            }
             (Protocol::Sentry, StatusCode::OK) => answer::of_sentry(&body, kind),
             (Protocol::Sentry, StatusCode::UNAUTHORIZED) => Ok(None),
             (Protocol::Rfc7662(_), StatusCode::OK) => answer::of_rfc7662(&body),
             (Protocol::Sentry | Protocol::Rfc7662(_), status) => {
-                let status = status.as_u16();
-                Err(StoreError::unavailable(format!("`{}` answers {status}", self.url)))
+                Err(wrong(format!("answers {}", status.as_u16())))
             }
         }
     }
+}
+
+/// A question that is under way. Nobody reads the answer once its caller has given up, so that it ends
+/// then: the next caller's would come on top of it.
+struct Asked<T>(JoinHandle<T>);
+
+impl<T> Drop for Asked<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whether a body says that it is JSON (RFC 7662, section 2.2; Sentry has no other).
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
 impl fmt::Debug for IntrospectionStore {

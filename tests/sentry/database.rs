@@ -51,6 +51,7 @@ start "$@"
 while read -r word; do
     case "$word" in
         down) stop ;;
+        kill) kill -QUIT "$server"; wait "$server" || true ;;
         up) start "$@" ;;
         *) break ;;
     esac
@@ -149,7 +150,16 @@ impl Server {
 
     /// Shuts it down, with every connection to it.
     pub fn down(&self) {
-        self.tell("down\n");
+        self.end("down\n");
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill(&self) {
+        self.end("kill\n");
+    }
+
+    fn end(&self, word: &str) {
+        self.tell(word);
         while TcpStream::connect(self.address).is_ok() {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -16,6 +16,7 @@ mod database;
 mod document;
 mod fleet;
 mod gate;
+mod load;
 mod notify;
 mod observe;
 mod open;

@@ -151,7 +151,7 @@ fn every_kind_and_state() {
     let expired = find(&database, "Bearer userexpiredall").unwrap().unwrap();
     let expiry = database
         .value("SELECT (extract(epoch FROM expires_at) * 1000)::bigint::text FROM sentry_apitoken WHERE token = 'userexpiredall'");
-    assert_eq!(expired.expires_at.unwrap().as_millis().to_string(), expiry);
+    assert_eq!(expired.bounds.expires_at().unwrap().as_millis().to_string(), expiry);
 }
 
 /// A column that newer versions of Sentry have.

@@ -13,7 +13,7 @@ use crate::gate::{ADMIN, Gate, eventually};
 const OPERATOR: (&str, &str) = ("Authorization", "Bearer an-admin-credential-of-a-test");
 
 /// Runs `explain` under the gate's own config.
-fn explain(gate: &Gate, words: &[&str], input: &str) -> Output {
+pub fn explain(gate: &Gate, words: &[&str], input: &str) -> Output {
     let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .args(["explain", "--config"])
         .arg(gate.folder.path().join("portcullis.toml"))
@@ -200,6 +200,7 @@ fn what_no_rule_knows_is_shown_to_operators() {
 fn operators_have_identities_forgotten() {
     let gate = Gate::with_admin();
     let (one, other) = (gate.token("org:read"), gate.token("org:read"));
+    gate.settle();
     let line = "GET /api/0/organizations/";
     let known = |expected: f64| {
         eventually("the cache", || gate.metric("portcullis_cache_entries", &[]) == expected);

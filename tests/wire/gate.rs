@@ -26,6 +26,8 @@ pub const ADMIN: &str = "an-admin-credential-of-a-test";
 pub const UPSTREAM_TOKEN: &str = "sntryu_upstream-credential";
 /// Sentry's own idea of its address.
 pub const CANONICAL: &str = "https://sentry.internal";
+/// The store with tokens of the gateway.
+pub const OWN_STORE: &str = "[[store]]\nkind = \"portcullis\"\nurl = \"sqlite://tokens.db\"\n";
 
 pub struct Gate {
     pub address: SocketAddr,
@@ -48,12 +50,16 @@ pub struct Options {
     pub web: String,
     /// Lines of `[[store]]`.
     pub store: String,
+    /// Instead of the `[[store]]` with tokens of the gateway.
+    pub stores: Option<String>,
     /// More tables.
     pub tables: String,
     /// An own rule file.
     pub rules: String,
     /// Instead of the upstream's own address.
     pub upstream_url: Option<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Gate {
@@ -72,7 +78,7 @@ impl Gate {
         std::fs::write(folder.path().join("own.toml"), &options.rules).unwrap();
         let path = folder.path().join("portcullis.toml");
         std::fs::write(&path, config(&upstream, options)).unwrap();
-        let serving = Serving::start(folder.path());
+        let serving = Serving::start_in(folder.path(), &options.environment);
         let (address, admin) = (serving.address, serving.admin);
         let gate = Self { address, admin, upstream, folder, serving };
         gate.wait_until_ready();
@@ -236,6 +242,8 @@ fn config(upstream: &Upstream, options: &Options) -> String {
     let url =
         options.upstream_url.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
     let Options { top, admin, web, store, tables, .. } = options;
+    let own = || format!("{OWN_STORE}{store}");
+    let stores = options.stores.clone().unwrap_or_else(own);
     format!(
         r#"public_url = "{public}"
 {top}
@@ -249,10 +257,7 @@ urls = ["{url}"]
 canonical_url = "{CANONICAL}"
 credential = {{ file = "sentry-token" }}
 {web}
-[[store]]
-kind = "portcullis"
-url = "sqlite://tokens.db"
-{store}
+{stores}
 [rules]
 files = ["own.toml"]
 [server]

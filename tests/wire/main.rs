@@ -16,6 +16,7 @@ mod clients;
 mod exchange;
 mod explain;
 mod gate;
+mod introspection;
 mod outage;
 mod process;
 mod quickstart;

@@ -19,10 +19,16 @@ pub struct Serving {
 impl Serving {
     /// Serves `portcullis.toml` of the folder; access lines go to `access.log` there.
     pub fn start(folder: &Path) -> Self {
+        Self::start_in(folder, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_in(folder: &Path, environment: &[(String, String)]) -> Self {
         let access = std::fs::File::create(folder.join("access.log")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(["serve", "--config"])
             .arg(folder.join("portcullis.toml"))
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(access)
             .stderr(Stdio::piped())

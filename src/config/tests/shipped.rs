@@ -47,7 +47,6 @@ fn forwarded(policy: &Policy, method: Method, path: &str, scopes: ScopeSet) -> O
         issuer: Issuer::Gateway,
         state: State::Active,
         scopes,
-        expires_at: None,
         bounds: Bounds::NONE,
     };
     let decision = pending.resolve(Lookup::Found(Arc::new(identity)), Timestamp::from_millis(1));

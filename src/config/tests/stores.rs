@@ -37,6 +37,8 @@ fn each_kind_takes_what_it_needs_and_nothing_else() {
         ("kind = \"introspection\", url = \"web:9000\"", "", "url", "not the URL of an endpoint"),
         ("kind = \"introspection\", url = \"ftp://web/\"", "", "url", "not the URL of an endpoint"),
         ("kind = \"introspection\", url = \"http://u:p@web/\"", "", "url", "not the URL"),
+        ("kind = \"introspection\", url = \"http://:9000/\"", "", "url", "not the URL"),
+        ("kind = \"introspection\", url = \"http:///api/0/\"", "", "url", "not the URL"),
         ("kind = \"introspection\", url = \"http://web/?t=1\"", "", "url", "not the URL"),
         (index, "protocol = \"oidc\"", "protocol", "`oidc` is not a protocol"),
         (index, "credential = { file = \"sentry-token\" }", "credential", "means nothing"),
@@ -94,10 +96,14 @@ fn what_is_left_out_has_a_default() {
 fn an_endpoint_of_rfc_7662_is_asked_with_a_credential_of_its_own() {
     let mut source = fake();
     source.files.insert("client".into(), "gateway:s3cret".into());
+    // `gw%40x:a%2Bb%2Fc%3D%25%3A`: servers decode both (RFC 6749, section 2.3.1).
+    source.files.insert("odd".into(), "gw@x:a+b/c=%:".into());
     let text = "kind = \"introspection\", protocol = \"rfc7662\", url = \"http://login/introspect\", credential = { file = \"FILE\" }";
-    for (file, wanted) in
-        [("client", "Basic Z2F0ZXdheTpzM2NyZXQ="), ("sentry-token", "Bearer sntryu_0123")]
-    {
+    for (file, wanted) in [
+        ("client", "Basic Z2F0ZXdheTpzM2NyZXQ="),
+        ("odd", "Basic Z3clNDB4OmElMkJiJTJGYyUzRCUyNSUzQQ=="),
+        ("sentry-token", "Bearer sntryu_0123"),
+    ] {
         let config = parse(&with(&text.replace("FILE", file)), &source).unwrap();
         let StoreKind::Introspection(endpoint) = &config.stores[0].kind else { panic!("{file}") };
         let Protocol::Rfc7662(Some(own)) = &endpoint.protocol else { panic!("{endpoint:?}") };

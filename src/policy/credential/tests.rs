@@ -57,6 +57,65 @@ fn an_organisation_token_is_told_by_its_prefix() {
 }
 
 #[test]
+fn a_bearer_token_is_told_to_who_issued_it_as_it_was_read() {
+    let rows = [
+        ("Bearer abc", Some("abc")),
+        ("bEaReR \t abc\t ", Some("abc")),
+        (" Bearer a:b/c+d=._~-", Some("a:b/c+d=._~-")),
+        ("Bearer", None),
+        ("Bearer a b", None),
+        ("Basic YTo=", None),
+        ("DSN https://k@h/2", None),
+        ("abc", None),
+        ("", None),
+    ];
+    for (value, wanted) in rows {
+        let header = HeaderValue::from_static(value);
+        assert_eq!(bearer_token(&header), wanted, "{value:?}");
+        let parsed = Authorization::parse(value.as_bytes());
+        if let (Some(token), Authorization::Credential(read)) = (wanted, parsed) {
+            assert_eq!(read.digest, Digest::of(token), "{value:?}");
+        }
+    }
+}
+
+#[test]
+fn what_the_gateway_issues_is_known_by_its_prefix_however_it_comes() {
+    let random: Vec<u8> = (0..=255).collect();
+    let token = token::mint('t', &random).unwrap();
+    let basic = |text: &str| String::from_utf8(basic_value(text)).unwrap();
+    let own = [
+        format!("Bearer {token}"),
+        format!("bearer\t{token}"),
+        format!("Bearer {token} "),
+        format!("Bearer   {}", &token[..30]),
+        "Bearer portcullis_".to_owned(),
+        format!("{}\t ", basic(&format!("{token}:"))),
+        format!("  {}", basic(&format!("{token}:"))),
+        basic(&token),
+        basic(&format!("{token}:password")),
+        basic("portcullis_k_x:"),
+        format!("Token {token}"),
+        token.clone(),
+    ];
+    let foreign = [
+        "Bearer sntryu_0123".to_owned(),
+        "Bearer Portcullis_t_x".to_owned(),
+        format!("Bearer x{token}"),
+        basic("0123456789abcdef0123456789abcdef:"),
+        basic(":portcullis_"),
+        "Bearer".to_owned(),
+        String::new(),
+    ];
+    for (values, wanted) in [(&own[..], true), (&foreign[..], false)] {
+        for value in values {
+            let header = HeaderValue::from_str(value).unwrap();
+            assert_eq!(is_issued_here(&header), wanted, "{value:?}");
+        }
+    }
+}
+
+#[test]
 fn other_schemes_count_as_none() {
     for value in [
         "",

@@ -42,11 +42,11 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::identity::Binding;
+    use crate::policy::identity::{Binding, Bound};
 
     fn bounds(number: usize) -> Bounds {
         let name = number.to_string().into_boxed_str();
-        Bounds::new(Binding::Only([name].into()), Binding::Any, Box::new([]))
+        Bound { organizations: Binding::Only([name].into()), ..Bound::default() }.into()
     }
 
     #[test]

@@ -54,7 +54,6 @@ impl TokenStore for Fake {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: ScopeSet::ALL,
-            expires_at: None,
             bounds: Bounds::NONE,
         };
         Ok(known.then_some(Found { identity, usage: None }))

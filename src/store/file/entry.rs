@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Content;
 use crate::clock::Timestamp;
 use crate::policy::credential::Digest;
-use crate::policy::identity::{Binding, Bounds, Identity, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::TokenKind;
 use crate::store::portcullis::admin::NewToken;
@@ -146,8 +146,13 @@ impl RawToken {
             issuer: Issuer::Gateway,
             state: State::Active,
             scopes: scopes.with_implied(),
-            expires_at,
-            bounds: Bounds::new(new.organizations, new.projects, origins.collect()),
+            bounds: Bound {
+                organizations: new.organizations,
+                projects: new.projects,
+                allowed_origins: origins.collect(),
+                expires_at,
+            }
+            .into(),
         };
         Ok((digest, kind, identity))
     }

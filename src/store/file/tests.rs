@@ -52,7 +52,7 @@ async fn an_entry_is_an_identity_of_the_gateways() {
     assert_eq!(found.scopes.names(), "event:read event:write");
     assert_eq!(*found.bounds.organizations(), Binding::Only(["acme".into()].into()));
     assert_eq!(*found.bounds.projects(), Binding::Any);
-    assert_eq!(found.expires_at, Some(Timestamp::from_millis(1_798_070_400_000)));
+    assert_eq!(found.bounds.expires_at(), Some(Timestamp::from_millis(1_798_070_400_000)));
     // A key is no Bearer token, whoever knows its digest.
     assert!(store.find((&bearer("key")).into()).await.unwrap().is_none());
     assert!(store.find((&bearer("other")).into()).await.unwrap().is_none());

@@ -1,10 +1,15 @@
 //! What an endpoint answers, read strictly: only what is certain counts.
 
-use serde::Deserialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::{Found, StoreError};
 
@@ -12,11 +17,12 @@ use crate::store::{Found, StoreError};
 const MAX_ID_LEN: usize = 64;
 
 /// Sentry's answer to `GET /api/0/` (`api/endpoints/index.py`): `auth` is null where nobody presented
-/// anything valid.
+/// anything valid. Where there is no `auth`, something else than Sentry answers.
 #[derive(Deserialize)]
 struct Index {
-    auth: Option<Auth>,
-    user: Option<User>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    auth: Option<Object<Auth>>,
+    user: Option<Object<User>>,
 }
 
 #[derive(Deserialize)]
@@ -32,18 +38,41 @@ struct User {
 /// An answer of RFC 7662, section 2.2.
 #[derive(Deserialize)]
 struct Introspected {
-    active: Value,
+    active: bool,
     scope: Option<String>,
     exp: Option<Value>,
     sub: Option<String>,
     client_id: Option<String>,
 }
 
+/// What is written as an object: of an array, serde would take the values in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Object)
+    }
+}
+
 /// Who Sentry says that it is.
 pub(super) fn of_sentry(body: &[u8], kind: IdentityKind) -> Result<Option<Found>, StoreError> {
     let index: Index = parse(body)?;
-    let Some(auth) = index.auth else { return Ok(None) };
-    let id = match index.user.map(|user| user.id) {
+    let Some(Object(auth)) = index.auth else { return Ok(None) };
+    let id = match index.user.map(|Object(user)| user.id) {
         Some(Value::String(id)) => format!("user:{id}"),
         Some(Value::Number(id)) => format!("user:{id}"),
         Some(_) => return Err(StoreError::unavailable("Sentry names a user without an id")),
@@ -56,7 +85,7 @@ pub(super) fn of_sentry(body: &[u8], kind: IdentityKind) -> Result<Option<Found>
 /// Who an OAuth 2.0 server says that it is.
 pub(super) fn of_rfc7662(body: &[u8]) -> Result<Option<Found>, StoreError> {
     let answer: Introspected = parse(body)?;
-    if answer.active != Value::Bool(true) {
+    if !answer.active {
         return Ok(None);
     }
     let expires_at = match &answer.exp {
@@ -74,7 +103,8 @@ pub(super) fn of_rfc7662(body: &[u8]) -> Result<Option<Found>, StoreError> {
 
 /// The reason why it can't be read could repeat it.
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(body).map_err(|_| StoreError::unavailable("its answer can't be read"))
+    let read = serde_json::from_slice(body).map(|Object(answer)| answer);
+    read.map_err(|_| StoreError::unavailable("its answer can't be read"))
 }
 
 /// A scope that is not known here is left out: that can only narrow.
@@ -92,8 +122,13 @@ fn found<'a>(
         issuer: Issuer::Sentry,
         state: State::Active,
         scopes,
-        expires_at,
-        bounds: Bounds::new(Binding::Unknown, Binding::Unknown, Box::new([])),
+        bounds: Bound {
+            organizations: Binding::Unknown,
+            projects: Binding::Unknown,
+            expires_at,
+            ..Bound::default()
+        }
+        .into(),
     };
     Found { identity, usage: None }
 }
@@ -106,11 +141,13 @@ mod tests {
     fn told(answer: Result<Option<Found>, StoreError>) -> String {
         match answer {
             Ok(Some(found)) => {
-                let Identity { id, scopes, expires_at, .. } = &found.identity;
+                let Identity { id, scopes, bounds, .. } = &found.identity;
                 assert_eq!(*found.identity.bounds.organizations(), Binding::Unknown);
                 assert_eq!(found.identity.issuer, Issuer::Sentry);
-                let expiry =
-                    expires_at.map(|at| format!(" {}", at.as_millis())).unwrap_or_default();
+                let expiry = bounds
+                    .expires_at()
+                    .map(|at| format!(" {}", at.as_millis()))
+                    .unwrap_or_default();
                 format!("{id} [{}]{expiry}", scopes.names())
             }
             Ok(None) => "unknown".to_owned(),
@@ -133,9 +170,20 @@ mod tests {
             (r#"{"auth":null,"user":null}"#, "unknown"),
             // A session of a browser.
             (r#"{"auth":null,"user":{"id":"7"}}"#, "unknown"),
-            (r#"{"user":{"id":"7"}}"#, "unknown"),
+            // Something else answers.
+            (r#"{"user":{"id":"7"}}"#, "error"),
+            (r#"{"status":"ok"}"#, "error"),
+            ("{}", "error"),
             (r#"{"auth":{},"user":null}"#, "error"),
             (r#"{"auth":true}"#, "error"),
+            (r#"{"auth":false,"user":null}"#, "error"),
+            (r#"{"auth":[["org:read"]],"user":null}"#, "error"),
+            (r#"[{"scopes":["org:read"]},null]"#, "error"),
+            (r#"{"auth":{"scopes":["org:read"]},"user":["7"]}"#, "error"),
+            (r#"{"auth":null,"auth":{"scopes":["org:read"]},"user":null}"#, "error"),
+            (r#"{"auth":{"scopes":[],"scopes":["org:read"]},"user":null}"#, "error"),
+            (r#"{"auth":{"scopes":["org:read",null]},"user":null}"#, "error"),
+            (r#"{"auth":null,"user":null}{"auth":null,"user":null}"#, "error"),
             (r#"{"auth":{"scopes":"org:read"}}"#, "error"),
             (r#"{"auth":{"scopes":["org:read"]},"user":{"id":null}}"#, "error"),
             ("<html>", "error"),
@@ -159,9 +207,21 @@ mod tests {
             (r#"{"active":true}"#, "introspected []"),
             (r#"{"active":true,"sub":"a b\nc"}"#, "abc []"),
             (r#"{"active":false,"scope":"org:read"}"#, "unknown"),
-            (r#"{"active":"true"}"#, "unknown"),
-            (r#"{"active":1}"#, "unknown"),
-            (r#"{"active":null}"#, "unknown"),
+            // Neither yes nor no.
+            (r#"{"active":"true"}"#, "error"),
+            (r#"{"active":"false"}"#, "error"),
+            (r#"{"active":1}"#, "error"),
+            (r#"{"active":0}"#, "error"),
+            (r#"{"active":null}"#, "error"),
+            (r#"{"Active":true}"#, "error"),
+            (r#"[true,"org:read",null,null,null]"#, "error"),
+            (r#"{"active":true,"exp":null,"scope":null}"#, "introspected []"),
+            (r#"{"active":true,"exp":0}"#, "introspected [] 0"),
+            (r#"{"active":true,"exp":1700000000.5}"#, "error"),
+            (
+                r#"{"active":true,"scope":" org:read  event:read,org:admin\torg:write "}"#,
+                "introspected [org:read]",
+            ),
             (r#"{"active":true,"exp":"tomorrow"}"#, "error"),
             (r#"{"active":true,"exp":-1}"#, "error"),
             (r#"{"active":true,"scope":["org:read"]}"#, "error"),

@@ -5,7 +5,7 @@ use std::fmt;
 use super::database::Cells;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Fingerprint, Scheme};
-use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::StoreError;
 
@@ -132,12 +132,13 @@ impl Token {
             issuer: Issuer::Gateway,
             state: if self.revoked_at.is_some() { State::Disabled } else { State::Active },
             scopes: self.scopes,
-            expires_at: self.expires_at,
-            bounds: Bounds::new(
-                self.organizations.clone(),
-                self.projects.clone(),
-                self.allowed_origins.iter().map(|o| o.as_str().into()).collect(),
-            ),
+            bounds: Bound {
+                organizations: self.organizations.clone(),
+                projects: self.projects.clone(),
+                allowed_origins: self.allowed_origins.iter().map(|o| o.as_str().into()).collect(),
+                expires_at: self.expires_at,
+            }
+            .into(),
         }
     }
 

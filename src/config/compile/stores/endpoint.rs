@@ -1,7 +1,5 @@
 //! Stores that ask whoever issued a credential.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 
@@ -53,18 +51,10 @@ impl Compiler<'_> {
         Some(StoreKind::Introspection(Box::new(Introspection { url, protocol })))
     }
 
-    /// A token, or a client and its secret (RFC 6749, section 2.3.1).
     fn authorization(&mut self, at: &str, secret: &SecretRef) -> Option<HeaderValue> {
         let text = self.secret(at, secret)?;
-        let text = if text.contains(':') {
-            format!("Basic {}", STANDARD.encode(text))
-        } else {
-            format!("Bearer {text}")
-        };
-        let value = HeaderValue::try_from(text).map_err(|_| "can't be sent in a header");
-        let mut value = self.parsed(at, value, "copy it again")?;
-        value.set_sensitive(true);
-        Some(value)
+        let value = Protocol::authorization(&text).map_err(|_| "can't be sent in a header");
+        self.parsed(at, value, "copy it again")
     }
 }
 
@@ -72,5 +62,6 @@ fn endpoint(url: &str) -> Option<Uri> {
     let url: Uri = url.parse().ok()?;
     let known = [Scheme::HTTP, Scheme::HTTPS].iter().any(|scheme| url.scheme() == Some(scheme));
     let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    (known && plain && url.query().is_none()).then_some(url)
+    let named = url.host().is_some_and(|host| !host.is_empty());
+    (known && plain && named && url.query().is_none()).then_some(url)
 }

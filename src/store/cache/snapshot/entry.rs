@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::entry::{Key, Known, Place};
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Scheme};
-use crate::policy::identity::{Binding, Bounds, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::Scope;
 
 /// An identity, under what it is known by.
@@ -65,7 +65,7 @@ impl Entry {
             scopes: identity.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             organizations: names(identity.bounds.organizations()),
             projects: names(identity.bounds.projects()),
-            expires_at: identity.expires_at.map(Timestamp::as_millis),
+            expires_at: identity.bounds.expires_at().map(Timestamp::as_millis),
             allowed_origins: origins.iter().map(ToString::to_string).collect(),
         }
     }
@@ -97,8 +97,13 @@ impl Entry {
             },
             state: State::Active,
             scopes: scopes.ok()?,
-            expires_at: self.expires_at.map(Timestamp::from_millis),
-            bounds: Bounds::new(binding(self.organizations), binding(self.projects), origins),
+            bounds: Bound {
+                organizations: binding(self.organizations),
+                projects: binding(self.projects),
+                allowed_origins: origins,
+                expires_at: self.expires_at.map(Timestamp::from_millis),
+            }
+            .into(),
         };
         Some((key, identity, Timestamp::from_millis(self.until)))
     }

@@ -51,7 +51,7 @@ async fn what_was_asked_for_is_what_is_found_listed_and_shown() {
         assert_eq!((identity.state, identity.scopes), (State::Active, token.scopes));
         let bound = (identity.bounds.organizations(), identity.bounds.projects());
         assert_eq!(bound, (&organizations, &projects));
-        assert_eq!(identity.expires_at, expires_at);
+        assert_eq!(identity.bounds.expires_at(), expires_at);
         assert_eq!(*identity.bounds.allowed_origins(), ["https://example.com".into(), "*".into()]);
         assert_same(&desk.store.token(&token.id).await.unwrap().unwrap(), token);
         all.push(issued);
