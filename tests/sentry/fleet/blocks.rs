@@ -26,9 +26,9 @@ fn a_blocked_credential_of_sentrys_is_refused_everywhere() {
     ];
     let all: Vec<_> = gates.iter().collect();
     all_answer(&all, "userall", &fine());
-    let lines = gates[0].access_lines();
     let blocked = fingerprint("userall");
-    assert!(lines.iter().any(|line| line["token_fp"] == blocked.as_str()), "{lines:?}");
+    let is_logged = |line: &Value| line["token_fp"] == blocked.as_str();
+    gates[0].wait_until(|| gates[0].access_lines().iter().any(is_logged));
 
     told(&gates[0].portcullis(&["block", "add", &blocked, "--reason", "in a screenshot"]), 0);
     all_answer(&all, "userall", &disabled());
