@@ -8,7 +8,7 @@ use http::Uri;
 use super::Source;
 use super::value::{SecretRef, TextOrSecret};
 use crate::limit::Rates;
-use crate::policy::identity::KindSet;
+use crate::policy::identity::{IdentityKind, KindSet};
 use crate::store::introspection::Protocol;
 use crate::store::portcullis::StoreLocation;
 use crate::store::postgres::Address;
@@ -37,6 +37,23 @@ pub enum StoreKind {
     Introspection(Box<Introspection>),
     /// Digests in a file of an operator's.
     File(PathBuf),
+}
+
+impl StoreKind {
+    /// The kinds of credential that it can know.
+    pub fn knows(&self) -> KindSet {
+        let user = KindSet::EMPTY.with(IdentityKind::UserToken);
+        match self {
+            StoreKind::Portcullis(_) | StoreKind::File(_) => {
+                user.with(IdentityKind::ApiKey).with(IdentityKind::ProjectKey)
+            }
+            StoreKind::Sentry(_) => IdentityKind::ALL.iter().copied().collect(),
+            StoreKind::Introspection(endpoint) => match endpoint.protocol {
+                Protocol::Sentry => user.with(IdentityKind::OrgToken).with(IdentityKind::ApiKey),
+                Protocol::Rfc7662(_) => user,
+            },
+        }
+    }
 }
 
 /// Where tokens are that the gateway issues.

@@ -30,7 +30,7 @@ pub use slot::Consulted;
 
 use super::{Found, LookupResult, Observer, StoreError};
 use crate::clock::{Clock, Timestamp};
-use crate::policy::credential::{Credential, Presented};
+use crate::policy::credential::Presented;
 use crate::policy::decision::Lookup;
 use crate::policy::identity::Identity;
 use blocked::{Blocked, Listed};
@@ -125,7 +125,7 @@ impl Identities {
         if let Some(lookup) = lookup {
             return Answer { lookup, cache: CacheResult::Negative };
         }
-        for slot in self.asked(credential) {
+        for slot in self.asked(presented) {
             if let Some(known) = self.known.get(&slot.key(credential)).await
                 && known.is_fresh(now, self.settings.ttl)
             {
@@ -169,17 +169,16 @@ impl Identities {
         self.known.entry_count()
     }
 
-    /// The stores that can know `credential`.
-    fn asked(&self, credential: &Credential) -> impl Iterator<Item = &Slot> {
-        let kinds = credential.kinds;
-        self.stores.iter().filter(move |slot| slot.takes(kinds))
+    /// The stores that can know a credential.
+    fn asked<'a>(&'a self, presented: Presented<'a>) -> impl Iterator<Item = &'a Slot> {
+        self.stores.iter().filter(move |slot| slot.takes(presented))
     }
 
     /// Asks the stores in order until one knows the token.
     async fn ask(self: &Arc<Self>, presented: Presented<'_>, now: Timestamp) -> Answer {
         let (mut stale, mut otherwise) = (None, Lookup::Unknown);
         let mut cache = CacheResult::Negative;
-        for slot in self.asked(presented.credential) {
+        for slot in self.asked(presented) {
             let key = slot.key(presented.credential);
             match self.known.get(&key).await {
                 // While its store is known not to answer, nobody waits for it in vain.

@@ -10,6 +10,7 @@
 mod answer;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -37,6 +39,8 @@ use crate::policy::identity::{IdentityKind, KindSet};
 
 /// How long one question may take, whoever waits for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// How many questions are asked at the same time: Sentry's uWSGI has twelve workers.
+const AT_ONCE: usize = 6;
 /// The largest answer, in bytes. A user of Sentry's has some thousand.
 const MAX_ANSWER: usize = 256 << 10;
 
@@ -83,6 +87,7 @@ pub struct IntrospectionStore {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// Where requests run: those who wait come from several runtimes, and a connection belongs to one.
     runtime: Handle,
+    places: Arc<Semaphore>,
 }
 
 impl IntrospectionStore {
@@ -107,7 +112,8 @@ impl IntrospectionStore {
         // to the next question, which is about somebody else.
         let client =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(builder.build());
-        Ok(Self { name: name.into(), url, protocol, client, runtime: Handle::current() })
+        let (runtime, places) = (Handle::current(), Arc::new(Semaphore::new(AT_ONCE)));
+        Ok(Self { name: name.into(), url, protocol, client, runtime, places })
     }
 
     /// The question, if it may be asked.
@@ -149,17 +155,23 @@ impl TokenStore for IntrospectionStore {
         }
     }
 
+    fn concerns(&self, presented: Presented<'_>) -> bool {
+        !presented.authorization.is_some_and(credential::is_issued_here)
+    }
+
     async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
         let header = presented.authorization;
         let header =
             header.ok_or_else(|| StoreError::unavailable("the credential is not at hand"))?;
+        // It was not to be asked.
         if credential::is_issued_here(header) {
             return Ok(None);
         }
         let Some(kind) = presented.credential.kinds.iter().next() else { return Ok(None) };
         let Some(request) = self.request(presented) else { return Ok(None) };
-        let client = self.client.clone();
+        let (client, places) = (self.client.clone(), Arc::clone(&self.places));
         let mut asked = Asked(self.runtime.spawn(timeout(TIMEOUT, async move {
+            let _place = places.acquire_owned().await.map_err(StoreError::unavailable)?;
             let response = client.request(request).await.map_err(StoreError::unavailable)?;
             let (head, body) = response.into_parts();
             // Of another status nothing is read: what it comes with may be large, or never end.

@@ -5,7 +5,7 @@
 //! decides on.
 //!
 //! **Invariant:** nothing here decides on a request, and no error is ever taken for "not known".
-//! No secret comes this far: a store sees digests.
+//! A store sees digests; a secret only where whoever issued it is asked.
 
 pub mod cache;
 pub mod file;
@@ -34,6 +34,12 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
 
     /// The kinds of credential that it can know; it is asked for no other.
     fn takes(&self) -> KindSet;
+
+    /// Whether it may be asked for this one, besides its kind.
+    fn concerns(&self, presented: Presented<'_>) -> bool {
+        let _ = presented;
+        true
+    }
 
     /// Whether it has a list of credentials that are refused, whatever store knows them.
     fn has_block_list(&self) -> bool {

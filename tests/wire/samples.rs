@@ -38,12 +38,12 @@ impl Machine {
     }
 }
 
-/// The TOML of the README: a config, another store for it, what makes it observe, and a file of rules.
-fn readme_blocks() -> [String; 4] {
+/// The TOML of the README: a config, two other stores for it, what makes it observe, and a file of rules.
+fn readme_blocks() -> [String; 5] {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let blocks = text.split("```toml\n").skip(1);
     let blocks: Vec<_> = blocks.map(|b| b.split("```").next().unwrap().to_owned()).collect();
-    blocks.try_into().expect("the README has a config, two additions to it, and a file of rules")
+    blocks.try_into().expect("the README has a config, three additions to it, and a file of rules")
 }
 
 fn readme() -> String {
@@ -115,7 +115,7 @@ fn the_shipped_rules_are_a_rule_file_like_any_other() {
 #[test]
 fn the_rules_of_the_readme_go_on_top() {
     let machine = Machine::new();
-    let [config, _, _, rules] = readme_blocks();
+    let [config, .., rules] = readme_blocks();
     machine.write("own.toml", &rules);
     let config = format!("{config}\n[rules]\nfiles = [\"own.toml\"]\n");
     let output = portcullis(&["check"], &machine.write("portcullis.toml", &config));
@@ -125,7 +125,7 @@ fn the_rules_of_the_readme_go_on_top() {
 #[test]
 fn the_additions_of_the_readme_fit_its_config() {
     let machine = Machine::new();
-    let [config, store, observe, _] = readme_blocks();
+    let [config, store, endpoint, observe, _] = readme_blocks();
     let check = |text: String| portcullis(&["check"], &machine.write("portcullis.toml", &text));
     let output = check(format!("{observe}\n{config}"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -139,6 +139,8 @@ fn the_additions_of_the_readme_fit_its_config() {
     assert_eq!(errors.len(), 1, "{said}");
     assert!(errors[0].starts_with("error: store[1] `sentry`: Sentry's database can't be reached"));
     assert!(!said.contains("a-password"), "{said}");
+    let output = check(format!("{config}\n{endpoint}"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 /// A rule of an operator's, with this in place of what it asks for.

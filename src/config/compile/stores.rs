@@ -49,6 +49,15 @@ impl Compiler<'_> {
             };
             let (credentials, unknown) = (self.credentials(index, raw), self.unknown(index, raw));
             let Some(kind) = kind else { continue };
+            if !kind.knows().intersects(credentials) {
+                let what =
+                    "names nothing that this store can know, so that it would never be asked";
+                self.problem(
+                    format!("store[{index}].credentials"),
+                    what,
+                    "delete it, or the store",
+                );
+            }
             let name = raw.name.clone().unwrap_or_else(|| raw.kind.clone());
             if stores.iter().any(|other| other.name == name) {
                 let help = "give each store a `name` of its own";

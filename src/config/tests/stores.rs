@@ -46,6 +46,8 @@ fn each_kind_takes_what_it_needs_and_nothing_else() {
         ("kind = \"file\"", "", "path", "is missing"),
         (file, "url = \"sqlite:///t.db\"", "url", "means nothing"),
         (sqlite, "credentials = []", "credentials", "is empty"),
+        (sqlite, "credentials = [\"org_token\"]", "credentials", "names nothing that this store"),
+        (index, "credentials = [\"dsn\"]", "credentials", "names nothing that this store"),
         (sqlite, "credentials = [\"bearer\"]", "credentials", "`bearer` is not a kind"),
         (sqlite, "unknown_per_second = 0, unknown_per_client = 0", "unknown_per_second", "is 0"),
         (

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::policy::credential::{Authorization, Digest};
+use crate::policy::credential::{Authorization, Credential, Digest};
 use crate::policy::identity::{Bounds, Identity, IdentityKind, Issuer, KindSet, State};
 use crate::policy::scope::ScopeSet;
 use crate::store::TokenStore;

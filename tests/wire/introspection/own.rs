@@ -152,7 +152,7 @@ fn only_what_the_gateway_issued_is_exchanged() {
 
 #[test]
 fn a_store_is_asked_for_the_kinds_it_is_there_for() {
-    let kinds = ["user_token", "org_token", "api_key", "dsn"];
+    let kinds = ["user_token", "org_token", "api_key"];
     let credentials = ["Bearer sntryu_good", "Bearer sntrys_good", "Basic Z29vZDo="];
     let index = super::INDEX;
     for (number, kind) in kinds.into_iter().enumerate() {
