@@ -23,4 +23,5 @@ mod quickstart;
 mod resilience;
 mod routes;
 mod samples;
+mod stores;
 mod upstream;
