@@ -44,11 +44,8 @@ enum Action {
 pub(super) fn run(args: &BlockArgs) -> anyhow::Result<Outcome> {
     let (own, _) = args.store.locate()?;
     block_on(async {
-        let missing = match args.action {
-            Action::Add { .. } => IfMissing::Create,
-            Action::Remove { .. } | Action::List => IfMissing::Fail,
-        };
-        let store = open(&own, missing).await?;
+        // A new store would be one that no gateway reads.
+        let store = open(&own, IfMissing::Fail).await?;
         let outcome = match &args.action {
             Action::Add { fingerprints, reason } => add(&store, fingerprints, reason).await,
             Action::Remove { fingerprints } => remove(&store, fingerprints).await,

@@ -10,6 +10,7 @@
 
 mod blocked;
 mod entry;
+mod epochs;
 mod purge;
 mod settings;
 mod shared;
@@ -17,7 +18,6 @@ mod slot;
 pub mod snapshot;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -34,7 +34,8 @@ use crate::policy::credential::Presented;
 use crate::policy::decision::Lookup;
 use crate::policy::identity::Identity;
 use blocked::{Blocked, Listed};
-use entry::{Flight, Key, Known, Outcome, Place};
+use entry::{Claim, Flight, Key, Known, Outcome, Place};
+use epochs::Epochs;
 use shared::Shared;
 use slot::Slot;
 
@@ -59,7 +60,7 @@ pub struct Identities {
     bounds: Shared,
     blocked: Blocked,
     /// Counts purges. An answer that was fetched across one is not kept.
-    epoch: AtomicU64,
+    epochs: Epochs,
     settings: CacheSettings,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -96,7 +97,7 @@ impl Identities {
                 .build(),
             bounds: Shared::default(),
             flights: Cache::builder().max_capacity(FLIGHTS).time_to_live(negative).build(),
-            epoch: AtomicU64::new(0),
+            epochs: Epochs::default(),
             settings,
             clock,
             observer,
@@ -159,8 +160,8 @@ impl Identities {
     /// Asks for an identity again, although it may still be served.
     async fn renew(&self, slot: &Slot, presented: Presented<'_>, known: &Known) {
         let (key, now) = (slot.key(presented.credential), self.clock.now());
+        let _claim = Claim(known);
         self.join(key, slot, presented, now, Some(known.fresh_until())).await;
-        known.release();
     }
 
     /// How many identities are kept.
@@ -178,11 +179,18 @@ impl Identities {
     async fn ask(self: &Arc<Self>, presented: Presented<'_>, now: Timestamp) -> Answer {
         let (mut stale, mut otherwise) = (None, Lookup::Unknown);
         let mut cache = CacheResult::Negative;
+        let mut slots = Vec::with_capacity(self.stores.len());
         for slot in self.asked(presented) {
             let key = slot.key(presented.credential);
-            match self.known.get(&key).await {
+            let known = self.known.get(&key).await;
+            slots.push((slot, key, known.filter(|known| known.bridges(now, &self.settings))));
+        }
+        // The one that knew it is asked first: to the others it is a stranger's.
+        slots.sort_by_key(|(_, _, known)| known.is_none());
+        for (slot, key, known) in slots {
+            match known {
                 // While its store is known not to answer, nobody waits for it in vain.
-                Some(known) if slot.is_down() && known.bridges(now, &self.settings) => {
+                Some(known) if slot.is_down() => {
                     if known.claim() {
                         self.renew_ahead(slot.index, presented, &known);
                     }
@@ -228,7 +236,7 @@ impl Identities {
         if !slot.is_used_up(presented, self.clock.instant()) {
             return false;
         }
-        let epoch = self.epoch.load(Ordering::SeqCst);
+        let epoch = self.epochs.of(&key.digest);
         let flight = self.flights.get(&key).await;
         !flight.is_some_and(|flight| flight.holds(epoch, now, self.negative_ttl()))
     }
@@ -244,7 +252,7 @@ impl Identities {
         now: Timestamp,
         old: Option<Timestamp>,
     ) -> (Flight, bool) {
-        let epoch = self.epoch.load(Ordering::SeqCst);
+        let epoch = self.epochs.of(&key.digest);
         loop {
             let entry = self.flights.entry(key);
             let fetch = self.fetch(key, slot, presented, old);
@@ -269,7 +277,7 @@ impl Identities {
         let (mut outcome, mut epoch) = (Outcome::Unavailable, 0);
         for _ in 0..ATTEMPTS {
             let began = self.clock.now();
-            epoch = self.epoch.load(Ordering::SeqCst);
+            epoch = self.epochs.of(&key.digest);
             // The request before may have finished between our look at the cache and now.
             let known = self.known.get(&key).await;
             if let Some(known) = &known
@@ -290,7 +298,7 @@ impl Identities {
             }
             // A purge counts up first and removes then. So either it is seen here, or it finds
             // what was inserted above.
-            if self.epoch.load(Ordering::SeqCst) == epoch {
+            if self.epochs.of(&key.digest) == epoch {
                 let until = match &outcome {
                     Outcome::Found(known) => {
                         known.settle(began.after(self.settings.ttl));

@@ -43,6 +43,9 @@ pub enum FileError {
     /// It is larger than any would be.
     #[error("the token file `{0}` is larger than 16 MiB; keep so many tokens in a database")]
     TooLarge(PathBuf),
+    /// It had entries, and has none any more.
+    #[error("the token file `{0}` has no entry any more; write one, such as a `[[block]]`")]
+    Emptied(PathBuf),
     /// It does not say what it should.
     #[error("the token file `{path}` is wrong: {wrong}")]
     Wrong {
@@ -75,7 +78,7 @@ impl FileStore {
     /// # Errors
     /// What is wrong with it.
     pub async fn open(name: &str, path: &Path) -> Result<Self, FileError> {
-        let content = ArcSwap::from_pointee(read(path).await?);
+        let content = ArcSwap::from_pointee(parsed(path, text_of(path).await?)?);
         Ok(Self { name: name.into(), path: path.to_owned(), content })
     }
 
@@ -94,6 +97,27 @@ impl FileStore {
         self.content.load().blocked.clone()
     }
 
+    /// What the file says now, if that is something else than before and has not changed since the last
+    /// look: it could be half written.
+    async fn changed(&self, awaited: &mut Option<String>) -> Result<Option<Content>, FileError> {
+        let text = text_of(&self.path).await?;
+        if text == self.content.load().text {
+            *awaited = None;
+            return Ok(None);
+        }
+        if awaited.as_ref() != Some(&text) {
+            *awaited = Some(text);
+            return Ok(None);
+        }
+        let content = parsed(&self.path, text)?;
+        let (now, before) = (&content, self.content.load());
+        let is_empty = |content: &Content| content.tokens.is_empty() && content.blocked.is_empty();
+        if is_empty(now) && !is_empty(&before) {
+            return Err(FileError::Emptied(self.path.clone()));
+        }
+        Ok(Some(content))
+    }
+
     /// Takes up what changed, until `shutdown` turns true or its sender is gone. `store` is its place in
     /// the configured order.
     pub async fn watch(
@@ -105,22 +129,20 @@ impl FileStore {
     ) {
         let mut tick = tokio::time::interval(POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = String::new();
+        let (mut told, mut awaited) = (String::new(), None);
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
             let name = &*self.name;
-            match read(&self.path).await {
-                Ok(content) => {
+            match self.changed(&mut awaited).await {
+                Ok(changed) => {
                     if !std::mem::take(&mut told).is_empty() {
                         observer.watched(store, true);
                         tracing::info!(store = name, "the token file can be read again");
                     }
-                    if content.text == self.content.load().text {
-                        continue;
-                    }
+                    let Some(content) = changed else { continue };
                     let tokens = content.tokens.len();
                     self.content.store(content.into());
                     identities.block(store, self.blocked());
@@ -164,13 +186,16 @@ impl TokenStore for FileStore {
     }
 }
 
-async fn read(path: &Path) -> Result<Content, FileError> {
+async fn text_of(path: &Path) -> Result<String, FileError> {
     let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
     let size = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
     if size > MAX_FILE {
         return Err(FileError::TooLarge(path.to_owned()));
     }
-    let text = tokio::fs::read_to_string(path).await.map_err(unreadable)?;
+    tokio::fs::read_to_string(path).await.map_err(unreadable)
+}
+
+fn parsed(path: &Path, text: String) -> Result<Content, FileError> {
     entry::parse(text).map_err(|wrong| FileError::Wrong { path: path.to_owned(), wrong })
 }
 

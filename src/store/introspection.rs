@@ -176,7 +176,7 @@ impl TokenStore for IntrospectionStore {
             let (head, body) = response.into_parts();
             // Of another status nothing is read: what it comes with may be large, or never end.
             let body = match head.status {
-                StatusCode::OK | StatusCode::UNAUTHORIZED => {
+                StatusCode::OK => {
                     let body = Limited::new(body, MAX_ANSWER).collect().await;
                     body.map_err(StoreError::unavailable)?.to_bytes()
                 }
@@ -188,7 +188,8 @@ impl TokenStore for IntrospectionStore {
         let (head, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
         let wrong = |what: String| StoreError::unavailable(format!("`{}` {what}", self.url));
         match (&self.protocol, head.status) {
-            (_, StatusCode::OK) if !is_json(&head.headers) => {
+            // A proxy in between may say no for itself.
+            (_, StatusCode::OK | StatusCode::UNAUTHORIZED) if !is_json(&head.headers) => {
                 Err(wrong("answers with something else than JSON".to_owned()))
             }
             (Protocol::Sentry, StatusCode::OK) => answer::of_sentry(&body, kind),

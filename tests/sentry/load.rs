@@ -9,6 +9,7 @@ use portcullis::policy::scope::ScopeSet;
 
 use crate::database::{Database, NOTIFY, Server};
 use crate::gate::Gate;
+use crate::revocation::listens;
 
 const LINE: &str = "GET /api/0/projects/";
 const VALID: usize = 12;
@@ -60,6 +61,7 @@ fn a_database_that_is_killed_costs_nobody_who_is_known() {
     let url = store.lines().find_map(|line| line.strip_prefix("url = ")).unwrap();
     let top = "cache.ttl = \"1s\"\ncache.unknown_ttl = \"1s\"\ncache.stale_if_error = \"5m\"";
     let gate = Gate::with_stores(&format!("{store}listen_url = {url}\n"), top);
+    gate.wait_until(|| listens(&database, "portcullis"));
     for token in valid.iter().map(String::as_str).chain(["revoked", "expiring"]) {
         gate.wait_until(|| ask(&gate, token).0 == 200);
     }

@@ -22,7 +22,7 @@ fn listening(database: &Database, role: &str) -> Gate {
 }
 
 /// Whether the role has a connection that does nothing but listen.
-fn listens(database: &Database, role: &str) -> bool {
+pub fn listens(database: &Database, role: &str) -> bool {
     let of = format!("usename = '{role}' AND query LIKE 'LISTEN%' AND state = 'idle'");
     let sql = format!("SELECT count(*)::text FROM pg_stat_activity WHERE {of}");
     database.value(&sql) != "0"

@@ -63,9 +63,22 @@ impl Compiler<'_> {
                 let help = "give each store a `name` of its own";
                 self.problem(format!("store[{index}].name"), format!("`{name}` is taken"), help);
             }
+            self.sends_to_others(index, &kind, &stores);
             stores.push(Store { name, kind, credentials, unknown });
         }
         stores
+    }
+
+    /// Whether tokens of a file would be sent to an endpoint first: nothing tells them by their form.
+    fn sends_to_others(&mut self, index: usize, kind: &StoreKind, before: &[Store]) {
+        let asks = |store: &Store| match &store.kind {
+            StoreKind::Introspection(_) => store.kind.knows().intersects(kind.knows()),
+            StoreKind::Portcullis(_) | StoreKind::Sentry(_) | StoreKind::File(_) => false,
+        };
+        if matches!(kind, StoreKind::File(_)) && before.iter().any(asks) {
+            let what = "stands behind an `introspection` store, which would be sent its tokens";
+            self.problem(format!("store[{index}]"), what, "put the `file` store first");
+        }
     }
 
     /// Where tokens are that the gateway issues.

@@ -136,3 +136,14 @@ fn what_the_page_about_stores_shows_is_a_config() {
         .collect();
     assert_eq!(kinds.len(), 6, "{kinds:?}");
 }
+
+#[test]
+fn tokens_of_a_file_are_sent_to_nobody() {
+    let index = "kind = \"introspection\", url = \"http://web:9000/api/0/\"";
+    let file = "kind = \"file\", path = \"tokens.toml\"";
+    let both = |first: &str, second: &str| with(&format!("{first} }}, {{ {second}"));
+    let seen = problem(&both(index, file), &fake());
+    assert_eq!(seen.at, "store[1]");
+    assert!(seen.what.contains("would be sent its tokens"), "{seen:?}");
+    assert_eq!(parse(&both(file, index), &fake()).unwrap().stores.len(), 2);
+}

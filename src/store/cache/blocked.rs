@@ -5,14 +5,23 @@ use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::clock::Timestamp;
 use crate::policy::credential::Fingerprint;
 
 /// The block lists of all stores that have one.
 #[derive(Debug)]
 pub(super) struct Blocked {
     /// By the place of the store; `None` for one that has a list which was not read yet.
-    lists: Mutex<Vec<Option<HashSet<Fingerprint>>>>,
+    lists: Mutex<Vec<Option<List>>>,
     all: ArcSwap<Merged>,
+}
+
+/// A list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct List {
+    pub(super) fingerprints: HashSet<Fingerprint>,
+    /// When it was the store's own, if a snapshot had it and the store was not asked since.
+    pub(super) as_of: Option<Timestamp>,
 }
 
 /// All lists in one.
@@ -36,7 +45,7 @@ pub(super) enum Listed {
 impl Blocked {
     /// For stores of which these have a list.
     pub(super) fn new(have: impl Iterator<Item = bool>) -> Self {
-        let lists: Vec<_> = have.map(|has| (!has).then(HashSet::new)).collect();
+        let lists: Vec<_> = have.map(|has| (!has).then(List::default)).collect();
         let all = ArcSwap::from_pointee(merged(&lists));
         Self { lists: Mutex::new(lists), all }
     }
@@ -46,13 +55,13 @@ impl Blocked {
         // Each list is replaced in one step, so a panic elsewhere leaves them whole.
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = lists.get_mut(store) {
-            *own = Some(list);
+            *own = Some(List { fingerprints: list, as_of: None });
         }
         self.all.store(merged(&lists).into());
     }
 
     /// Takes up a list of the store at this place, unless one was read already.
-    pub(super) fn set_first(&self, store: usize, list: HashSet<Fingerprint>) {
+    pub(super) fn set_first(&self, store: usize, list: List) {
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own @ None) = lists.get_mut(store) {
             *own = Some(list);
@@ -61,7 +70,7 @@ impl Blocked {
     }
 
     /// The list of each store that has one which was read.
-    pub(super) fn lists_of_all(&self) -> Vec<Option<HashSet<Fingerprint>>> {
+    pub(super) fn lists_of_all(&self) -> Vec<Option<List>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -79,11 +88,11 @@ impl Blocked {
     }
 }
 
-fn merged(lists: &[Option<HashSet<Fingerprint>>]) -> Merged {
+fn merged(lists: &[Option<List>]) -> Merged {
     let mut all = HashSet::new();
     for list in lists {
         match list {
-            Some(list) => all.extend(list),
+            Some(list) => all.extend(&list.fingerprints),
             None => return Merged::Unread,
         }
     }

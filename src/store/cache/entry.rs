@@ -98,6 +98,15 @@ impl Known {
     }
 }
 
+/// That an identity is being renewed, until this is gone.
+pub(super) struct Claim<'a>(pub(super) &'a Known);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 impl AsRef<Identity> for Known {
     fn as_ref(&self) -> &Identity {
         &self.identity

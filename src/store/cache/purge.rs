@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Identities;
@@ -18,6 +17,8 @@ impl Identities {
     /// Takes up the block list of the store at this place.
     pub fn block(&self, store: usize, list: HashSet<Fingerprint>) {
         self.blocked.set(store, list);
+        // A snapshot without it would let in who is on it.
+        self.epochs.count_all();
     }
 
     /// Whether the block list of every store that has one was read.
@@ -28,7 +29,7 @@ impl Identities {
     /// Forgets what is known of a token, at every store. A question that is under way does not
     /// bring it back.
     pub async fn purge(&self, digest: &Digest) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.epochs.count(digest);
         for slot in &self.stores {
             for scheme in [Scheme::Bearer, Scheme::Basic, Scheme::Dsn] {
                 self.known.invalidate(&Key { store: slot.index, scheme, digest: *digest }).await;
@@ -51,7 +52,7 @@ impl Identities {
 
     async fn purge_where(&self, is_meant: impl Fn(&Key) -> bool) -> usize {
         // Counted up first, as for one token: what is read before that is not kept.
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.epochs.count_all();
         let meant: Vec<Key> =
             self.known.iter().map(|(key, _)| *key).filter(|key| is_meant(key)).collect();
         for key in &meant {
@@ -62,7 +63,7 @@ impl Identities {
 
     /// Forgets everything.
     pub fn purge_all(&self) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.epochs.count_all();
         self.known.invalidate_all();
         self.flights.invalidate_all();
     }
@@ -73,6 +74,8 @@ impl Identities {
     pub async fn revalidate(self: &Arc<Self>, store: usize, moment: Timestamp) {
         let Some(slot) = self.stores.get(store) else { return };
         let said_before = |fresh_until: Timestamp| fresh_until < moment.after(self.settings.ttl);
+        // What is being asked now may have been read before.
+        self.epochs.count_all();
         let mut due = Vec::new();
         for (key, known) in &self.known {
             if key.store == slot.index && said_before(known.fresh_until()) {

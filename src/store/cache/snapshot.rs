@@ -8,22 +8,20 @@
 
 mod entry;
 
-use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::MissedTickBehavior;
 
 use super::Identities;
+use super::blocked::List;
 use super::entry::{Key, Known, Place};
 use crate::clock::Timestamp;
-use crate::policy::credential::Fingerprint;
 use crate::policy::identity::{Identity, State};
 use crate::store::Found;
 
@@ -66,7 +64,7 @@ enum Line {
     /// An identity.
     Known(entry::Entry),
     /// A block list, by the name of its store.
-    Blocked { store: String, fingerprints: Vec<String> },
+    Blocked { store: String, as_of: u64, fingerprints: Vec<String> },
 }
 
 impl Identities {
@@ -86,7 +84,7 @@ impl Identities {
                 _ = shutdown.wait_for(|stop| *stop) => true,
             };
             ticks = ticks.wrapping_add(1);
-            let purges = self.epoch.load(Ordering::SeqCst);
+            let purges = self.epochs.total();
             if !last && purges == epoch && !ticks.is_multiple_of(EVERY) {
                 continue;
             }
@@ -113,6 +111,7 @@ impl Identities {
     /// # Errors
     /// When the folder can't be written to.
     pub fn write_snapshot(&self, path: &Path) -> Result<(), SnapshotError> {
+        let now = self.clock.now();
         let write = || {
             let folder = path.parent().unwrap_or(Path::new("."));
             if !folder.as_os_str().is_empty() && !folder.exists() {
@@ -127,8 +126,10 @@ impl Identities {
             for (slot, list) in self.stores.iter().zip(self.blocked.lists_of_all()) {
                 if let Some(list) = list {
                     let store = slot.store.name().to_owned();
-                    let fingerprints = list.iter().map(ToString::to_string).collect();
-                    line(&Line::Blocked { store, fingerprints })?;
+                    let as_of = list.as_of.unwrap_or(now).as_millis();
+                    let listed = list.fingerprints.iter().map(ToString::to_string);
+                    let fingerprints = listed.collect();
+                    line(&Line::Blocked { store, as_of, fingerprints })?;
                 }
             }
             for (key, known) in &self.known {
@@ -161,10 +162,17 @@ impl Identities {
         // As a whole, or not at all.
         let read: Vec<Read> = read.collect::<Result<_, _>>()?;
         let (now, mut count) = (self.clock.now(), 0);
+        let longest = self.settings.ttl.saturating_add(self.settings.stale_if_error);
         for read in read {
             match read {
-                // What was read meanwhile is newer.
-                Read::Blocked(place, list) => self.blocked.set_first(usize::from(place), list),
+                // What was read meanwhile is newer. And a list that is older than any identity may be
+                // is none: who was blocked since would get in.
+                Read::Blocked(place, list) => {
+                    let old = list.as_of.is_none_or(|at| at.after(longest) < now);
+                    if !old {
+                        self.blocked.set_first(usize::from(place), list);
+                    }
+                }
                 Read::Known(key, identity, until) => {
                     let known = Known::unsettled(Found { identity: *identity, usage: None });
                     known.settle(until.min(now));
@@ -186,9 +194,10 @@ impl Identities {
             Some(slot.index)
         };
         Some(match serde_json::from_str(text).ok()? {
-            Line::Blocked { store, fingerprints } => {
-                let list: Result<_, _> = fingerprints.iter().map(|text| text.parse()).collect();
-                let list = list.ok()?;
+            Line::Blocked { store, as_of, fingerprints } => {
+                let listed: Result<_, _> = fingerprints.iter().map(|text| text.parse()).collect();
+                let as_of = Some(Timestamp::from_millis(as_of));
+                let list = List { fingerprints: listed.ok()?, as_of };
                 place(&store).map_or(Read::OfNoStore, |place| Read::Blocked(place, list))
             }
             Line::Known(entry) => {
@@ -206,7 +215,7 @@ impl Identities {
 /// A line that was read.
 enum Read {
     Known(Key, Box<Identity>, Timestamp),
-    Blocked(Place, HashSet<Fingerprint>),
+    Blocked(Place, List),
     /// Of a store that the config has no more.
     OfNoStore,
 }
@@ -214,17 +223,22 @@ enum Read {
 /// The text of a file that nobody but this process could have written; `None` if there is none.
 fn own_text(path: &Path) -> Result<Option<String>, SnapshotError> {
     let fails = |source| SnapshotError::File { path: path.to_owned(), source };
-    let file = match fs::symlink_metadata(path) {
+    let mut file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fails(error)),
     };
+    let (opened, named) =
+        (file.metadata().map_err(fails)?, fs::symlink_metadata(path).map_err(fails)?);
     // Of its entry in `/proc` a process is the owner.
     let owner = fs::metadata("/proc/self").map_err(fails)?.uid();
-    if !file.is_file() || file.mode() & OTHERS != 0 || file.uid() != owner {
+    let is_same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
+    if !is_same || !opened.is_file() || opened.mode() & OTHERS != 0 || opened.uid() != owner {
         return Err(SnapshotError::NotOurs(path.to_owned()));
     }
-    fs::read_to_string(path).map(Some).map_err(fails)
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(fails)?;
+    Ok(Some(text))
 }
 
 #[cfg(test)]

@@ -133,7 +133,11 @@ async fn a_change_is_taken_up_and_a_wrong_one_is_not() {
         soon("two", "found").await;
         assert_eq!(ask("one").await, "unknown");
         write("[[token]]\nname = \"three\"");
-        tokio::time::sleep(2 * POLL).await;
+        tokio::time::sleep(3 * POLL).await;
+        assert_eq!(ask("two").await, "found");
+        // As a file that is being written, or whose disk was full.
+        write("");
+        tokio::time::sleep(3 * POLL).await;
         assert_eq!(ask("two").await, "found");
         std::fs::remove_file(&path).unwrap();
         tokio::time::sleep(2 * POLL).await;

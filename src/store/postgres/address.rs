@@ -23,8 +23,8 @@ pub enum BadAddress {
     /// Another scheme.
     #[error("is not a PostgreSQL URL")]
     Scheme,
-    /// A parameter that means nothing here; it could be a secret, misspelt.
-    #[error("has a parameter that is none of {known}", known = PARAMETERS.join(", "))]
+    /// A parameter that means nothing here, or twice; it could be a secret, misspelt.
+    #[error("has a parameter that is none of {known}, or one of them twice", known = PARAMETERS.join(", "))]
     Parameter,
     /// A certificate that nothing would be checked against.
     #[error("has `sslrootcert` without `sslmode=verify-full`, so that it checks nothing")]
@@ -34,6 +34,9 @@ pub enum BadAddress {
         "has `sslmode=verify-ca`, which takes the certificate of any other host; write `verify-full`"
     )]
     AnyHost,
+    /// A way to connect that is none.
+    #[error("has a `sslmode` that is none of disable, allow, prefer, require, verify-full")]
+    Mode,
     /// A path that depends on where the gateway was started.
     #[error("has a relative path to a certificate or key")]
     Relative,
@@ -65,11 +68,18 @@ impl Address {
         }
         let value =
             |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let twice = |key: &str| pairs.iter().filter(|(other, _)| *other == key).count() > 1;
         match value("sslmode") {
+            _ if pairs.iter().any(|(key, _)| twice(key)) => return Err(BadAddress::Parameter),
             Some("verify-ca") => return Err(BadAddress::AnyHost),
             Some("verify-full") => {}
-            _ if value("sslrootcert").is_some() => return Err(BadAddress::Unchecked),
-            _ => {}
+            None | Some("disable" | "allow" | "prefer" | "require") => {
+                if value("sslrootcert").is_some() {
+                    return Err(BadAddress::Unchecked);
+                }
+            }
+            // In another spelling it could be any of these.
+            Some(_) => return Err(BadAddress::Mode),
         }
         let files = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(value);
         if files.into_iter().any(|path| !path.starts_with(['/', '%'])) {
@@ -121,6 +131,9 @@ mod tests {
             ("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem", Some(BadAddress::Unchecked)),
             ("postgres://u@h/d?sslmode=verify-ca&sslrootcert=/ca.pem", Some(BadAddress::AnyHost)),
             ("postgres://u@h/d?sslmode=verify-full&sslrootcert=c.pem", Some(BadAddress::Relative)),
+            ("postgres://u@h/d?sslmode=VERIFY-CA", Some(BadAddress::Mode)),
+            ("postgres://u@h/d?sslmode=verify%2dca", Some(BadAddress::Mode)),
+            ("postgres://u@h/d?sslmode=verify-full&sslmode=require", Some(BadAddress::Parameter)),
         ] {
             assert_eq!(Address::parse(url).err(), wanted, "{url}");
         }

@@ -93,6 +93,7 @@ impl SentryWatch {
                     Heard::Connected => {
                         // What was said before is not known.
                         revalidation.abort_all();
+                        while revalidation.try_join_next().is_some() {}
                         let (identities, store) = (Arc::clone(&self.identities), self.index);
                         let now = self.clock.now();
                         revalidation.spawn(async move { identities.revalidate(store, now).await });

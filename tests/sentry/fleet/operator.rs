@@ -159,6 +159,11 @@ fn what_can_not_be_blocked_is_refused_without_repeating_it() {
             assert!(said.contains("that is not a fingerprint"), "{said:.200}");
         }
     }
+    // A new store would be one that no gateway reads.
+    let said = told(&command(&store, &["block", "add", "0badf00d"]), 2);
+    assert!(said.contains("no token store yet"), "{said}");
+    let create = ["token", "create", "--name", "one", "--scope", "org:read", "--no-expiry"];
+    told(&command(&store, &create), 0);
     let reason = "x".repeat(201);
     let said = told(&command(&store, &["block", "add", "0badf00d", "--reason", &reason]), 2);
     assert!(said.contains("longer than 200 characters"), "{said}");

@@ -117,3 +117,23 @@ async fn a_damaged_snapshot_counts_as_none() {
         assert_ne!(ask(&again, &clock, "a").await.0, "found", "{what}");
     }
 }
+
+#[tokio::test]
+async fn a_block_list_that_is_too_old_is_none() {
+    let (_folder, path) = written(&["b"]).await;
+    let (again, clock) = cache(&[with_list(&["a"])], 100);
+    clock.advance(Duration::from_secs(361));
+    again.read_snapshot(&path).await.unwrap();
+    assert!(!again.has_block_lists());
+    assert_eq!(ask(&again, &clock, "a").await.0, "unavailable");
+    // Its age stays, though it is written again: nobody has asked the store.
+    let (again, clock) = cache(&[with_list(&["a"])], 100);
+    clock.advance(Duration::from_secs(300));
+    again.read_snapshot(&path).await.unwrap();
+    assert!(again.has_block_lists());
+    again.write_snapshot(&path).unwrap();
+    let (third, clock) = cache(&[with_list(&["a"])], 100);
+    clock.advance(Duration::from_secs(361));
+    third.read_snapshot(&path).await.unwrap();
+    assert!(!third.has_block_lists());
+}
