@@ -15,8 +15,8 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`;
-//! `policy`, `rewrite`, `forward` (pure); `store`, `config`, `telemetry`; `routes`, `gateway`, `explain`; `proxy`;
-//! `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
+//! `policy`, `rewrite`, `forward`, `limit` (pure); `store`, `config`, `telemetry`; `routes`, `gateway`,
+//! `explain`; `proxy`; `stores`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
