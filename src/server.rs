@@ -110,7 +110,7 @@ impl Server {
         let observer: Arc<dyn Observer> =
             Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));
         let identities = Identities::new(
-            stores.consulted(),
+            stores.consulted(&config),
             CacheSettings {
                 ttl: config.cache.ttl,
                 unknown_ttl: config.cache.unknown_ttl,

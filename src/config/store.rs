@@ -8,9 +8,9 @@ use http::Uri;
 use super::Source;
 use super::value::{SecretRef, TextOrSecret};
 use crate::limit::Rates;
-use crate::policy::identity::{IdentityKind, KindSet};
+use crate::policy::identity::KindSet;
 use crate::store::introspection::Protocol;
-use crate::store::portcullis::StoreLocation;
+use crate::store::portcullis::{StoreLocation, TokenKind};
 use crate::store::postgres::Address;
 
 /// A token store.
@@ -42,16 +42,10 @@ pub enum StoreKind {
 impl StoreKind {
     /// The kinds of credential that it can know.
     pub fn knows(&self) -> KindSet {
-        let user = KindSet::EMPTY.with(IdentityKind::UserToken);
         match self {
-            StoreKind::Portcullis(_) | StoreKind::File(_) => {
-                user.with(IdentityKind::ApiKey).with(IdentityKind::ProjectKey)
-            }
-            StoreKind::Sentry(_) => IdentityKind::ALL.iter().copied().collect(),
-            StoreKind::Introspection(endpoint) => match endpoint.protocol {
-                Protocol::Sentry => user.with(IdentityKind::OrgToken).with(IdentityKind::ApiKey),
-                Protocol::Rfc7662(_) => user,
-            },
+            StoreKind::Portcullis(_) | StoreKind::File(_) => TokenKind::identities(),
+            StoreKind::Sentry(_) => KindSet::ALL,
+            StoreKind::Introspection(endpoint) => endpoint.protocol.takes(),
         }
     }
 }

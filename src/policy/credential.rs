@@ -52,6 +52,11 @@ impl Digest {
         Some(Digest(bytes.filter(|_| plain)?.try_into().ok()?))
     }
 
+    /// Its 64 hex digits.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -64,6 +64,9 @@ impl KindSet {
         .with(IdentityKind::OrgToken)
         .with(IdentityKind::ApiKey);
 
+    /// Every kind.
+    pub const ALL: KindSet = KindSet::DEFAULT.with(IdentityKind::ProjectKey);
+
     /// This set and `kind`.
     #[must_use]
     pub const fn with(self, kind: IdentityKind) -> Self {

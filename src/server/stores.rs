@@ -26,7 +26,7 @@ const LOADS: usize = 3;
 
 /// Token stores in the order in which they are asked.
 pub(super) struct Stores {
-    all: Vec<(Opened, Consulted)>,
+    all: Vec<Opened>,
     /// Those that could not be asked yet.
     awaited: Vec<Arc<dyn TokenStore>>,
 }
@@ -48,8 +48,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
             Err(_) if !required => stores.awaited.push(asked),
             prepared => prepared.map_err(|error| anyhow::anyhow!(error)).with_context(what)?,
         }
-        let consulted = opened.consulted(store);
-        stores.all.push((opened, consulted));
+        stores.all.push(opened);
     }
     Ok(stores)
 }
@@ -91,8 +90,9 @@ fn server(kind: &StoreKind) -> Option<&StoreServer> {
 
 impl Stores {
     /// How the cache consults them.
-    pub(super) fn consulted(&self) -> Vec<Consulted> {
-        self.all.iter().map(|(_, consulted)| consulted.clone()).collect()
+    pub(super) fn consulted(&self, config: &Config) -> Vec<Consulted> {
+        let stores = self.all.iter().zip(&config.stores);
+        stores.map(|(opened, store)| opened.consulted(store)).collect()
     }
 
     /// Starts what keeps `identities` up with changes in them, until `stop`; ends when all of it runs,
@@ -106,7 +106,7 @@ impl Stores {
         stop: &watch::Receiver<bool>,
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let (mut tasks, runtime) = (Vec::new(), Handle::current());
-        for (index, ((opened, _), store)) in self.all.iter().zip(&config.stores).enumerate() {
+        for (index, (opened, store)) in self.all.iter().zip(&config.stores).enumerate() {
             let listen = server(&store.kind).and_then(|server| server.listen.as_ref());
             let (identities, clock) = (Arc::clone(identities), Arc::clone(clock));
             let (observer, stop) = (Arc::clone(observer), stop.clone());

@@ -34,7 +34,7 @@ use crate::policy::credential::Presented;
 use crate::policy::decision::Lookup;
 use crate::policy::identity::Identity;
 use blocked::{Blocked, Listed};
-use entry::{Claim, Flight, Key, Known, Outcome, Place};
+use entry::{Flight, Key, Known, Outcome, Place};
 use epochs::Epochs;
 use shared::Shared;
 use slot::Slot;
@@ -126,11 +126,11 @@ impl Identities {
         if let Some(lookup) = lookup {
             return Answer { lookup, cache: CacheResult::Negative };
         }
-        for slot in self.asked(presented) {
+        for slot in self.stores.iter().filter(|slot| slot.takes(credential.kinds)) {
             if let Some(known) = self.known.get(&slot.key(credential)).await
                 && known.is_fresh(now, self.settings.ttl)
             {
-                if known.is_due(now, self.settings.ttl) && known.claim() {
+                if known.is_due(now, self.settings.ttl) {
                     self.renew_ahead(slot.index, presented, &known);
                 }
                 return found(known, CacheResult::Hit, now);
@@ -142,25 +142,23 @@ impl Identities {
 
     /// Asks again for an identity that is still served, so that no request waits for it later.
     fn renew_ahead(self: &Arc<Self>, store: Place, presented: Presented<'_>, known: &Arc<Known>) {
-        let Ok(permit) = Arc::clone(&self.renewals).try_acquire_owned() else {
-            return known.release();
-        };
-        let (this, known) = (Arc::clone(self), Arc::clone(known));
+        let Some(claim) = known.claim() else { return };
+        let Ok(permit) = Arc::clone(&self.renewals).try_acquire_owned() else { return };
+        let this = Arc::clone(self);
         // The header is shared, not copied.
         let (credential, header) = (presented.credential.clone(), presented.authorization.cloned());
         self.background.spawn(async move {
             let Some(slot) = this.stores.get(usize::from(store)) else { return };
             let authorization = header.as_ref();
             let presented = Presented { credential: &credential, authorization, client: None };
-            this.renew(slot, presented, &known).await;
-            drop(permit);
+            this.renew(slot, presented, &claim.0).await;
+            drop((claim, permit));
         });
     }
 
     /// Asks for an identity again, although it may still be served.
     async fn renew(&self, slot: &Slot, presented: Presented<'_>, known: &Known) {
         let (key, now) = (slot.key(presented.credential), self.clock.now());
-        let _claim = Claim(known);
         self.join(key, slot, presented, now, Some(known.fresh_until())).await;
     }
 
@@ -170,17 +168,12 @@ impl Identities {
         self.known.entry_count()
     }
 
-    /// The stores that can know a credential.
-    fn asked<'a>(&'a self, presented: Presented<'a>) -> impl Iterator<Item = &'a Slot> {
-        self.stores.iter().filter(move |slot| slot.takes(presented))
-    }
-
     /// Asks the stores in order until one knows the token.
     async fn ask(self: &Arc<Self>, presented: Presented<'_>, now: Timestamp) -> Answer {
         let (mut stale, mut otherwise) = (None, Lookup::Unknown);
         let mut cache = CacheResult::Negative;
         let mut slots = Vec::with_capacity(self.stores.len());
-        for slot in self.asked(presented) {
+        for slot in self.stores.iter().filter(|slot| slot.concerns(presented)) {
             let key = slot.key(presented.credential);
             let known = self.known.get(&key).await;
             slots.push((slot, key, known.filter(|known| known.bridges(now, &self.settings))));
@@ -191,9 +184,7 @@ impl Identities {
             match known {
                 // While its store is known not to answer, nobody waits for it in vain.
                 Some(known) if slot.is_down() => {
-                    if known.claim() {
-                        self.renew_ahead(slot.index, presented, &known);
-                    }
+                    self.renew_ahead(slot.index, presented, &known);
                     return found(known, CacheResult::Stale, now);
                 }
                 None if self.is_guess_too_many(key, slot, presented, now).await => {

@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::time::MissedTickBehavior;
 
 use super::cache::Identities;
-use super::{Chain, Found, Observer, StoreError, TokenStore};
+use super::{Chain, Found, Observer, Shutdown, StoreError, TokenStore, every};
 use crate::policy::credential::{Digest, Fingerprint, Presented};
 use crate::policy::identity::{Identity, KindSet};
 use crate::store::portcullis::TokenKind;
@@ -82,16 +81,6 @@ impl FileStore {
         Ok(Self { name: name.into(), path: path.to_owned(), content })
     }
 
-    /// How many tokens it has.
-    pub fn len(&self) -> usize {
-        self.content.load().tokens.len()
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Who is on its block list.
     pub fn blocked(&self) -> HashSet<Fingerprint> {
         self.content.load().blocked.clone()
@@ -125,10 +114,9 @@ impl FileStore {
         store: usize,
         identities: Arc<Identities>,
         observer: Arc<dyn Observer>,
-        mut shutdown: tokio::sync::watch::Receiver<bool>,
+        mut shutdown: Shutdown,
     ) {
-        let mut tick = tokio::time::interval(POLL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = every(POLL);
         let (mut told, mut awaited) = (String::new(), None);
         loop {
             tokio::select! {
@@ -169,7 +157,7 @@ impl TokenStore for FileStore {
     }
 
     fn takes(&self) -> KindSet {
-        TokenKind::ALL.iter().map(|kind| kind.identity()).collect()
+        TokenKind::identities()
     }
 
     fn has_block_list(&self) -> bool {

@@ -60,6 +60,16 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The kinds of credential that an endpoint can know.
+    pub const fn takes(&self) -> KindSet {
+        let kinds = KindSet::EMPTY.with(IdentityKind::UserToken);
+        match self {
+            // Of a DSN it says nothing.
+            Protocol::Sentry => kinds.with(IdentityKind::OrgToken).with(IdentityKind::ApiKey),
+            Protocol::Rfc7662(_) => kinds,
+        }
+    }
+
     /// What the gateway presents of its own: a token, or a client and its secret, `client:secret`, each
     /// as a form has it (RFC 6749, section 2.3.1).
     ///
@@ -147,12 +157,7 @@ impl TokenStore for IntrospectionStore {
     }
 
     fn takes(&self) -> KindSet {
-        let kinds = KindSet::EMPTY.with(IdentityKind::UserToken);
-        match self.protocol {
-            // Of a DSN it says nothing.
-            Protocol::Sentry => kinds.with(IdentityKind::OrgToken).with(IdentityKind::ApiKey),
-            Protocol::Rfc7662(_) => kinds,
-        }
+        self.protocol.takes()
     }
 
     fn concerns(&self, presented: Presented<'_>) -> bool {
@@ -160,11 +165,11 @@ impl TokenStore for IntrospectionStore {
     }
 
     async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
-        let header = presented.authorization;
-        let header =
-            header.ok_or_else(|| StoreError::unavailable("the credential is not at hand"))?;
+        if presented.authorization.is_none() {
+            return Err(StoreError::unavailable("the credential is not at hand"));
+        }
         // It was not to be asked.
-        if credential::is_issued_here(header) {
+        if !self.concerns(presented) {
             return Ok(None);
         }
         let Some(kind) = presented.credential.kinds.iter().next() else { return Ok(None) };

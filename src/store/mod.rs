@@ -172,14 +172,18 @@ impl Observer for () {
     fn revocation_lag(&self, _lag: Duration) {}
 }
 
+/// Turns true when it is time to end, or its sender is gone.
+pub type Shutdown = tokio::sync::watch::Receiver<bool>;
+
+/// Ticks for work in the background, that a late one does not hurry.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
 /// An error with its causes, on one line, for people. A cause that the error repeats is left out.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
-
-impl fmt::Debug for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

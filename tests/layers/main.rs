@@ -57,6 +57,7 @@ const LAYERS: &[Layer] = &[
             "telemetry::diagnostics::Level",
             "store::introspection::Protocol",
             "store::portcullis::StoreLocation",
+            "store::portcullis::TokenKind",
             "store::postgres::Address",
         ],
         forbidden: &[PINGORA, STORAGE, ASYNC, READS_A_CLOCK, &["prometheus"]],

@@ -12,7 +12,7 @@ const LINE: &str = "GET /api/0/organizations/acme/issues/";
 const INDEX: &str = r#"{"version":"0","auth":{"scopes":["event:read"]},"user":{"id":"7"}}"#;
 
 fn hex(secret: &str) -> String {
-    Digest::of(secret).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(secret).hex()
 }
 
 fn entry(secret: &str) -> String {

@@ -38,7 +38,7 @@ impl Compiler<'_> {
         for (index, raw) in raw.iter().enumerate() {
             let kind = match raw.kind.as_str() {
                 PORTCULLIS => self.own(index, raw).map(StoreKind::Portcullis),
-                SENTRY => self.sentry(index, raw),
+                SENTRY => self.server(index, raw).map(StoreKind::Sentry),
                 INTROSPECTION => self.introspection(index, raw),
                 FILE => self.file(index, raw),
                 other => {
@@ -90,11 +90,6 @@ impl Compiler<'_> {
             None => false,
         };
         if is_server {
-            self.only(
-                index,
-                raw,
-                &["url", "password", "listen_url", "connections", "required_at_start"],
-            );
             return self.server(index, raw).map(Own::Postgres);
         }
         self.only(index, raw, &["url"]);
@@ -137,8 +132,7 @@ impl Compiler<'_> {
 
     /// The kinds that a store is asked for.
     fn credentials(&mut self, index: usize, raw: &RawStore) -> KindSet {
-        let all: KindSet = IdentityKind::ALL.iter().copied().collect();
-        let Some(names) = &raw.credentials else { return all };
+        let Some(names) = &raw.credentials else { return KindSet::ALL };
         let at = format!("store[{index}].credentials");
         let known = IdentityKind::ALL.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>();
         let help = format!("write some of {}", known.join(", "));

@@ -74,14 +74,10 @@ impl Known {
         self.fresh_until() <= now.after(ttl / AHEAD)
     }
 
-    /// Whether whoever asks is the one to renew it.
-    pub(super) fn claim(&self) -> bool {
-        self.fresh_until.fetch_or(CLAIMED, Ordering::Relaxed) & CLAIMED == 0
-    }
-
-    /// It was not renewed; somebody else may try.
-    pub(super) fn release(&self) {
-        self.fresh_until.fetch_and(!CLAIMED, Ordering::Relaxed);
+    /// The right to renew it, if nobody else has it.
+    pub(super) fn claim(self: &Arc<Self>) -> Option<Claim> {
+        let free = self.fresh_until.fetch_or(CLAIMED, Ordering::Relaxed) & CLAIMED == 0;
+        free.then(|| Claim(Arc::clone(self)))
     }
 
     /// Whether it may stand in while its store can't answer.
@@ -99,11 +95,11 @@ impl Known {
 }
 
 /// That an identity is being renewed, until this is gone.
-pub(super) struct Claim<'a>(pub(super) &'a Known);
+pub(super) struct Claim(pub(super) Arc<Known>);
 
-impl Drop for Claim<'_> {
+impl Drop for Claim {
     fn drop(&mut self) {
-        self.0.release();
+        self.0.fresh_until.fetch_and(!CLAIMED, Ordering::Relaxed);
     }
 }
 

@@ -62,9 +62,14 @@ impl Slot {
         Key { store: self.index, scheme: credential.scheme, digest: credential.digest }
     }
 
+    /// Whether it can know a credential of one of these kinds.
+    pub(super) const fn takes(&self, kinds: KindSet) -> bool {
+        self.kinds.intersects(kinds)
+    }
+
     /// Whether it may be asked for a credential.
-    pub(super) fn takes(&self, presented: Presented<'_>) -> bool {
-        self.kinds.intersects(presented.credential.kinds) && self.store.concerns(presented)
+    pub(super) fn concerns(&self, presented: Presented<'_>) -> bool {
+        self.takes(presented.credential.kinds) && self.store.concerns(presented)
     }
 
     /// Whether it may be asked now for a credential that is not known.

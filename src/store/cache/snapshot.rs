@@ -16,14 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
 
 use super::Identities;
 use super::blocked::List;
 use super::entry::{Key, Known, Place};
 use crate::clock::Timestamp;
 use crate::policy::identity::{Identity, State};
-use crate::store::Found;
+use crate::store::{Chain, Found, Shutdown, every};
 
 /// How often it is written, where nothing was revoked.
 const EVERY: u32 = 60;
@@ -70,13 +69,8 @@ enum Line {
 impl Identities {
     /// Writes a snapshot to `path` every minute and soon after everything that was forgotten, until
     /// `shutdown` turns true or its sender is gone, and once more.
-    pub async fn keep_snapshot(
-        self: Arc<Self>,
-        path: PathBuf,
-        mut shutdown: tokio::sync::watch::Receiver<bool>,
-    ) {
-        let mut tick = tokio::time::interval(SOON);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub async fn keep_snapshot(self: Arc<Self>, path: PathBuf, mut shutdown: Shutdown) {
+        let mut tick = every(SOON);
         let (mut failed, mut ticks, mut epoch) = (false, 0_u32, 0);
         loop {
             let last = tokio::select! {
@@ -93,7 +87,7 @@ impl Identities {
             let written = tokio::task::spawn_blocking(move || this.write_snapshot(&to)).await;
             match written {
                 Ok(Err(error)) if !failed => {
-                    let error = crate::store::Chain(&error).to_string();
+                    let error = Chain(&error).to_string();
                     tracing::error!(error, "the snapshot of identities is not written");
                     failed = true;
                 }

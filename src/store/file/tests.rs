@@ -17,7 +17,7 @@ fn bearer(secret: &str) -> Credential {
 }
 
 fn hex(secret: &str) -> String {
-    Digest::of(secret).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::of(secret).hex()
 }
 
 /// An entry for a token of this secret.
@@ -46,7 +46,7 @@ async fn an_entry_is_an_identity_of_the_gateways() {
     );
     std::fs::write(&path, text).unwrap();
     let store = FileStore::open("file", &path).await.unwrap();
-    assert_eq!(store.len(), 2);
+    assert_eq!(store.content.load().tokens.len(), 2);
     let found = store.find((&bearer("ci")).into()).await.unwrap().unwrap().identity;
     assert_eq!((&*found.id, found.issuer, found.state), ("ci", Issuer::Gateway, State::Active));
     assert_eq!(found.scopes.names(), "event:read event:write");

@@ -141,7 +141,7 @@ impl TokenStore for PortcullisStore {
     }
 
     fn takes(&self) -> KindSet {
-        TokenKind::ALL.iter().map(|kind| kind.identity()).collect()
+        TokenKind::identities()
     }
 
     fn has_block_list(&self) -> bool {

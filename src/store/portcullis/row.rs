@@ -5,7 +5,7 @@ use std::fmt;
 use super::database::Cells;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Fingerprint, Scheme};
-use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, KindSet, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::StoreError;
 
@@ -40,6 +40,11 @@ pub enum TokenKind {
 impl TokenKind {
     /// Every kind.
     pub const ALL: &'static [TokenKind] = &[TokenKind::Bearer, TokenKind::ApiKey, TokenKind::Dsn];
+
+    /// What policy takes them for.
+    pub fn identities() -> KindSet {
+        TokenKind::ALL.iter().map(|kind| kind.identity()).collect()
+    }
 
     /// The name, on the command line and in the file.
     pub const fn as_str(self) -> &'static str {

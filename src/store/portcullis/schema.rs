@@ -100,7 +100,7 @@ fn migrator(dialect: Dialect) -> Migrator {
     };
     let mut migrator = Migrator::with_migrations(STEPS.iter().map(migration).collect());
     // Looked at before: those that are not known here are additive.
-    migrator.set_ignore_missing(true).set_locking(false);
+    migrator.set_ignore_missing(true);
     migrator
 }
 
@@ -149,12 +149,11 @@ impl From<MigrateError> for Unusable {
 }
 
 /// Whether this program can live with what other versions of it did.
-fn compatible(steps: &[(i64, String)]) -> Result<(), Unusable> {
+fn compatible<'a>(mut steps: impl Iterator<Item = (i64, &'a str)>) -> Result<(), Unusable> {
     let known = |version: i64| STEPS.iter().any(|step| step.version == version);
-    let newer = |(version, description): &&(i64, String)| {
-        !known(*version) && !description.ends_with(ADDITIVE)
-    };
-    steps.iter().find(newer).map_or(Ok(()), |(version, _)| Err(Unusable::Newer(*version)))
+    let newer =
+        |(version, description): &(i64, &str)| !known(*version) && !description.ends_with(ADDITIVE);
+    steps.find(newer).map_or(Ok(()), |(version, _)| Err(Unusable::Newer(version)))
 }
 
 /// What was done to the database so far, newest last.
@@ -174,7 +173,8 @@ pub(super) async fn examine_sqlite(reader: &SqlitePool) -> Result<(), Unusable> 
         (0, 0) => return Ok(()),
         (_, _) => return Err(Unusable::Foreign),
     }
-    compatible(&sqlx::query_as(DONE).fetch_all(&mut *view).await?)
+    let done: Vec<(i64, String)> = sqlx::query_as(DONE).fetch_all(&mut *view).await?;
+    compatible(done.iter().map(|(version, description)| (*version, description.as_str())))
 }
 
 /// Brings the tables up to date, in one transaction that keeps other processes out: sqlx itself
@@ -282,7 +282,7 @@ async fn missing(view: &mut PgConnection) -> Result<Vec<Migration>, Unusable> {
     if tables != 0 && missing.iter().any(|migration| migration.version == 1) {
         return Err(Unusable::Foreign);
     }
-    compatible(&done.into_iter().map(|(version, name, _)| (version, name)).collect::<Vec<_>>())?;
+    compatible(done.iter().map(|(version, description, _)| (*version, description.as_str())))?;
     // A role that may not make tables is enough where they are there.
     if missing.is_empty() || creates { Ok(missing) } else { Err(Unusable::Forbidden) }
 }

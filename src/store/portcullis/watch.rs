@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Interval, MissedTickBehavior};
-
 use super::admin::stored;
 use super::database::{Cells, Database};
 use super::{PortcullisStore, Used};
@@ -16,7 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Digest;
 use crate::store::cache::Identities;
 use crate::store::postgres::{Ears, Heard, Listener, Locate};
-use crate::store::{Chain, Observer, StoreError, TokenStore as _};
+use crate::store::{Chain, Observer, Shutdown, StoreError, TokenStore as _, every};
 
 /// How often changes are looked for in a file: an indexed look-up of microseconds.
 const POLL: Duration = Duration::from_millis(250);
@@ -196,9 +194,6 @@ impl Watch {
     }
 }
 
-/// Turns true when it is time to end.
-type Shutdown = tokio::sync::watch::Receiver<bool>;
-
 /// How far the log was read.
 #[derive(Debug, Default)]
 struct Seen {
@@ -212,12 +207,6 @@ struct Seen {
 
 /// What tells a change from another of the same revision.
 type Mark = (Vec<u8>, Option<i64>);
-
-fn every(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
-}
 
 /// A step that hangs must not end the watch.
 async fn bounded(step: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {

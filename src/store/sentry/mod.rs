@@ -105,7 +105,7 @@ impl SentryStore {
             IdentityKind::ProjectKey => "find_project_key",
         };
         // Names of ours and hex digits, and nothing that came from outside.
-        let hex: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = digest.hex();
         self.answer(format!("SELECT portcullis.{function}('\\x{hex}')::text")).await
     }
 
@@ -128,7 +128,7 @@ impl TokenStore for SentryStore {
     }
 
     fn takes(&self) -> KindSet {
-        IdentityKind::ALL.iter().copied().collect()
+        KindSet::ALL
     }
 
     async fn prepare(&self) -> Result<(), Box<dyn Error + Send + Sync>> {

@@ -12,9 +12,9 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Digest;
-use crate::store::Observer;
 use crate::store::cache::Identities;
 use crate::store::postgres::{Ears, Heard, Listener, Locate};
+use crate::store::{Observer, Shutdown};
 
 /// The channel that the triggers write to.
 pub const CHANNEL: &str = "portcullis_sentry";
@@ -67,7 +67,7 @@ impl SentryWatch {
     }
 
     /// Listens where `locate` says, until `shutdown` turns true or its sender is gone.
-    pub async fn run(self, locate: Locate, mut shutdown: tokio::sync::watch::Receiver<bool>) {
+    pub async fn run(self, locate: Locate, mut shutdown: Shutdown) {
         let ears = Listener::new(&self.store, CHANNEL, locate).start();
         tokio::select! {
             () = self.follow(ears) => {}

@@ -2,7 +2,7 @@
 
 use super::super::super::raw::RawStore;
 use super::super::super::value::TextOrSecret;
-use super::super::super::{ServerOrigin, StoreKind, StoreServer};
+use super::super::super::{ServerOrigin, StoreServer};
 use super::super::Compiler;
 use crate::store::postgres::Address;
 
@@ -10,21 +10,15 @@ use crate::store::postgres::Address;
 const CONNECTIONS: u32 = 4;
 /// More is a mistake: PostgreSQL has a hundred for all.
 const MOST_CONNECTIONS: u32 = 50;
+/// What such a store is told.
+const KEYS: [&str; 5] = ["url", "password", "listen_url", "connections", "required_at_start"];
 /// How a database is named.
 const HELP: &str = "write `postgres://user@host/database` and the password as `password = { file = \"path\" }`, or the whole URL as a secret";
 
 impl Compiler<'_> {
-    pub(super) fn sentry(&mut self, index: usize, raw: &RawStore) -> Option<StoreKind> {
-        self.only(
-            index,
-            raw,
-            &["url", "password", "listen_url", "connections", "required_at_start"],
-        );
-        self.server(index, raw).map(StoreKind::Sentry)
-    }
-
     pub(super) fn server(&mut self, index: usize, raw: &RawStore) -> Option<Box<StoreServer>> {
         let at = |key: &str| format!("store[{index}].{key}");
+        self.only(index, raw, &KEYS);
         let Some(url) = &raw.url else {
             self.problem(at("url"), "is missing", HELP);
             return None;

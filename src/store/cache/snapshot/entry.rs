@@ -54,7 +54,7 @@ impl Entry {
         Self {
             store: store.to_owned(),
             scheme: key.scheme.as_str().to_owned(),
-            digest: key.digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: key.digest.hex(),
             until: known.fresh_until().as_millis(),
             id: identity.id.to_string(),
             kind: identity.kind.as_str().to_owned(),
