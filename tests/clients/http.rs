@@ -131,6 +131,11 @@ impl Server {
         Self { address, seen }
     }
 
+    /// The first request that it has received, which is not handed out again.
+    pub fn first(&self) -> Seen {
+        self.seen.lock().unwrap().remove(0)
+    }
+
     /// What it has received since it was last asked.
     pub fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())

@@ -1,7 +1,7 @@
 //! A stand-in for Sentry: its web service, with the state that clients expect it to keep, and its
 //! Relay. Its URLs name the canonical host, whatever host it was called by, as Sentry's do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -27,8 +27,6 @@ pub struct State {
     pub chunks: BTreeMap<String, Vec<u8>>,
     /// Whole files, put together of chunks, by their SHA-1.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// What was asked for once when all of its chunks were there: then it is being put together.
-    assembling: BTreeSet<String>,
     /// The issues that are no longer unresolved.
     pub statuses: BTreeMap<usize, String>,
 }
@@ -280,15 +278,12 @@ fn assemble(state: &mut State, checksum: &str, chunks: &Value) -> Value {
     if names.is_empty() || !missing.is_empty() {
         return json!({ "state": "not_found", "missingChunks": missing, "detail": null });
     }
-    if state.assembling.insert(checksum.to_owned()) {
-        return json!({ "state": "created", "missingChunks": [], "detail": null });
-    }
     let file: Vec<u8> = names.iter().flat_map(|name| state.chunks[*name].clone()).collect();
     if hex(&file) != checksum {
         return json!({ "state": "error", "missingChunks": [], "detail": "not the same file" });
     }
-    state.files.insert(checksum.to_owned(), file);
-    json!({ "state": "ok", "missingChunks": [], "detail": null })
+    let first = state.files.insert(checksum.to_owned(), file).is_none();
+    json!({ "state": if first { "created" } else { "ok" }, "missingChunks": [], "detail": null })
 }
 
 /// The parts of a form: name, file name, content.
