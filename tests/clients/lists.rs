@@ -21,7 +21,7 @@ fn all_pages(seen: &[Seen], path: &str) {
 }
 
 /// Runs a client that lists all of these, and no other.
-fn lists(home: &Home, client: Client, words: &str, names: &[&str]) {
+pub fn lists(home: &Home, client: Client, words: &str, names: &[&str]) {
     let words: Vec<_> = words.split(' ').collect();
     let printed = home.run(client, &words).fine();
     for name in names {

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
+use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, wait};
+use crate::client::{Client, PATIENCE, wait};
 use crate::stage::Stage;
 
 /// Runs one session of these calls of tools, and gives what each said and whether that is an error.
@@ -23,13 +24,20 @@ pub fn session(stage: &Stage, token: &str, calls: &[(&str, Value)]) -> Vec<(bool
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (sender, messages) = mpsc::channel::<Value>();
+    std::thread::spawn(move || {
+        for line in output.lines() {
+            let message = line.ok().and_then(|line| serde_json::from_str(&line).ok());
+            // Nobody listens any more when the test has failed.
+            let Some(()) = message.and_then(|message| sender.send(message).ok()) else { return };
+        }
+    });
     let mut ask = |id: usize, method: &str, params: Value| {
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         writeln!(input, "{request}").unwrap();
         loop {
-            let line = output.next().expect("an answer").unwrap();
-            let message: Value = serde_json::from_str(&line).expect(&line);
+            let message = messages.recv_timeout(PATIENCE).expect("an answer of the server");
             if message["id"] == id {
                 return message;
             }
@@ -41,10 +49,6 @@ pub fn session(stage: &Stage, token: &str, calls: &[(&str, Value)]) -> Vec<(bool
     });
     let welcome = ask(0, "initialize", client);
     assert!(welcome["result"]["serverInfo"]["name"].is_string(), "{welcome}");
-    let tools = ask(0, "tools/list", json!({}));
-    for t in tools["result"]["tools"].as_array().unwrap() {
-        eprintln!("tool {}", t["name"]);
-    }
     let answers = calls.iter().enumerate().map(|(at, (name, arguments))| {
         let answer = ask(at + 1, "tools/call", json!({ "name": name, "arguments": arguments }));
         let text = answer["result"]["content"][0]["text"].as_str().expect("a text").to_owned();

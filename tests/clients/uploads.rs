@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::client::{Client, Home};
+use crate::http::Seen;
 use crate::sentry::hex;
 use crate::stage::Stage;
 
@@ -14,7 +15,11 @@ const DEBUG_FILES: &str = "/api/0/projects/acme/web/files/difs/assemble/";
 /// That what was received is an upload in chunks, and gives the one file that came of it: Sentry
 /// has it whole, since it knows each chunk and the file by a digest of its content.
 fn uploaded(stage: &Stage, assemble: &str, requests: usize) -> Vec<u8> {
-    let lines = stage.lines();
+    let seen = stage.seen();
+    // By it Sentry decides whether the URL is absolute.
+    let agent = seen[0].header("user-agent").unwrap();
+    assert!(agent.starts_with("sentry-cli/"), "{agent}");
+    let lines: Vec<_> = seen.iter().map(Seen::line).collect();
     let (asked, posted) = (format!("POST {assemble}"), format!("POST {URL}"));
     let uploads = lines.iter().filter(|line| **line == posted).count();
     assert!(uploads >= requests, "{lines:#?}");
@@ -115,7 +120,7 @@ fn noise(length: usize) -> String {
 }
 
 /// A script and its source map, larger than the chunks of several requests.
-fn script(folder: &Path) {
+pub fn script(folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     let script = format!("boom(\"{}\");\n//# sourceMappingURL=main.js.map\n", noise(60_000));
     std::fs::write(folder.join("main.js"), script).unwrap();
@@ -124,7 +129,7 @@ fn script(folder: &Path) {
 }
 
 /// A library with debug information, larger than the chunks of several requests.
-fn library(home: &Home) {
+pub fn library(home: &Home) {
     let source = format!(
         "const char noise[] = \"{}\";\nint boom(int n) {{ return n + 1; }}\n",
         noise(60_000)
