@@ -85,11 +85,10 @@ pub struct Home {
 impl Home {
     /// `outside` is the URL of the proxy for everything that is not on loopback.
     pub fn new(outside: &str) -> Self {
-        let mut environment = vec![
-            ("PATH".to_owned(), std::env::var("PATH").unwrap()),
-            ("NODE_PATH".to_owned(), installed().join("node_modules").display().to_string()),
-        ];
+        let modules = installed().join("node_modules").display().to_string();
+        let mut environment = vec![("NODE_PATH".to_owned(), modules)];
         let fixed = [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
             ("LANG", "C.UTF-8"),
             ("TZ", "UTC"),
             ("TERM", "dumb"),

@@ -1,5 +1,6 @@
 //! A stand-in for Sentry, its canonical host that nobody may call, a gateway before it, and its tokens.
 
+use std::cell::RefCell;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -17,28 +18,35 @@ pub struct Stage {
     pub outside: Silent,
     /// What clients call.
     pub url: String,
+    /// Its `system.url-prefix`.
+    canonical_url: String,
     folder: tempfile::TempDir,
     gateway: Option<Serving>,
-    tokens: std::cell::RefCell<Vec<String>>,
+    /// The secrets that were made.
+    tokens: RefCell<Vec<String>>,
 }
 
 impl Stage {
     /// With a gateway that lets in what is for Sentry's web service.
     pub fn start() -> Self {
-        Self::with("api", "")
+        Self::bare().called(&free_url(), "\"api\"", "")
     }
 
     /// With a gateway that lets events in too.
     pub fn with_relay() -> Self {
-        if std::env::var("CLIENTS_OWN").is_ok() {
-            return Self::start();
-        }
-        Self::with("api\", \"ingest", "[upstream.relay]\nurls = [\"http://RELAY\"]\n")
+        let stage = Self::bare();
+        let relay = stage.sentry.relay.address;
+        let table = format!("[upstream.relay]\nurls = [\"http://{relay}\"]");
+        stage.called(&free_url(), "\"api\", \"ingest\"", &table)
     }
 
     /// With a gateway that is called by Sentry's own name, `system.url-prefix`.
     pub fn with_canonical_name() -> Self {
-        Self::on(Self::bare(), true, "api", "")
+        let url = free_url();
+        let mut stage = Self::bare();
+        stage.sentry = Sentry::start(url.clone());
+        stage.canonical_url.clone_from(&url);
+        stage.called(&url, "\"api\"", "")
     }
 
     /// Without a gateway: clients call the stand-in itself.
@@ -52,43 +60,31 @@ impl Stage {
         let canonical = Silent::start();
         Self {
             sentry: Sentry::start(canonical.url()),
+            canonical_url: canonical.url(),
             canonical,
             outside: Silent::start(),
             url: String::new(),
             folder: tempfile::tempdir().unwrap(),
             gateway: None,
-            tokens: std::cell::RefCell::default(),
+            tokens: RefCell::default(),
         }
     }
 
-    fn with(expose: &str, tables: &str) -> Self {
-        Self::on(Self::bare(), false, expose, tables)
-    }
-
-    fn on(mut stage: Self, canonical_name: bool, expose: &str, tables: &str) -> Self {
-        let port = free_port();
-        stage.url = format!("http://127.0.0.1:{port}");
-        let canonical = if canonical_name { stage.url.clone() } else { stage.canonical.url() };
-        if canonical_name {
-            stage.sentry = Sentry::start(canonical.clone());
-        }
-        if std::env::var("CLIENTS_OWN").is_ok() {
-            stage.sentry = Sentry::start(stage.url.clone());
-        }
-        let web = stage.sentry.web.address;
-        let tables = tables.replace("RELAY", &stage.sentry.relay.address.to_string());
+    /// Starts a gateway that clients call by this URL.
+    fn called(mut self, url: &str, expose: &str, table: &str) -> Self {
+        url.clone_into(&mut self.url);
         let config = format!(
-            r#"public_url = "{}"
+            r#"public_url = "{url}"
 [[listen]]
-address = "127.0.0.1:{port}"
-expose = ["{expose}"]
+address = "{address}"
+expose = [{expose}]
 [admin]
 address = "127.0.0.1:0"
 [upstream.web]
 urls = ["http://{web}"]
 canonical_url = "{canonical}"
 credential = {{ file = "sentry-token" }}
-{tables}
+{table}
 [[store]]
 kind = "portcullis"
 url = "sqlite://tokens.db"
@@ -96,12 +92,14 @@ url = "sqlite://tokens.db"
 threads = 2
 drain = "10s"
 "#,
-            stage.url,
+            address = url.strip_prefix("http://").unwrap(),
+            web = self.sentry.web.address,
+            canonical = self.canonical_url,
         );
-        std::fs::write(stage.folder.path().join("sentry-token"), CREDENTIAL).unwrap();
-        std::fs::write(stage.folder.path().join("portcullis.toml"), config).unwrap();
-        stage.gateway = Some(Serving::start(stage.folder.path()));
-        stage
+        std::fs::write(self.folder.path().join("sentry-token"), CREDENTIAL).unwrap();
+        std::fs::write(self.folder.path().join("portcullis.toml"), config).unwrap();
+        self.gateway = Some(Serving::start(self.folder.path()));
+        self
     }
 
     /// A Bearer token of the gateway with these scopes.
@@ -138,14 +136,7 @@ drain = "10s"
 
     /// The address that events of project 2 are sent to.
     pub fn dsn(&self) -> String {
-        {
-            let url = if std::env::var("CLIENTS_OWN").is_ok() {
-                format!("http://{}", self.sentry.relay.address)
-            } else {
-                self.url.clone()
-            };
-            format!("{}/2", url.replace("http://", &format!("http://{PUBLIC_KEY}@")))
-        }
+        format!("{}/2", self.url.replace("http://", &format!("http://{PUBLIC_KEY}@")))
     }
 
     /// What Sentry's web service has received since it was last asked. All of it came through the
@@ -203,16 +194,16 @@ impl Drop for Stage {
     }
 }
 
-/// A port that is free. Not of those that the system gives to whoever asks for any, one of which
-/// another process could be given before the gateway listens.
-fn free_port() -> u16 {
+/// A URL for a gateway, on a port that is free. Not of those that the system gives to whoever asks for
+/// any, one of which another process could be given before the gateway listens.
+fn free_url() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = std::process::id() % 1_000 * 10;
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(20_000 + (base + u32::from(step)) % 10_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", 20_000 + (base + step) % 10_000);
+        if TcpListener::bind(&address).is_ok() {
+            return format!("http://{address}");
         }
     }
 }
