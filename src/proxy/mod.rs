@@ -8,6 +8,7 @@
 
 mod context;
 mod head;
+mod listeners;
 mod respond;
 mod response;
 mod upstream;
@@ -33,7 +34,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
-pub use upstream::UpstreamPeer;
+pub use listeners::Listeners;
+pub use upstream::{UpstreamPeer, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
@@ -45,8 +47,10 @@ const TRIES: usize = 2;
 pub struct Proxy {
     /// Decides.
     pub gateway: Arc<Gateway>,
+    /// What each listener lets in.
+    pub listeners: Listeners,
     /// Where permitted requests go.
-    pub web: Arc<UpstreamPeer>,
+    pub upstreams: Upstreams,
     /// What every upstream request gets.
     pub outbound: Outbound,
     /// Rewrites the upstream's URLs.
@@ -80,9 +84,9 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
         ctx.identify(session, &self.ids, &self.trusted_proxies);
-        let raw = head::raw(session);
+        let (exposed, raw) = (self.listeners.exposed(session), head::raw(session));
         let admission =
-            self.gateway.admit(&head::of(session.req_header(), &raw), ctx.client()).await;
+            self.gateway.admit(&head::of(session.req_header(), exposed, &raw), ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(admission.decision);
         match &decision.verdict {
@@ -100,7 +104,7 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        self.web.peer(rule.timeout)
+        self.upstreams.of(rule.service)?.peer(rule.timeout)
     }
 
     async fn upstream_request_filter(
@@ -137,7 +141,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         match permit(ctx)?.forward() {
-            Forward::AsIs | Forward::Anonymous => {}
+            Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
@@ -157,7 +161,9 @@ impl ProxyHttp for Proxy {
         ctx.failure = Some(upstream::failure(&error));
         // Nothing was sent yet, so another address of the upstream's may be tried.
         ctx.connects += 1;
-        if ctx.connects < TRIES && self.web.pass_over() {
+        let rule = permit(ctx).map(|permit| self.gateway.policy().rules.rule(permit.rule()));
+        let upstream = rule.and_then(|rule| self.upstreams.of(rule.service));
+        if ctx.connects < TRIES && upstream.is_ok_and(|upstream| upstream.pass_over()) {
             error.set_retry(true);
         }
         error
