@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::client::Home;
+use crate::client::{Home, wait};
 use crate::http::Seen;
 use crate::process::Serving;
 use crate::sentry::{CREDENTIAL, PUBLIC_KEY, Sentry};
@@ -161,8 +161,13 @@ drain = "10s"
         self.seen().iter().map(Seen::line).collect()
     }
 
-    /// The messages and the access log of the gateway.
-    fn output(&self) -> String {
+    /// The messages and the access log of the gateway, which has ended.
+    fn output(&mut self) -> String {
+        if let Some(gateway) = &mut self.gateway {
+            let pid = gateway.process.id().to_string();
+            let _ = Command::new("kill").args(["-TERM", &pid]).status();
+            wait(&mut gateway.process);
+        }
         let access = std::fs::read_to_string(self.folder.path().join("access.log"));
         let log = self.gateway.as_ref().map(|gateway| gateway.log.lock().unwrap().clone());
         access.unwrap_or_default() + &log.unwrap_or_default()
@@ -173,8 +178,9 @@ impl Drop for Stage {
     /// Whatever a test was about: nothing went behind the gateway's back, and no secret of a client
     /// or of the gateway is in what it wrote.
     fn drop(&mut self) {
+        let output = self.output();
         if std::thread::panicking() {
-            eprintln!("{}", self.output());
+            eprintln!("{output}");
             eprintln!("canonical host: {:?}", self.canonical.requests());
             eprintln!("outside: {:?}", self.outside.requests());
             return;
@@ -184,7 +190,7 @@ impl Drop for Stage {
         }
         assert_eq!(self.canonical.connections(), 0, "{:?}", self.canonical.requests());
         assert_eq!(self.outside.connections(), 0, "{:?}", self.outside.requests());
-        let output = self.output();
+        assert!(output.contains("\"serving\""), "{output}");
         for secret in [CREDENTIAL, PUBLIC_KEY] {
             assert!(!output.contains(secret), "{secret} in the gateway's log");
         }
