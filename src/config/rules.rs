@@ -262,7 +262,7 @@ impl RawRule {
         let Some(name) = &self.upstream else { return Service::Web };
         Service::from_name(name).unwrap_or_else(|| {
             let what = format!("`{name}` is not an upstream");
-            problems.push(Problem::new(place, what, "write one of `web`, `relay`, `ui`"));
+            problems.push(Problem::new(place, what, "write one of `web`, `relay`, `assets`"));
             Service::Web
         })
     }

@@ -58,7 +58,8 @@ fn shipped() -> Vec<(String, String)> {
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
+            // The layouts ask a database, and are tested with one.
+            if path.is_dir() && !path.ends_with("layouts") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "toml") {
                 let text = fs::read_to_string(&path).unwrap();
@@ -99,8 +100,8 @@ fn every_config_that_is_shipped_passes() {
 #[test]
 fn the_shipped_rules_are_a_rule_file_like_any_other() {
     let machine = Machine::new();
-    let rules = Path::new(ROOT).join("config/sentry.toml");
-    let own = format!("{}\n[rules]\nsentry = false\nfiles = [{rules:?}]\n", readme());
+    let rules = ["config/sentry.toml", "config/edge.toml"].map(|file| Path::new(ROOT).join(file));
+    let own = format!("{}\n[rules]\nsentry = false\nfiles = {rules:?}\n", readme());
     let count = |config: &Path| {
         let output = portcullis(&["check"], config);
         let said = String::from_utf8(output.stdout).unwrap();

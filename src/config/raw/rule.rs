@@ -55,7 +55,7 @@ pub(in crate::config) struct RawRule {
     /// What a listener must expose for it; by default `api`.
     #[schemars(with = "Option<Group>")]
     pub(in crate::config) expose: Option<String>,
-    /// Where it goes: `web`, `relay` or `ui`; by default `web`.
+    /// Where it goes: `web`, `relay` or `assets`; by default `web`.
     #[schemars(with = "Option<Service>")]
     pub(in crate::config) upstream: Option<String>,
     /// Whether a browser session of Sentry's gets through, judged by Sentry, on a listener that exposes
