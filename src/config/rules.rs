@@ -161,7 +161,7 @@ impl RawRule {
                     exposure,
                     service,
                     session: self.session,
-                    upgrade: self.upgrade,
+                    websocket: self.websocket,
                     rewrite: rewrite.clone(),
                     place: place.into(),
                     ..Rule::new(methods, template, access)

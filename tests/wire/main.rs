@@ -25,3 +25,4 @@ mod routes;
 mod samples;
 mod stores;
 mod upstream;
+mod websocket;

@@ -62,9 +62,9 @@ pub(in crate::config) struct RawRule {
     /// `ui`; even where `access` lets nobody else through.
     #[serde(default)]
     pub(in crate::config) session: bool,
-    /// Whether the connection may become another protocol's, such as WebSocket.
+    /// Whether the connection may become a WebSocket; no other protocol is upgraded to.
     #[serde(default)]
-    pub(in crate::config) upgrade: bool,
+    pub(in crate::config) websocket: bool,
     /// Which URLs in the JSON answer are rewritten to the address that the client called.
     pub(in crate::config) rewrite: Option<RawRewrite>,
     /// The first version of Sentry that the rule is for, such as `26.8`; by default all.
