@@ -28,7 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
-use crate::proxy::{Proxy, RequestIds, UpstreamPeer};
+use crate::proxy::{MAX_TRIES, Pool, Proxy, RequestIds};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::store::Observer;
@@ -42,8 +42,6 @@ pub use listener::Listener;
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
-/// Tries of one request: once more on a kept connection that the upstream had closed.
-const TRIES: usize = 2;
 /// How long background work may take to end.
 const BACKGROUND_END: Duration = Duration::from_secs(5);
 
@@ -63,6 +61,7 @@ pub struct Server {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stop_tasks: watch::Sender<bool>,
     readiness: Arc<Readiness>,
+    web: Arc<Pool>,
     metrics: Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
     addresses: Vec<SocketAddr>,
@@ -140,16 +139,11 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let web = Arc::new(UpstreamPeer::new(
-            &config.web.address,
-            config.web.connect_timeout,
-            config.web.timeout,
-            config.web.idle_timeout,
-        ));
+        let web = Arc::new(Pool::new("web", &config.web, &metrics));
         let unmatched = Arc::new(Unmatched::default());
         let proxy = Proxy {
             outbound: outbound(&gateway, config.web.credential)?,
-            rewriter: UrlRewriter::new(config.web.canonical, [config.web.address]),
+            rewriter: UrlRewriter::new(config.web.canonical, config.web.urls),
             gateway: Arc::clone(&gateway),
             web: Arc::clone(&web),
             trusted_proxies: config.trusted_proxies,
@@ -170,8 +164,8 @@ impl Server {
 
         // These two end with their runtime.
         background.spawn({
-            let readiness = Arc::clone(&readiness);
-            async move { web.keep_resolved(|| readiness.upstream_known()).await }
+            let (web, readiness) = (Arc::clone(&web), Arc::clone(&readiness));
+            web.keep_up(move || readiness.upstream_known())
         });
         background.spawn({
             let readiness = Arc::clone(&readiness);
@@ -189,6 +183,7 @@ impl Server {
             tasks,
             stop_tasks,
             readiness,
+            web,
             metrics,
             access_log,
             addresses,
@@ -225,6 +220,7 @@ impl Server {
         tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
         let signal = stop::Signal {
             readiness: self.readiness,
+            web: self.web,
             metrics: Arc::clone(&self.metrics),
             drain: self.drain,
         };
@@ -281,7 +277,7 @@ fn pingora(threads: usize) -> Pingora {
         threads,
         work_stealing: false,
         upstream_keepalive_pool_size: UPSTREAM_POOL * threads,
-        max_retries: TRIES,
+        max_retries: MAX_TRIES,
         // Draining is done before pingora is told to end.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),

@@ -75,7 +75,24 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.web.timeout, minimal.web.timeout);
     assert_eq!(shipped.web.connect_timeout, minimal.web.connect_timeout);
     assert_eq!(shipped.web.idle_timeout, minimal.web.idle_timeout);
-    assert_eq!(minimal.web.canonical, minimal.web.address);
+    assert_eq!(shipped.web.health, minimal.web.health);
+    assert_eq!(shipped.web.max_in_flight, minimal.web.max_in_flight);
+    assert_eq!(shipped.web.max_waiting, minimal.web.max_waiting);
+    assert_eq!(shipped.web.max_wait, minimal.web.max_wait);
+    assert_eq!([minimal.web.canonical].as_slice(), minimal.web.urls);
+}
+
+#[test]
+fn an_upstream_may_have_several_addresses_and_no_health_check() {
+    let text = MINIMAL.replace("[\"http://web:9000\"]", "[\"http://a:9000\", \"http://b:9000/\"]");
+    let web = parse(&text, &fake()).unwrap().web;
+    let urls: Vec<_> = web.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["http://a:9000", "http://b:9000"]);
+    assert_eq!(web.canonical, web.urls[0]);
+    let health = HealthCheck { path: "/_health/".into(), interval: Duration::from_secs(5) };
+    assert_eq!(web.health, Some(health));
+    let off = text.replace("credential =", "health_interval = \"0s\"\ncredential =");
+    assert_eq!(parse(&off, &fake()).unwrap().web.health, None);
 }
 
 #[test]
@@ -118,13 +135,38 @@ fn one_problem_each() {
             "lets in `api`",
         ),
         ("[{ address = \"0.0.0.0:8080\" }]", "[]", "listen", "is empty"),
-        ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "0 addresses"),
+        ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "is empty"),
         (
             "[\"http://web:9000\"]",
-            "[\"http://a\", \"http://b\"]",
-            "upstream.web.urls",
-            "2 addresses",
+            "[\"http://a\", \"https://b\"]",
+            "upstream.web.urls[1]",
+            "another scheme",
         ),
+        (
+            "[\"http://web:9000\"]",
+            "[\"http://a\", \"http://b\", \"http://A:80/\"]",
+            "upstream.web.urls[2]",
+            "there twice",
+        ),
+        (
+            "credential =",
+            "health_path = \"_health\"\ncredential =",
+            "upstream.web.health_path",
+            "is not a path",
+        ),
+        (
+            "credential =",
+            "health_path = \"/a b\"\nhealth_interval = \"0s\"\ncredential =",
+            "upstream.web.health_path",
+            "is not a path",
+        ),
+        (
+            "credential =",
+            "max_in_flight = 0\ncredential =",
+            "upstream.web.max_in_flight",
+            "is zero",
+        ),
+        ("credential =", "max_wait = \"0s\"\ncredential =", "upstream.web.max_wait", "is zero"),
         ("http://web:9000", "http://web:9000/x", "upstream.web.urls[0]", "has a path"),
         ("credential = { file = \"sentry-token\" }", "", "upstream.web.credential", "is missing"),
         (

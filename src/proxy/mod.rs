@@ -7,6 +7,7 @@
 //! messages about a request are switched off, because they print it.
 
 mod context;
+mod counted;
 mod head;
 mod respond;
 mod response;
@@ -33,12 +34,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
-pub use upstream::UpstreamPeer;
+pub use upstream::{MAX_TRIES, Pool};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
-/// How many addresses of the upstream's are tried for one request.
-const TRIES: usize = 2;
 
 /// Everything that serving a request takes.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ pub struct Proxy {
     /// Decides.
     pub gateway: Arc<Gateway>,
     /// Where permitted requests go.
-    pub web: Arc<UpstreamPeer>,
+    pub web: Arc<Pool>,
     /// What every upstream request gets.
     pub outbound: Outbound,
     /// Rewrites the upstream's URLs.
@@ -97,10 +96,16 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
+        let timeout = self.gateway.policy().rules.rule(permit(ctx)?.rule()).timeout;
+        let peer = self.web.peer(session, &mut ctx.attempt, timeout).await?;
+        // To wait for a slot is the gateway's own time.
         ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
-        let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        self.web.peer(rule.timeout)
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
@@ -155,11 +160,27 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         ctx.failure = Some(upstream::failure(&error));
-        // Nothing was sent yet, so another address of the upstream's may be tried.
-        ctx.connects += 1;
-        if ctx.connects < TRIES && self.web.pass_over() {
-            error.set_retry(true);
-        }
+        // Nothing was sent yet, so another address of the upstream's may be tried, whatever the method.
+        error.set_retry(self.web.pass_over(&mut ctx.attempt, &error));
+        error
+    }
+
+    /// A kept connection may turn out to be dead, since the upstream ends it when it likes. Whether
+    /// it had read the request is not known, so only what does the same when it is done twice is
+    /// sent again, whole, and once.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        error.retry.decide_reuse(reused);
+        let again = error.retry()
+            && session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
+        error.set_retry(again && ctx.attempt.may_resend());
         error
     }
 
@@ -173,6 +194,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        ctx.attempt.end();
         let policy = self.gateway.policy();
         let clock = self.gateway.clock();
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());

@@ -95,6 +95,8 @@ const LAYERS: &[Layer] = &[
             "telemetry",
             "clock",
             "readiness",
+            "config::HealthCheck",
+            "config::Upstream",
             "store::cache::CacheResult",
         ],
         forbidden: &[STORAGE, READS_A_CLOCK, &["toml"]],
