@@ -43,8 +43,8 @@ fn answered(gate: &Gate, token: &str, line: &str, count: usize) {
 fn an_address_that_is_dead_at_the_start_costs_no_request() {
     for web in [CHECKED, "health_interval = \"0s\""] {
         let (first, second, live) = (Replica::dead(), Replica::dead(), Replica::alive());
-        // With one slot and no queue, a second try that took a slot of its own would find none.
-        let web = format!("{web}\nmax_in_flight = 1\nmax_waiting = 0");
+        // With one slot, a second try that took a slot of its own would wait for itself.
+        let web = format!("{web}\nmax_in_flight = 1");
         let gate = before(&[&first, &second, &live], &web);
         let token = gate.token("all");
         answered(&gate, &token, POST, 4);
@@ -80,6 +80,24 @@ fn an_address_that_dies_is_left_out_and_comes_back_by_itself() {
     assert_eq!(gate.metric("portcullis_upstream_failures_total", &[]), 0.0);
     let output = gate.output();
     assert!(output.contains("is left out") && output.contains("is used again"), "{output}");
+}
+
+#[test]
+fn a_name_stands_for_all_of_its_addresses() {
+    // On most machines it has an IPv6 address too, at which nothing listens.
+    let replica = Replica::alive();
+    let name = format!("localhost:{}", replica.address.port());
+    let options = Options {
+        upstream_url: Some(format!("http://{name}")),
+        web: CHECKED.into(),
+        ..Options::default()
+    };
+    let gate = Gate::with(Upstream::start(), &options);
+    answered(&gate, &gate.token("all"), POST, 4);
+    assert_eq!(replica.take().len(), 4);
+    let url = format!("url=\"{name}\"");
+    let up = || gate.metric("portcullis_upstream_addresses", &[&url, "state=\"up\""]);
+    eventually("the address that is up", || up() == 1.0);
 }
 
 #[test]
