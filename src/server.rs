@@ -25,10 +25,10 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
-use crate::proxy::{MAX_TRIES, Pool, Proxy, RequestIds};
+use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::store::Observer;
@@ -61,7 +61,7 @@ pub struct Server {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stop_tasks: watch::Sender<bool>,
     readiness: Arc<Readiness>,
-    web: Arc<Pool>,
+    upstreams: Upstreams,
     metrics: Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
     addresses: Vec<SocketAddr>,
@@ -77,7 +77,7 @@ impl Server {
     /// # Errors
     /// What could not be taken, opened or started.
     pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
-        let listeners = config.listen.iter().map(|address| Listener::open(*address));
+        let listeners = config.listen.iter().map(|listen| Listener::open(listen.address));
         let listeners = listeners.collect::<anyhow::Result<_>>()?;
         let operators = Listener::open(config.admin)?;
         Self::build_on(config, listeners, operators, sink)
@@ -139,13 +139,17 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let web = Arc::new(Pool::new("web", &config.web, &metrics));
+        let addresses_of = config.upstreams.iter().flat_map(|upstream| upstream.urls.clone());
+        let mut names = config.canonical.into_iter().chain(addresses_of.collect::<Vec<_>>());
+        let canonical = names.next().context("there is no upstream")?;
+        let upstreams = Upstreams::new(&config.upstreams, &metrics);
         let unmatched = Arc::new(Unmatched::default());
         let proxy = Proxy {
-            outbound: outbound(&gateway, config.web.credential)?,
-            rewriter: UrlRewriter::new(config.web.canonical, config.web.urls),
+            outbound: outbound(&gateway, config.credential)?,
+            rewriter: UrlRewriter::new(canonical, names),
             gateway: Arc::clone(&gateway),
-            web: Arc::clone(&web),
+            listeners: exposed(&listeners, &config.listen)?,
+            upstreams: upstreams.clone(),
             trusted_proxies: config.trusted_proxies,
             ids: RequestIds::new(random()?),
             metrics: Arc::clone(&metrics),
@@ -163,10 +167,16 @@ impl Server {
         };
 
         // These two end with their runtime.
-        background.spawn({
-            let (web, readiness) = (Arc::clone(&web), Arc::clone(&readiness));
-            web.keep_up(move || readiness.upstream_known())
-        });
+        for upstream in upstreams.iter().map(Arc::clone) {
+            let readiness = Arc::clone(&readiness);
+            let web = Arc::ptr_eq(&upstream, &upstreams.web);
+            let known = move || {
+                if web {
+                    readiness.upstream_known();
+                }
+            };
+            background.spawn(upstream.keep_up(known));
+        }
         background.spawn({
             let readiness = Arc::clone(&readiness);
             async move {
@@ -183,7 +193,7 @@ impl Server {
             tasks,
             stop_tasks,
             readiness,
-            web,
+            upstreams,
             metrics,
             access_log,
             addresses,
@@ -220,7 +230,7 @@ impl Server {
         tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
         let signal = stop::Signal {
             readiness: self.readiness,
-            web: self.web,
+            upstreams: self.upstreams,
             metrics: Arc::clone(&self.metrics),
             drain: self.drain,
         };
@@ -241,6 +251,13 @@ impl Server {
         }
         tracing::info!("stopped");
     }
+}
+
+/// What each listener lets in, by the address that it was given.
+fn exposed(listeners: &[Listener], config: &[Listen]) -> anyhow::Result<Listeners> {
+    anyhow::ensure!(listeners.len() == config.len(), "not every listener is configured");
+    let own = listeners.iter().map(Listener::address).zip(config.iter().map(|own| own.exposed));
+    Ok(Listeners::new(own.collect()))
 }
 
 fn background() -> anyhow::Result<Runtime> {

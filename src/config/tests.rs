@@ -72,27 +72,29 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.policy.rules.len(), minimal.policy.rules.len());
     assert_eq!(shipped.policy.max_body, minimal.policy.max_body);
     assert_eq!(shipped.stores[0].name, minimal.stores[0].name);
-    assert_eq!(shipped.web.timeout, minimal.web.timeout);
-    assert_eq!(shipped.web.connect_timeout, minimal.web.connect_timeout);
-    assert_eq!(shipped.web.idle_timeout, minimal.web.idle_timeout);
-    assert_eq!(shipped.web.health, minimal.web.health);
-    assert_eq!(shipped.web.max_in_flight, minimal.web.max_in_flight);
-    assert_eq!(shipped.web.max_waiting, minimal.web.max_waiting);
-    assert_eq!(shipped.web.max_wait, minimal.web.max_wait);
-    assert_eq!([minimal.web.canonical].as_slice(), minimal.web.urls);
+    assert_eq!(shipped.upstreams.web.timeout, minimal.upstreams.web.timeout);
+    assert_eq!(shipped.upstreams.web.connect_timeout, minimal.upstreams.web.connect_timeout);
+    assert_eq!(shipped.upstreams.web.idle_timeout, minimal.upstreams.web.idle_timeout);
+    assert_eq!(shipped.upstreams.web.health, minimal.upstreams.web.health);
+    assert_eq!(shipped.upstreams.web.max_in_flight, minimal.upstreams.web.max_in_flight);
+    assert_eq!(shipped.upstreams.web.max_waiting, minimal.upstreams.web.max_waiting);
+    assert_eq!(shipped.upstreams.web.max_wait, minimal.upstreams.web.max_wait);
+    assert!(minimal.canonical.is_empty());
 }
 
 #[test]
 fn an_upstream_may_have_several_addresses_and_no_health_check() {
     let text = MINIMAL.replace("[\"http://web:9000\"]", "[\"http://a:9000\", \"http://b:9000/\"]");
-    let web = parse(&text, &fake()).unwrap().web;
+    let web = parse(&text, &fake()).unwrap().upstreams.web;
     let urls: Vec<_> = web.urls.iter().map(ToString::to_string).collect();
     assert_eq!(urls, ["http://a:9000", "http://b:9000"]);
-    assert_eq!(web.canonical, web.urls[0]);
     let health = HealthCheck { path: "/_health/".into(), interval: Duration::from_secs(5) };
     assert_eq!(web.health, Some(health));
     let off = text.replace("credential =", "health_interval = \"0s\"\ncredential =");
-    assert_eq!(parse(&off, &fake()).unwrap().web.health, None);
+    assert_eq!(parse(&off, &fake()).unwrap().upstreams.web.health, None);
+    let relay = format!("{text}[upstream.relay]\nurls = [\"http://relay:3000\"]\n");
+    let relay = parse(&relay, &fake()).unwrap().upstreams.relay.unwrap();
+    assert_eq!(relay.health.unwrap().path, "/api/relay/healthcheck/ready/");
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn a_secret_is_read_and_never_printed() {
     let from_env = MINIMAL.replace("{ file = \"sentry-token\" }", "{ env = \"TOKEN\" }");
     for (text, wanted) in [(MINIMAL, "Bearer sntryu_0123"), (&from_env, "Bearer sntryu_4567")] {
         let config = parse(text, &source).unwrap();
-        assert_eq!(config.web.credential.as_ref().unwrap(), wanted);
+        assert_eq!(config.credential.as_ref().unwrap(), wanted);
         assert!(!format!("{config:?}").contains("sntryu_"));
     }
     source.env.insert("TOKEN".into(), "two words-of-a-secret".into());
@@ -132,7 +134,32 @@ fn one_problem_each() {
             "0.0.0.0:8080\"",
             "0.0.0.0:8080\", expose = [\"ui\"]",
             "listen[0].expose",
-            "lets in `api`",
+            "no page would work",
+        ),
+        (
+            "0.0.0.0:8080\"",
+            "0.0.0.0:8080\", expose = [\"api\", \"web\"]",
+            "listen[0].expose",
+            "`web` can't be exposed",
+        ),
+        ("0.0.0.0:8080\"", "0.0.0.0:8080\", expose = []", "listen[0].expose", "is empty"),
+        (
+            "0.0.0.0:8080\"",
+            "0.0.0.0:8080\", expose = [\"ingest\"]",
+            "listen[0].expose",
+            "there is no `[upstream.relay]`",
+        ),
+        (
+            "[\"http://web:9000\"]",
+            "[\"http://web:9000\"], check_keys = true",
+            "upstream.web.check_keys",
+            "of Relay alone",
+        ),
+        (
+            "[\"http://web:9000\"]",
+            "[\"http://web:9000\"], session_cookie = \"a=b\"",
+            "upstream.web.session_cookie",
+            "no name of a cookie",
         ),
         ("[{ address = \"0.0.0.0:8080\" }]", "[]", "listen", "is empty"),
         ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "is empty"),

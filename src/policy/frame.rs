@@ -8,6 +8,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 
+use super::exposure::Exposures;
 use super::method::Method;
 use super::reason::Reason;
 
@@ -26,8 +27,17 @@ pub struct RequestHead<'a> {
     pub authority: Option<&'a str>,
     /// The header fields.
     pub headers: &'a HeaderMap,
+    /// What the listener lets in that the request came by.
+    pub exposed: Exposures,
     /// The bytes of an HTTP/1 head before anything was dropped from it; empty on HTTP/2.
     pub raw: &'a [u8],
+}
+
+impl<'a> RequestHead<'a> {
+    /// A head by a listener that lets in the Web API, as HTTP/2 would bring it.
+    pub const fn new(method: &'a str, target: &'a [u8], headers: &'a HeaderMap) -> Self {
+        Self { method, target, authority: None, headers, exposed: Exposures::API, raw: b"" }
+    }
 }
 
 /// How a request body is delimited.
@@ -282,7 +292,7 @@ mod tests {
             headers.remove(CONTENT_LENGTH);
         }
         let (target, raw) = (target.as_bytes(), raw.as_bytes());
-        let head = RequestHead { method, target, authority: None, headers: &headers, raw };
+        let head = RequestHead { raw, ..RequestHead::new(method, target, &headers) };
         Frame::parse(&head).map(|frame| (frame.method, frame.body))
     }
 
@@ -380,13 +390,11 @@ mod tests {
             (b"/", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
             (b"/", b"GET / x HTTP/1.1\r\nHost: a\r\n\r\n"),
         ] {
-            let head =
-                RequestHead { method: "GET", target, authority: None, headers: &headers, raw };
+            let head = RequestHead { raw, ..RequestHead::new("GET", target, &headers) };
             assert_eq!(Frame::parse(&head).unwrap_err(), BadFrame::RequestLine);
         }
         let raw = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        let head =
-            RequestHead { method: "GET", target: b"/", authority: None, headers: &headers, raw };
+        let head = RequestHead { raw, ..RequestHead::new("GET", b"/", &headers) };
         assert!(Frame::parse(&head).is_ok());
     }
 }

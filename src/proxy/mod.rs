@@ -9,6 +9,7 @@
 mod context;
 mod counted;
 mod head;
+mod listeners;
 mod respond;
 mod response;
 mod upstream;
@@ -34,7 +35,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
-pub use upstream::{MAX_TRIES, Pool};
+pub use listeners::Listeners;
+pub use upstream::{MAX_TRIES, Pool, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
@@ -44,8 +46,10 @@ const KEEP_ALIVE: u64 = 75;
 pub struct Proxy {
     /// Decides.
     pub gateway: Arc<Gateway>,
+    /// What each listener lets in.
+    pub listeners: Listeners,
     /// Where permitted requests go.
-    pub web: Arc<Pool>,
+    pub upstreams: Upstreams,
     /// What every upstream request gets.
     pub outbound: Outbound,
     /// Rewrites the upstream's URLs.
@@ -79,9 +83,9 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
         ctx.identify(session, &self.ids, &self.trusted_proxies);
-        let raw = head::raw(session);
+        let (exposed, raw) = (self.listeners.exposed(session), head::raw(session));
         let admission =
-            self.gateway.admit(&head::of(session.req_header(), &raw), ctx.client()).await;
+            self.gateway.admit(&head::of(session.req_header(), exposed, &raw), ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(admission.decision);
         match &decision.verdict {
@@ -101,8 +105,9 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        let timeout = self.gateway.policy().rules.rule(permit(ctx)?.rule()).timeout;
-        let peer = self.web.peer(session, &mut ctx.attempt, timeout).await?;
+        let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
+        let pool = self.upstreams.of(rule.service)?;
+        let peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await?;
         // To wait for a slot is the gateway's own time.
         ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         Ok(peer)
@@ -142,7 +147,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         match permit(ctx)?.forward() {
-            Forward::AsIs | Forward::Anonymous => {}
+            Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
@@ -161,7 +166,9 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         ctx.failure = Some(upstream::failure(&error));
         // Nothing was sent yet, so another address of the upstream's may be tried, whatever the method.
-        error.set_retry(self.web.pass_over(&mut ctx.attempt, &error));
+        let rule = permit(ctx).map(|permit| self.gateway.policy().rules.rule(permit.rule()));
+        let pool = rule.and_then(|rule| self.upstreams.of(rule.service));
+        error.set_retry(pool.is_ok_and(|pool| pool.pass_over(&mut ctx.attempt, &error)));
         error
     }
 

@@ -1,30 +1,29 @@
-//! An upstream.
+//! The parts of Sentry that requests go to, and what is particular to its web service.
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
-use super::super::raw::RawUpstream;
-use super::super::{HealthCheck, Upstream};
+use super::super::raw::{RawUpstream, RawUpstreams};
+use super::super::{HealthCheck, Upstream, Upstreams};
 use super::Compiler;
+use crate::policy::SESSION_COOKIE;
+use crate::policy::exposure::Service;
 use crate::policy::site::BaseUrl;
 
-/// Sentry's web service answers this before it looks at the `Host`.
-const HEALTH_PATH: &str = "/_health/";
-
 impl Compiler<'_> {
-    pub(super) fn upstream(&mut self, at: &str, raw: &RawUpstream) -> Option<Upstream> {
-        let urls = self.urls(at, &raw.urls);
-        let canonical = match &raw.canonical_url {
-            Some(url) => self.base_url(&format!("{at}.canonical_url"), url),
-            None => urls.first().cloned(),
-        };
-        let credential = raw.credential.as_ref().map(|secret| {
-            let token = self.secret(&format!("{at}.credential"), secret)?;
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        let health = self.health(at, raw);
+    pub(super) fn upstreams(&mut self, raw: &RawUpstreams) -> Option<Upstreams> {
+        let web = self.upstream(Service::Web, &raw.web);
+        let relay = raw.relay.as_ref().map(|relay| self.upstream(Service::Relay, relay));
+        let ui = raw.ui.as_ref().map(|ui| self.upstream(Service::Ui, ui));
+        // One that can't be read is not one that is left out.
+        let (relay, ui) = (whole(relay)?, whole(ui)?);
+        Some(Upstreams { web: web?, relay, ui })
+    }
+
+    fn upstream(&mut self, service: Service, raw: &RawUpstream) -> Option<Upstream> {
+        let at = format!("upstream.{service}");
+        let urls = self.urls(&at, &raw.urls);
+        let health = self.health(&at, service, raw);
         let timeouts = [
             ("connect_timeout", raw.connect_timeout),
             ("timeout", raw.timeout),
@@ -44,13 +43,25 @@ impl Compiler<'_> {
                 "delete the line to take the default",
             );
         }
-        Some(Upstream {
+        let of_web = [
+            ("canonical_url", raw.canonical_url.is_some()),
+            ("canonical_aliases", !raw.canonical_aliases.is_empty()),
+            ("credential", raw.credential.is_some()),
+            ("session_cookie", raw.session_cookie.is_some()),
+        ];
+        for (name, is_set) in of_web {
+            if is_set && service != Service::Web {
+                let help = "write it under `[upstream.web]`, or delete it";
+                self.problem(format!("{at}.{name}"), "is of the web service alone", help);
+            }
+        }
+        if raw.check_keys.is_some() && service != Service::Relay {
+            let help = "write it under `[upstream.relay]`, or delete it";
+            self.problem(format!("{at}.check_keys"), "is of Relay alone", help);
+        }
+        (urls.len() == raw.urls.len() && !urls.is_empty()).then_some(Upstream {
             urls,
-            canonical: canonical?,
-            credential: match credential {
-                Some(read) => Some(read?),
-                None => None,
-            },
+            max_body: raw.max_body.0,
             connect_timeout: raw.connect_timeout.0,
             timeout: raw.timeout.0,
             idle_timeout: raw.idle_timeout.0,
@@ -85,8 +96,8 @@ impl Compiler<'_> {
         urls
     }
 
-    fn health(&mut self, at: &str, raw: &RawUpstream) -> Option<HealthCheck> {
-        let path = raw.health_path.as_deref().unwrap_or(HEALTH_PATH);
+    fn health(&mut self, at: &str, service: Service, raw: &RawUpstream) -> Option<HealthCheck> {
+        let path = raw.health_path.as_deref().unwrap_or(health_path(service));
         let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
         if !plain || path.contains('#') || path.parse::<PathAndQuery>().is_err() {
             let what = format!("`{path}` is not a path");
@@ -94,5 +105,66 @@ impl Compiler<'_> {
         }
         let interval = raw.health_interval.0;
         (!interval.is_zero()).then(|| HealthCheck { path: path.to_owned(), interval })
+    }
+
+    /// What Sentry calls itself: where it is reached, unless it is said.
+    pub(super) fn canonical(&mut self, web: &RawUpstream) -> Vec<BaseUrl> {
+        let at = "upstream.web.canonical";
+        let mut names = Vec::new();
+        if let Some(url) = &web.canonical_url {
+            names.extend(self.base_url(&format!("{at}_url"), url));
+        }
+        for (index, url) in web.canonical_aliases.iter().enumerate() {
+            names.extend(self.base_url(&format!("{at}_aliases[{index}]"), url));
+        }
+        names
+    }
+
+    pub(super) fn credential(&mut self, web: &RawUpstream) -> Option<HeaderValue> {
+        let token = self.secret("upstream.web.credential", web.credential.as_ref()?)?;
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    pub(super) fn session_cookie(&mut self, web: &RawUpstream) -> Box<str> {
+        let name = web.session_cookie.as_deref().unwrap_or(SESSION_COOKIE);
+        let token = |byte: u8| byte.is_ascii_graphic() && !br#"()<>@,;:\"/[]?={}"#.contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            let help = "write Sentry's `SESSION_COOKIE_NAME`, such as `sentrysid`";
+            self.problem(
+                "upstream.web.session_cookie",
+                format!("`{name}` is no name of a cookie"),
+                help,
+            );
+        }
+        name.into()
+    }
+}
+
+/// What says whether it works. The web service answers before it looks at the `Host`, and Sentry's
+/// nginx hands that on.
+const fn health_path(service: Service) -> &'static str {
+    match service {
+        Service::Web | Service::Ui => "/_health/",
+        Service::Relay => "/api/relay/healthcheck/ready/",
+    }
+}
+
+/// What was left out, or was read; `None` when it was written and could not be read.
+fn whole<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
+impl Upstreams {
+    /// The largest request body to each, in bytes, where a rule does not say; in the order of
+    /// [`Service::ALL`].
+    pub(super) fn max_bodies(&self) -> [u64; Service::ALL.len()] {
+        let web = self.web.max_body;
+        let of = |other: &Option<Upstream>| other.as_ref().map_or(web, |other| other.max_body);
+        [web, of(&self.relay), of(&self.ui)]
     }
 }

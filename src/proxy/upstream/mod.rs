@@ -8,6 +8,7 @@ mod address;
 mod check;
 mod queue;
 mod resolve;
+mod services;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 
 use address::{Address, InUse, choose, is_one_of};
 use queue::{NoSlot, Queue, Room, Slot};
+pub use services::Upstreams;
 
 /// How many addresses a request tries to connect to.
 const MAX_ADDRESSES: usize = 3;
@@ -125,8 +127,7 @@ impl Pool {
         while work.join_next().await.is_some() {}
     }
 
-    /// Refuses what waits, and what would: the gateway is stopping. What finds room is served.
-    pub fn stop_waiting(&self) {
+    fn stop_waiting(&self) {
         self.queue.stop();
     }
 
