@@ -25,10 +25,10 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Listen, Upstream};
+use crate::config::{Config, Listen};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
-use crate::proxy::{Listeners, Proxy, RequestIds, UpstreamPeer, Upstreams};
+use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::store::Observer;
@@ -42,8 +42,6 @@ pub use listener::Listener;
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
-/// Tries of one request: once more on a kept connection that the upstream had closed.
-const TRIES: usize = 2;
 /// How long background work may take to end.
 const BACKGROUND_END: Duration = Duration::from_secs(5);
 
@@ -63,6 +61,7 @@ pub struct Server {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stop_tasks: watch::Sender<bool>,
     readiness: Arc<Readiness>,
+    upstreams: Upstreams,
     metrics: Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
     addresses: Vec<SocketAddr>,
@@ -140,10 +139,10 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let addresses_of = config.upstreams.iter().map(|upstream| upstream.address.clone());
+        let addresses_of = config.upstreams.iter().flat_map(|upstream| upstream.urls.clone());
         let mut names = config.canonical.into_iter().chain(addresses_of.collect::<Vec<_>>());
         let canonical = names.next().context("there is no upstream")?;
-        let upstreams = upstreams(&config.upstreams);
+        let upstreams = Upstreams::new(&config.upstreams, &metrics);
         let unmatched = Arc::new(Unmatched::default());
         let proxy = Proxy {
             outbound: outbound(&gateway, config.credential)?,
@@ -176,7 +175,7 @@ impl Server {
                     readiness.upstream_known();
                 }
             };
-            background.spawn(async move { upstream.keep_resolved(known).await });
+            background.spawn(upstream.keep_up(known));
         }
         background.spawn({
             let readiness = Arc::clone(&readiness);
@@ -194,6 +193,7 @@ impl Server {
             tasks,
             stop_tasks,
             readiness,
+            upstreams,
             metrics,
             access_log,
             addresses,
@@ -230,6 +230,7 @@ impl Server {
         tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
         let signal = stop::Signal {
             readiness: self.readiness,
+            upstreams: self.upstreams,
             metrics: Arc::clone(&self.metrics),
             drain: self.drain,
         };
@@ -250,19 +251,6 @@ impl Server {
         }
         tracing::info!("stopped");
     }
-}
-
-fn upstreams(config: &crate::config::Upstreams) -> Upstreams {
-    let open = |upstream: &Upstream| {
-        Arc::new(UpstreamPeer::new(
-            &upstream.address,
-            upstream.connect_timeout,
-            upstream.timeout,
-            upstream.idle_timeout,
-        ))
-    };
-    let (relay, assets) = (config.relay.as_ref().map(open), config.assets.as_ref().map(open));
-    Upstreams { web: open(&config.web), relay, assets }
 }
 
 /// What each listener lets in, by the address that it was given.
@@ -306,7 +294,7 @@ fn pingora(threads: usize) -> Pingora {
         threads,
         work_stealing: false,
         upstream_keepalive_pool_size: UPSTREAM_POOL * threads,
-        max_retries: TRIES,
+        max_retries: MAX_TRIES,
         // Draining is done before pingora is told to end.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),

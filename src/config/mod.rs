@@ -121,8 +121,8 @@ impl Upstreams {
 /// A part of Sentry.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Where it is reached.
-    pub address: BaseUrl,
+    /// Where it is reached: at least one address, all of one scheme, without a path.
+    pub urls: Vec<BaseUrl>,
     /// The largest request body, in bytes, where a rule does not say.
     pub max_body: u64,
     /// How long a connection may take to be made, TLS included.
@@ -131,6 +131,23 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long an idle connection is kept; shorter than the upstream keeps it.
     pub idle_timeout: Duration,
+    /// How its addresses are checked, if they are.
+    pub health: Option<HealthCheck>,
+    /// How many requests may be in flight to it.
+    pub max_in_flight: u32,
+    /// How many may wait for one of these to end.
+    pub max_waiting: u32,
+    /// How long one may wait.
+    pub max_wait: Duration,
+}
+
+/// How the addresses of an upstream are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for: a path, with a query if there is one.
+    pub path: String,
+    /// How long between two checks.
+    pub interval: Duration,
 }
 
 /// The identity cache.

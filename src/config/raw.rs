@@ -119,10 +119,11 @@ pub(super) struct RawUpstreams {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstream {
-    /// Where it is reached: exactly one address.
+    /// Where it is reached: scheme, host and port, all of one scheme. Every address of every host is
+    /// used, the one with the fewest requests in flight first; names are resolved every 5 s.
     pub(super) urls: Vec<String>,
     /// Of `web`: Sentry's `system.url-prefix`, the address in the URLs that it sends. By default the
-    /// address where it is reached.
+    /// addresses where it is reached.
     pub(super) canonical_url: Option<String>,
     /// Of `web`: more addresses in the URLs that it sends, such as `system.upload-url-prefix`.
     #[serde(default)]
@@ -147,6 +148,28 @@ pub(super) struct RawUpstream {
     /// The largest request body, where a rule has no `max_body`.
     #[serde(default = "hundred_mib")]
     pub(super) max_body: ByteSize,
+    /// What every address is asked for, to see whether it works; by default `/_health/`, and
+    /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails twice in a row, or that a request can't connect
+    /// to, is left out until it answers; if all are, all are used.
+    pub(super) health_path: Option<String>,
+    /// How long between two of these checks; `"0s"` is none, and an address that a request can't
+    /// connect to is left out for 5 s.
+    #[serde(default = "seconds::<5>")]
+    pub(super) health_interval: HumanDuration,
+    /// How many requests may be in flight to it, all addresses together.
+    #[serde(default = "number::<256>")]
+    pub(super) max_in_flight: u32,
+    /// How many more may wait for one of these to end, first come first served; beyond it 503
+    /// `upstream_busy`.
+    #[serde(default = "number::<1024>")]
+    pub(super) max_waiting: u32,
+    /// How long one may wait; then 503 `upstream_busy`.
+    #[serde(default = "seconds::<10>")]
+    pub(super) max_wait: HumanDuration,
+}
+
+fn number<const N: u32>() -> u32 {
+    N
 }
 
 fn seconds<const N: u64>() -> HumanDuration {

@@ -124,6 +124,39 @@ pub enum UpstreamFailure {
     Timeout,
     /// It refused the credential that stands in for tokens of the gateway.
     CredentialRefused,
+    /// As many requests as may be are in flight to it; nothing was sent.
+    Busy,
+}
+
+/// Why a request that found no room at the upstream got none by waiting either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// As many requests wait already as may.
+    QueueFull,
+    /// It waited for as long as it may.
+    WaitOver,
+    /// The gateway is stopping.
+    Stopping,
+}
+
+impl Busy {
+    /// What the client is told.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Busy::QueueFull => {
+                "Sentry is busy, and the gateway's queue for it is full; nothing was sent to it: try \
+                 again in a second"
+            }
+            Busy::WaitOver => {
+                "Sentry is busy, and none of its requests ended while this one waited; nothing was \
+                 sent to it: try again in a second"
+            }
+            Busy::Stopping => {
+                "Sentry is busy, and this gateway is stopping; nothing was sent to it: try again in a \
+                 second"
+            }
+        }
+    }
 }
 
 impl UpstreamFailure {
@@ -132,6 +165,7 @@ impl UpstreamFailure {
         UpstreamFailure::Unreachable,
         UpstreamFailure::Timeout,
         UpstreamFailure::CredentialRefused,
+        UpstreamFailure::Busy,
     ];
 
     /// The stable name.
@@ -140,6 +174,7 @@ impl UpstreamFailure {
             UpstreamFailure::Unreachable => "upstream_unreachable",
             UpstreamFailure::Timeout => "upstream_timeout",
             UpstreamFailure::CredentialRefused => "upstream_credential_refused",
+            UpstreamFailure::Busy => "upstream_busy",
         }
     }
 
@@ -148,6 +183,17 @@ impl UpstreamFailure {
         match self {
             UpstreamFailure::Unreachable | UpstreamFailure::CredentialRefused => 502,
             UpstreamFailure::Timeout => 504,
+            UpstreamFailure::Busy => 503,
+        }
+    }
+
+    /// After how many seconds it is worth another try, where that is known.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            UpstreamFailure::Busy => Some(1),
+            UpstreamFailure::Unreachable
+            | UpstreamFailure::Timeout
+            | UpstreamFailure::CredentialRefused => None,
         }
     }
 
@@ -165,6 +211,9 @@ impl UpstreamFailure {
             UpstreamFailure::CredentialRefused => {
                 "Sentry refused the gateway's own credential, not your token; tell the gateway's \
                  operator to replace `upstream.web.credential`"
+            }
+            UpstreamFailure::Busy => {
+                "Sentry is busy; nothing was sent to it: try again in a second"
             }
         }
     }
@@ -202,5 +251,24 @@ mod tests {
         ];
         let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();
         assert_eq!(seen, rows);
+    }
+
+    #[test]
+    fn failures_are_the_contract_too() {
+        let rows = [
+            ("upstream_unreachable", 502, None),
+            ("upstream_timeout", 504, None),
+            ("upstream_credential_refused", 502, None),
+            ("upstream_busy", 503, Some(1)),
+        ];
+        let seen: Vec<_> = UpstreamFailure::ALL
+            .iter()
+            .map(|failure| (failure.code(), failure.status(), failure.retry_after()))
+            .collect();
+        assert_eq!(seen, rows);
+        // The metrics find a failure by its number.
+        for (number, failure) in UpstreamFailure::ALL.iter().enumerate() {
+            assert_eq!(*failure as usize, number);
+        }
     }
 }

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use pingora::proxy::Session;
 use prometheus::IntGauge;
 
+use super::counted::Counted;
+use super::upstream::Attempt;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
 use crate::policy::decision::Decision;
@@ -54,40 +56,29 @@ pub struct Context {
     pub(super) failure: Option<UpstreamFailure>,
     /// When the request was handed to the upstream.
     pub(super) handed_over: Option<Instant>,
-    /// How many connections to the upstream could not be made.
-    pub(super) connects: usize,
+    /// What it has of the upstream's pool.
+    pub(super) attempt: Attempt,
     started: Instant,
     trace: Option<TraceContext>,
     client: Option<IpAddr>,
     answered: Option<(u16, Instant)>,
-    _in_flight: InFlight,
-}
-
-/// Counts a request as in flight for as long as it is kept, however it ends.
-#[derive(Debug)]
-struct InFlight(IntGauge);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    _in_flight: Counted,
 }
 
 impl Context {
     pub(super) fn new(started: Instant, in_flight: &IntGauge) -> Self {
-        in_flight.inc();
         Self {
             request_id: HeaderValue::from_static("-"),
             decision: None,
             cache: None,
             failure: None,
             handed_over: None,
-            connects: 0,
+            attempt: Attempt::default(),
             started,
             trace: None,
             client: None,
             answered: None,
-            _in_flight: InFlight(in_flight.clone()),
+            _in_flight: Counted::new(in_flight),
         }
     }
 

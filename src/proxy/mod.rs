@@ -7,6 +7,7 @@
 //! messages about a request are switched off, because they print it.
 
 mod context;
+mod counted;
 mod head;
 mod listeners;
 mod respond;
@@ -36,12 +37,10 @@ use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
 pub use listeners::Listeners;
-pub use upstream::{UpstreamPeer, Upstreams};
+pub use upstream::{MAX_TRIES, Pool, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
-/// How many addresses of the upstream's are tried for one request.
-const TRIES: usize = 2;
 
 /// Everything that serving a request takes.
 #[derive(Debug)]
@@ -102,10 +101,16 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        let mut peer = self.upstreams.of(rule.service)?.peer(rule.timeout)?;
+        let pool = self.upstreams.of(rule.service)?;
+        let mut peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await?;
+        // To wait for a slot is the gateway's own time.
+        ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         if rule.websocket {
             peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::WebSocketOnly;
         }
@@ -164,13 +169,29 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         ctx.failure = Some(upstream::failure(&error));
-        // Nothing was sent yet, so another address of the upstream's may be tried.
-        ctx.connects += 1;
+        // Nothing was sent yet, so another address of the upstream's may be tried, whatever the method.
         let rule = permit(ctx).map(|permit| self.gateway.policy().rules.rule(permit.rule()));
-        let upstream = rule.and_then(|rule| self.upstreams.of(rule.service));
-        if ctx.connects < TRIES && upstream.is_ok_and(|upstream| upstream.pass_over()) {
-            error.set_retry(true);
-        }
+        let pool = rule.and_then(|rule| self.upstreams.of(rule.service));
+        error.set_retry(pool.is_ok_and(|pool| pool.pass_over(&mut ctx.attempt, &error)));
+        error
+    }
+
+    /// A kept connection may turn out to be dead, since the upstream ends it when it likes. Whether
+    /// it had read the request is not known, so only what does the same when it is done twice is
+    /// sent again, whole, and once.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        error.retry.decide_reuse(reused);
+        let again = error.retry()
+            && session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
+        error.set_retry(again && ctx.attempt.may_resend());
         error
     }
 
@@ -184,6 +205,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        ctx.attempt.end();
         let policy = self.gateway.policy();
         let clock = self.gateway.clock();
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());

@@ -22,6 +22,7 @@ use crate::forward::X_REQUEST_ID;
 use crate::policy::Policy;
 use crate::policy::decision::{Decision, Denial, Verdict};
 use crate::policy::method::MethodSet;
+use crate::policy::reason::Busy;
 use crate::policy::scope::ScopeSet;
 
 /// Bodies up to this size, in bytes, are read and thrown away before an answer, so that the
@@ -204,15 +205,19 @@ pub(super) async fn failure(
     }
     let failure = *ctx.failure.get_or_insert_with(|| upstream::failure(error));
     let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());
-    tracing::warn!(
-        request_id = id,
-        cause,
-        code = failure.code(),
-        "the upstream gave no answer, or half of one"
-    );
+    let busy = ctx.attempt.busy();
+    // A line for each request that is too many would make it worse; metrics and access log have them.
+    if busy.is_none() {
+        tracing::warn!(
+            request_id = id,
+            cause,
+            code = failure.code(),
+            "the upstream gave no answer, or half of one"
+        );
+    }
     if !started {
         let body = Body {
-            detail: failure.detail(),
+            detail: busy.map_or(failure.detail(), Busy::detail),
             code: failure.code(),
             request_id: id,
             route: None,
@@ -221,7 +226,11 @@ pub(super) async fn failure(
         }
         .to_bytes();
         session.set_keepalive(None);
-        if let Ok(head) = json(failure.status(), body.len(), &ctx.request_id) {
+        if let Ok(mut head) = json(failure.status(), body.len(), &ctx.request_id) {
+            if let Some(seconds) = failure.retry_after() {
+                // Digits are a header value.
+                head.insert_header(RETRY_AFTER, seconds.to_string()).unwrap_or_default();
+            }
             // A client that has gone can't be told.
             write(session, head, body).await.unwrap_or_default();
         }

@@ -4,12 +4,15 @@
 //! series has a bound that is known at start. Handles are resolved at load.
 
 mod register;
+mod upstream;
 
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+
+pub use upstream::UpstreamMetrics;
 
 use register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
 
@@ -48,11 +51,17 @@ metrics! {
     DURATION: "histogram" "request_duration_seconds" ["route"],
         "From the request head to the end of the response.";
     OVERHEAD: "histogram" "overhead_duration_seconds" [],
-        "From the request head until the request was handed to the upstream: what the gateway itself adds.";
+        "From the request head until the request was handed to the upstream: what the gateway itself adds, a wait for room at the upstream included.";
     UPSTREAM: "histogram" "upstream_duration_seconds" ["upstream"],
         "From then until the head of the upstream's response.";
     UPSTREAM_FAILURES: "counter" "upstream_failures_total" ["upstream", "reason"],
         "Permitted requests that got no answer of the upstream's, or half of one.";
+    UPSTREAM_IN_FLIGHT: "gauge" "upstream_requests_in_flight" ["upstream"],
+        "Requests that are at the upstream; at most `max_in_flight`.";
+    UPSTREAM_WAITING: "gauge" "upstream_requests_waiting" ["upstream"],
+        "Requests that wait for one of these to end; at most `max_waiting`.";
+    UPSTREAM_ADDRESSES: "gauge" "upstream_addresses" ["upstream", "url", "state"],
+        "Addresses of each of the upstream's `urls`: `up`, or `down` and left out while another is up.";
     IN_FLIGHT: "gauge" "requests_in_flight" [],
         "Requests that are being served.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
@@ -138,6 +147,7 @@ pub struct Metrics {
     overhead: Histogram,
     upstream: Histogram,
     failures: Vec<IntCounter>,
+    upstreams: upstream::Families,
     in_flight: IntGauge,
     /// By scheme (none last), then: allow, answer, each reason refused, each reason observed.
     decisions: Vec<Vec<IntCounter>>,
@@ -208,6 +218,7 @@ impl Metrics {
                 .iter()
                 .map(|failure| failures.with_label_values(&["web", failure.code()]))
                 .collect(),
+            upstreams: upstream::Families::register(registry)?,
             in_flight: gauge(registry, IN_FLIGHT)?,
             decisions: schemes.chain(["none"]).map(by_outcome).collect(),
             observe_until: gauge(registry, OBSERVE_UNTIL)?,
@@ -268,6 +279,15 @@ impl Metrics {
     /// Refusals are only observed until then; `None` when they are made.
     pub fn observe_until(&self, until: Option<Timestamp>) {
         self.observe_until.set(until.map_or(0, seconds));
+    }
+
+    /// The handles of an upstream of this name, which is reached at `urls`.
+    pub fn upstream<'a>(
+        &self,
+        name: &str,
+        urls: impl IntoIterator<Item = &'a str>,
+    ) -> UpstreamMetrics {
+        self.upstreams.of(name, urls)
     }
 
     /// The gauge of requests that are being served.
