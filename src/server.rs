@@ -31,6 +31,7 @@ use crate::gateway::Gateway;
 use crate::proxy::{Proxy, RequestIds, UpstreamPeer};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
+use crate::spool::Spool;
 use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::telemetry::access_log::AccessLog;
@@ -145,9 +146,16 @@ impl Server {
             config.web.connect_timeout,
             config.web.timeout,
             config.web.idle_timeout,
+            config.web.takes_chunks,
         ));
         let unmatched = Arc::new(Unmatched::default());
+        if !config.web.takes_chunks
+            && let Err(error) = config.spool.try_folder()
+        {
+            tracing::error!("{error}");
+        }
         let proxy = Proxy {
+            spool: Spool::new(config.spool),
             outbound: outbound(&gateway, config.web.credential)?,
             rewriter: UrlRewriter::new(config.web.canonical, [config.web.address]),
             gateway: Arc::clone(&gateway),

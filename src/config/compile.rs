@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules};
+use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawSpool};
 use super::value::{PointInTime, SecretRef};
 use super::{Cache, Config, Log, Own, Server, Source};
 use stores::{FILE, PORTCULLIS};
@@ -22,6 +22,7 @@ use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
+use crate::spool::SpoolSettings;
 use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
@@ -58,6 +59,7 @@ pub(super) fn compile(
     let sentry_version = compiler.sentry_version(&raw.rules);
     let rules = compiler.rules(&raw.rules, sentry_version, &mut hash);
     let cache = compiler.cache(&raw.cache);
+    let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if web.as_ref().is_some_and(|web| web.credential.is_none()) && issues {
@@ -90,6 +92,7 @@ pub(super) fn compile(
                 web,
                 stores,
                 cache,
+                spool,
                 log,
                 server,
                 notes: compiler.notes,
@@ -283,6 +286,19 @@ impl Compiler<'_> {
             stale_if_error: raw.stale_if_error.0,
             capacity: raw.capacity,
             snapshot: raw.snapshot.as_ref().map(|path| self.folder.join(path)),
+        }
+    }
+
+    fn spool(&mut self, raw: &RawSpool) -> SpoolSettings {
+        if raw.max_body.0 > raw.memory.0 && raw.max_body.0 > raw.budget.0 {
+            let what = "is larger than `spool.budget`, so it can't be kept";
+            self.problem("spool.max_body", what, "raise `spool.budget`, or lower it");
+        }
+        SpoolSettings {
+            folder: raw.folder.as_ref().map(|folder| self.folder.join(folder)),
+            memory: raw.memory.0,
+            max_body: raw.max_body.0,
+            budget: raw.budget.0,
         }
     }
 

@@ -34,6 +34,7 @@ use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
+use crate::spool::SpoolSettings;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -65,6 +66,8 @@ pub struct Config {
     pub stores: Vec<Store>,
     /// The identity cache.
     pub cache: Cache,
+    /// Where request bodies are kept.
+    pub spool: SpoolSettings,
     /// What is logged.
     pub log: Log,
     /// How the process runs.
@@ -88,6 +91,8 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long an idle connection is kept; shorter than the upstream keeps it.
     pub idle_timeout: Duration,
+    /// Whether it reads chunked request bodies; if not, they are kept until their length is known.
+    pub takes_chunks: bool,
 }
 
 /// The identity cache.

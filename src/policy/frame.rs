@@ -89,6 +89,9 @@ pub enum BadFrame {
     /// Anything but `chunked`.
     #[error("the request has a `Transfer-Encoding` other than `chunked`; send `Content-Length`")]
     Encoding,
+    /// An encoding that HTTP/1.0 does not have.
+    #[error("an HTTP/1.0 request has a `Transfer-Encoding`; send `Content-Length`")]
+    OldEncoding,
     /// It would take off a field that belongs to the request, not to the connection.
     #[error("the `Connection` header names a field that is not of one connection; leave it out")]
     Connection,
@@ -113,6 +116,7 @@ impl BadFrame {
             | BadFrame::LengthAndEncoding
             | BadFrame::Length
             | BadFrame::Encoding
+            | BadFrame::OldEncoding
             | BadFrame::Connection
             | BadFrame::TooLarge => Reason::MalformedRequest,
         }
@@ -222,6 +226,9 @@ fn body(head: &RequestHead<'_>) -> Result<Body, BadFrame> {
             // The parser drops a Content-Length beside Transfer-Encoding before we see the fields.
             if names_content_length(head.raw) {
                 Err(BadFrame::LengthAndEncoding)
+            } else if is_old(head.raw) {
+                // A reader of that time takes the body for the next request (RFC 9112, 6.1).
+                Err(BadFrame::OldEncoding)
             } else if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 Ok(Body::Chunked)
             } else {
@@ -239,6 +246,12 @@ fn parse_length(value: &[u8]) -> Result<Body, BadFrame> {
         Some(length) => Ok(Body::Length(length)),
         None => Err(BadFrame::Length),
     }
+}
+
+/// Whether the request line is of a version before HTTP/1.1.
+fn is_old(raw: &[u8]) -> bool {
+    let mut lines = raw.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.find(|line| !line.is_empty()).is_some_and(|line| !line.ends_with(b"HTTP/1.1"))
 }
 
 fn names_content_length(raw: &[u8]) -> bool {
@@ -354,6 +367,10 @@ mod tests {
                 Err(Bad::Connection),
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\nConnection: \"x\"\r\n\r\n", Err(Bad::Connection)),
+            (
+                "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Bad::OldEncoding),
+            ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
                 Err(Bad::Encoding),

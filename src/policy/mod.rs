@@ -91,6 +91,11 @@ impl Policy {
         self.observe_until.filter(|until| now < *until)
     }
 
+    /// The largest request body that a rule takes, in bytes.
+    pub fn max_body(&self, rule: RuleId) -> u64 {
+        self.rules.rule(rule).max_body.unwrap_or(self.max_body)
+    }
+
     /// Reads the request: frame, host, path, route, credential, in this order.
     pub fn screen<'a>(&'a self, head: &RequestHead<'a>) -> Screened<'a> {
         match self.route(head) {
@@ -209,7 +214,8 @@ impl Request<'_> {
 
     fn permit(&self, forward: Forward) -> Permit {
         let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
-        Permit { rule, method, forward, prefix_len, observed: None }
+        let body = self.frame.body;
+        Permit { rule, method, body, forward, prefix_len, observed: None }
     }
 
     /// A project key beside the `Authorization` header: in a header, or in the query.
@@ -223,17 +229,16 @@ impl Request<'_> {
     }
 
     fn body(&self, policy: &Policy) -> Result<(), Denial> {
-        let limit = policy.rules.rule(self.rule).max_body.unwrap_or(policy.max_body);
+        let limit = policy.max_body(self.rule);
         match self.frame.body {
-            Body::None => Ok(()),
-            Body::Chunked => Err(Denial::new(Reason::LengthRequired)),
             Body::Length(length) if length > limit => {
                 let note = format!(
                     "the request body has {length} bytes; send at most {limit} to this route"
                 );
                 Err(Denial::new(Reason::TooLarge).note(note))
             }
-            Body::Length(_) => Ok(()),
+            // How long a chunked one is shows while it is read.
+            Body::None | Body::Length(_) | Body::Chunked => Ok(()),
         }
     }
 

@@ -68,14 +68,16 @@ reasons! {
     NoSuchRoute = "no_such_route", 404;
     /// There is, but not for this method.
     MethodNotAllowed = "method_not_allowed", 405;
-    /// A body of unknown length, which Sentry would read as empty.
-    LengthRequired = "length_required", 411;
     /// A body larger than the route takes.
     TooLarge = "too_large", 413;
     /// A `Host` that is not ours.
     Misdirected = "misdirected", 421;
     /// Too many credentials that nobody knows came in a second.
     GuessingLimited = "guessing_limited", 429;
+    /// There is no room to keep a chunked body until its length is known.
+    SpoolFull = "spool_full", 503;
+    /// Chunked bodies can't be kept, for a reason that does not pass.
+    SpoolUnavailable = "spool_unavailable", 503;
     /// The token store can't answer and nothing usable is cached.
     StoreUnavailable = "store_unavailable", 503;
 }
@@ -99,10 +101,11 @@ impl Reason {
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute
             | Reason::MethodNotAllowed
-            | Reason::LengthRequired
             | Reason::TooLarge
             | Reason::Misdirected
             | Reason::GuessingLimited
+            | Reason::SpoolFull
+            | Reason::SpoolUnavailable
             | Reason::StoreUnavailable => false,
         }
     }
@@ -194,10 +197,11 @@ mod tests {
             ("route_not_exposed", 403),
             ("no_such_route", 404),
             ("method_not_allowed", 405),
-            ("length_required", 411),
             ("too_large", 413),
             ("misdirected", 421),
             ("guessing_limited", 429),
+            ("spool_full", 503),
+            ("spool_unavailable", 503),
             ("store_unavailable", 503),
         ];
         let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();

@@ -8,6 +8,7 @@
 
 mod context;
 mod head;
+mod held;
 mod respond;
 mod response;
 mod upstream;
@@ -15,6 +16,7 @@ mod upstream;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{StatusCode, Version};
 use ipnet::IpNet;
@@ -24,10 +26,13 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
-use crate::policy::decision::{Forward, Permit, Verdict};
+use crate::policy::decision::{Denial, Forward, Permit, Verdict};
+use crate::policy::frame::Body;
 use crate::policy::reason::UpstreamFailure;
+use crate::policy::rules::RuleId;
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
+use crate::spool::Spool;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
@@ -57,6 +62,8 @@ pub struct Proxy {
     pub ids: RequestIds,
     /// Is told of events.
     pub metrics: Arc<Metrics>,
+    /// Keeps chunked bodies for an upstream that must be told their length.
+    pub spool: Spool,
     /// Gets a line for each request; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
     /// Counts what no rule knew.
@@ -70,25 +77,41 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.gateway.clock().instant(), self.metrics.in_flight())
+        Context::new(self.gateway.clock().instant())
+    }
+
+    fn allow_spawning_subrequest(&self, session: &Session, _: &Context) -> bool {
+        session.subrequest_ctx.is_none()
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        if session.subrequest_ctx.is_some() {
+            let Some(part) = held::part(session) else {
+                return Error::e_explain(ErrorType::InternalError, "a part of nothing");
+            };
+            *session.req_header_mut() = ctx.take_over(part);
+            return Ok(false);
+        }
         if self.readiness.is_stopping() {
             session.set_keepalive(None);
         } else if session.req_header().version >= Version::HTTP_11 {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
-        ctx.identify(session, &self.ids, &self.trusted_proxies);
+        ctx.identify(session, &self.ids, &self.trusted_proxies, self.metrics.in_flight());
         let raw = head::raw(session);
         let admission =
             self.gateway.admit(&head::of(session.req_header(), &raw), ctx.client()).await;
         ctx.cache = admission.cache;
-        let decision = &*ctx.decision.insert(admission.decision);
+        let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
-            Verdict::Permit(_) => {
+            Verdict::Permit(permit) => {
                 respond::go_on(session).await?;
-                Ok(false)
+                match permit.body() {
+                    Body::Chunked if !self.web.takes_chunks() => {
+                        self.hold(permit.rule(), session, ctx).await.map(|()| true)
+                    }
+                    Body::Chunked | Body::Length(_) | Body::None => Ok(false),
+                }
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 respond::local(session, decision, &ctx.request_id, self.gateway.policy()).await?;
@@ -98,7 +121,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
+        ctx.progress.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
         self.web.peer(rule.timeout)
     }
@@ -115,6 +138,26 @@ impl ProxyHttp for Proxy {
         let edits = HeaderEdits::plan(permit, headers, &self.outbound, &origin)
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
         head::apply(edits, permit.prefix_len(), upstream)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let permit = permit(ctx)?;
+        if permit.body() != Body::Chunked || ctx.is_part() {
+            return Ok(());
+        }
+        let limit = self.gateway.policy().max_body(permit.rule());
+        ctx.received += body.as_ref().map_or(0, |body| body.len() as u64);
+        if ctx.received > limit {
+            ctx.refuse(Denial::too_large(limit));
+            return Error::e_explain(ErrorType::HTTPStatus(413), "a chunked body");
+        }
+        Ok(())
     }
 
     async fn response_filter(
@@ -139,7 +182,7 @@ impl ProxyHttp for Proxy {
         match permit(ctx)?.forward() {
             Forward::AsIs | Forward::Anonymous => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
-                ctx.failure = Some(UpstreamFailure::CredentialRefused);
+                ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
             }
             Forward::Exchange => response::exchanged(response, &session.req_header().headers)?,
@@ -154,10 +197,10 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        ctx.failure = Some(upstream::failure(&error));
+        ctx.progress.failure = Some(upstream::failure(&error));
         // Nothing was sent yet, so another address of the upstream's may be tried.
-        ctx.connects += 1;
-        if ctx.connects < TRIES && self.web.pass_over() {
+        ctx.progress.connects += 1;
+        if ctx.progress.connects < TRIES && self.web.pass_over() {
             error.set_retry(true);
         }
         error
@@ -169,10 +212,17 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        respond::failure(session, error, ctx).await
+        if ctx.is_part() {
+            // The whole answers.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        respond::failure(session, error, ctx, self.gateway.policy()).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        if ctx.is_part() {
+            return;
+        }
         let policy = self.gateway.policy();
         let clock = self.gateway.clock();
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
@@ -202,9 +252,34 @@ impl ProxyHttp for Proxy {
     }
 }
 
+impl Proxy {
+    /// Keeps the body of a request and has it exchanged for an answer; or refuses it, when the body
+    /// can't be kept.
+    async fn hold(&self, rule: RuleId, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        let (policy, clock) = (self.gateway.policy(), self.gateway.clock());
+        let since = clock.instant();
+        let silent = self.web.timeout(policy.rules.rule(rule).timeout);
+        session.set_read_timeout(Some(silent));
+        let kept = held::keep(session, self.spool.body(policy.max_body(rule))).await?;
+        ctx.waited = clock.instant().saturating_duration_since(since);
+        match kept {
+            Ok(body) => held::exchange(session, ctx, body).await,
+            Err(denial) => {
+                ctx.refuse(denial);
+                match &ctx.decision {
+                    Some(decision) => {
+                        respond::last(session, decision, &ctx.request_id, policy).await
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
 /// The permit, without which nothing is forwarded.
 fn permit(ctx: &Context) -> Result<&Permit> {
-    match ctx.decision.as_ref().map(|decision| &decision.verdict) {
+    match ctx.decision.as_deref().map(|decision| &decision.verdict) {
         Some(Verdict::Permit(permit)) => Ok(permit),
         Some(Verdict::Deny(_) | Verdict::Options(_)) | None => {
             Error::e_explain(ErrorType::InternalError, "a request without a permit")

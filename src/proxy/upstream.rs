@@ -23,6 +23,7 @@ pub struct UpstreamPeer {
     tls: bool,
     options: PeerOptions,
     timeout: Duration,
+    takes_chunks: bool,
     /// The addresses of the host name; empty for an IP address.
     addresses: ArcSwap<Vec<SocketAddr>>,
     /// The one in use.
@@ -30,12 +31,14 @@ pub struct UpstreamPeer {
 }
 
 impl UpstreamPeer {
-    /// An upstream at `address`, which is silent for at most `timeout` where a rule does not say.
+    /// An upstream at `address`, which is silent for at most `timeout` where a rule does not say, and
+    /// may read chunked bodies or not.
     pub fn new(
         address: &BaseUrl,
         connect_timeout: Duration,
         timeout: Duration,
         idle_timeout: Duration,
+        takes_chunks: bool,
     ) -> Self {
         let mut options = PeerOptions::new();
         options.connection_timeout = Some(connect_timeout);
@@ -45,7 +48,7 @@ impl UpstreamPeer {
         let tls = address.scheme() == HttpScheme::Https;
         let (host, port) = (address.host().to_owned(), address.port());
         let (addresses, peer) = (ArcSwap::default(), ArcSwapOption::empty());
-        let upstream = Self { host, port, tls, options, timeout, addresses, peer };
+        let upstream = Self { host, port, tls, options, timeout, takes_chunks, addresses, peer };
         if let Ok(ip) = upstream.host.trim_matches(['[', ']']).parse::<IpAddr>() {
             upstream.take(SocketAddr::new(ip, port));
         }
@@ -67,10 +70,20 @@ impl UpstreamPeer {
             return Err(Error::explain(ErrorType::ConnectNoRoute, "not resolved").into_up());
         };
         let mut peer = Box::new((*peer).clone());
-        let timeout = timeout.unwrap_or(self.timeout);
+        let timeout = self.timeout(timeout);
         peer.options.read_timeout = Some(timeout);
         peer.options.write_timeout = Some(timeout);
         Ok(peer)
+    }
+
+    /// How long one side may be silent, where a rule says `timeout` or nothing.
+    pub(super) fn timeout(&self, timeout: Option<Duration>) -> Duration {
+        timeout.unwrap_or(self.timeout)
+    }
+
+    /// Whether it reads chunked request bodies.
+    pub(super) const fn takes_chunks(&self) -> bool {
+        self.takes_chunks
     }
 
     /// Whether there is an address to go to.
@@ -145,4 +158,10 @@ pub(super) fn failure(error: &Error) -> UpstreamFailure {
 /// Whether the client is to blame, or just went away.
 pub(super) fn is_downstream(error: &Error) -> bool {
     *error.esource() == ErrorSource::Downstream
+}
+
+/// Whether the frame of a body can't be read, so that nothing on the connection can.
+pub(super) fn is_bad_frame(error: &Error) -> bool {
+    // The second is pingora's own, of the bytes around chunks, and has no name outside of it.
+    *error.etype() == ErrorType::InvalidHTTPHeader || error.etype().as_str() == "InvalidChunk"
 }

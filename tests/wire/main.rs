@@ -11,6 +11,7 @@
 
 mod answers;
 mod attacks;
+mod chunked;
 mod client;
 mod clients;
 mod exchange;

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use super::super::Upstream;
-use super::super::raw::RawUpstream;
+use super::super::raw::{ChunkedBodies, RawUpstream};
 use super::Compiler;
 
 impl Compiler<'_> {
@@ -50,6 +50,7 @@ impl Compiler<'_> {
             connect_timeout: raw.connect_timeout.0,
             timeout: raw.timeout.0,
             idle_timeout: raw.idle_timeout.0,
+            takes_chunks: raw.chunked_bodies == ChunkedBodies::Stream,
         })
     }
 }

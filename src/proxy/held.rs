@@ -1,0 +1,168 @@
+//! What pingora can't proxy as it comes: a chunked body for an upstream that must be told its length.
+//!
+//! The body is kept first, and then the exchange with the upstream runs as a request of its own (a
+//! subrequest of pingora's) that is fed from here and answers to here. So headers, peers, timeouts
+//! and retries are the same code for all.
+//!
+//! **Invariant:** the part takes over the decision, the head that was decided on and nothing else. It
+//! is not decided, answered or recorded again, and it can be started from here alone.
+
+use std::io;
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Version};
+use pingora::prelude::{Error, ErrorType, Result};
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::subrequest::server::SubrequestHandle;
+use pingora::proxy::Session;
+use pingora::proxy::subrequest::{BodyMode, Ctx};
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::context::{Context, Part};
+use crate::policy::decision::Denial;
+use crate::policy::reason::Reason;
+use crate::spool::{Body, Kept, SpoolError};
+
+/// When to try again to send a body that there was no room for, in seconds.
+const TRY_AGAIN: u32 = 5;
+
+/// Where the rest of a request body comes from.
+#[derive(Debug)]
+enum Rest {
+    /// What was kept of it.
+    Kept(Kept),
+    /// There is none.
+    None,
+}
+
+/// Reads a request body to its end and keeps it.
+///
+/// # Errors
+/// The client's, who goes away, stops sending or sends something else. The denial says why the body
+/// can't be kept; what is left of it is not read.
+pub(super) async fn keep(
+    session: &mut Session,
+    mut body: Body<'_>,
+) -> Result<std::result::Result<Kept, Denial>> {
+    let client = session.as_downstream_mut();
+    while let Some(piece) = client.read_request_body().await.map_err(|error| error.into_down())? {
+        if let Err(error) = body.push(&piece).await {
+            return Ok(Err(denial(error)));
+        }
+    }
+    Ok(Ok(body.finish()))
+}
+
+fn denial(error: SpoolError) -> Denial {
+    let later = |reason| Denial { retry_after: Some(TRY_AGAIN), ..Denial::new(reason) };
+    match error {
+        SpoolError::TooLarge(limit) => Denial::too_large(limit),
+        SpoolError::Full => later(Reason::SpoolFull),
+        SpoolError::Unwritable => later(Reason::SpoolUnavailable),
+    }
+}
+
+/// Has the exchange made with a body that was kept, and writes its answer.
+pub(super) async fn exchange(session: &mut Session, ctx: &mut Context, body: Kept) -> Result<()> {
+    let mut head = session.req_header().clone();
+    head.remove_header(&TRANSFER_ENCODING);
+    head.insert_header(CONTENT_LENGTH, HeaderValue::from(body.length()))?;
+    let Some(spawner) = session.subrequest_spawner.take() else {
+        return Error::e_explain(ErrorType::InternalError, "no subrequests");
+    };
+    let (part, mut progress) = ctx.part(head);
+    let part = Ctx::builder().body_mode(BodyMode::ExpectBody).user_ctx(Box::new(Some(part)));
+    let (subrequest, handle) = spawner.create_subrequest(session.as_downstream(), part.build());
+    let rest = if body.length() == 0 { Rest::None } else { Rest::Kept(body) };
+    let done = relay(session, subrequest.run(), handle, rest).await;
+    // The part has ended, or was dropped.
+    ctx.progress = progress.try_recv().unwrap_or_default();
+    done
+}
+
+/// What a request that is a part takes over. `None` if something else was started.
+pub(super) fn part(session: &mut Session) -> Option<Part> {
+    session.subrequest_ctx.as_mut()?.user_ctx_mut()?.downcast_mut::<Option<Part>>()?.take()
+}
+
+/// Runs the part, hands it the rest of the body and writes what it answers, until both have ended or
+/// the client has gone.
+async fn relay(
+    session: &mut Session,
+    part: impl Future<Output = ()>,
+    handle: SubrequestHandle,
+    mut rest: Rest,
+) -> Result<()> {
+    let SubrequestHandle { tx, mut rx, subreq_proxy_error: mut failed, .. } = handle;
+    let mut part = pin!(part);
+    let (mut running, mut whole) = (true, false);
+    loop {
+        let room = tx.try_reserve();
+        let full = matches!(room, Err(TrySendError::Full(())));
+        tokio::select! {
+            () = &mut part, if running => running = false,
+            task = rx.recv() => match task {
+                Some(task) => whole |= write(session, task).await?,
+                None => break,
+            },
+            // There is room again, or it needs no more.
+            _ = tx.reserve(), if full => {}
+            piece = next(session, &mut rest, room.is_ok()) => {
+                let piece = piece?;
+                if piece.is_none() {
+                    rest = Rest::None;
+                }
+                if let Ok(room) = room {
+                    let end = piece.is_none();
+                    room.send(HttpTask::Body(piece, end));
+                }
+            }
+        }
+    }
+    if running {
+        part.await;
+    }
+    match failed.try_recv() {
+        Ok(error) => Err(error),
+        Err(_) if whole => Ok(()),
+        Err(_) => Error::e_explain(ErrorType::InternalError, "an answer without an end"),
+    }
+}
+
+/// The next piece of the body, `None` at its end. Without room for one, or after the end, there is
+/// only the client to wait for, who may go away. Nothing is lost when it is dropped.
+async fn next(session: &mut Session, rest: &mut Rest, room: bool) -> Result<Option<Bytes>> {
+    match rest {
+        Rest::Kept(kept) if room => kept.next().await.map_err(|error| unread(&error)),
+        Rest::Kept(_) | Rest::None => session
+            .as_downstream_mut()
+            .read_body_or_idle(true)
+            .await
+            .map_err(|error| error.into_down()),
+    }
+}
+
+fn unread(error: &io::Error) -> Box<Error> {
+    tracing::error!(%error, "a request body that was kept can't be read again");
+    Error::explain(ErrorType::FileReadError, "a body that was kept")
+}
+
+/// Writes what the part answers, and says whether that was the end of it.
+async fn write(session: &mut Session, task: HttpTask) -> Result<bool> {
+    let done = match &task {
+        HttpTask::Header(..) if session.req_header().version < Version::HTTP_11 => {
+            // The body may end with the connection.
+            session.set_keepalive(None);
+            false
+        }
+        HttpTask::Done => true,
+        HttpTask::Header(..)
+        | HttpTask::Body(..)
+        | HttpTask::UpgradedBody(..)
+        | HttpTask::Trailer(_)
+        | HttpTask::Failed(_) => false,
+    };
+    session.write_response_tasks(vec![task]).await.map(|_| done)
+}
