@@ -109,7 +109,7 @@ async fn relay(
             },
             // There is room again, or it needs no more.
             _ = tx.reserve(), if full => {}
-            piece = next(session, &mut rest, room.is_ok()) => {
+            piece = next(session, &mut rest, room.is_ok(), whole) => {
                 let piece = piece?;
                 if piece.is_none() {
                     rest = Rest::None;
@@ -132,10 +132,17 @@ async fn relay(
 }
 
 /// The next piece of the body, `None` at its end. Without room for one, or after the end, there is
-/// only the client to wait for, who may go away. Nothing is lost when it is dropped.
-async fn next(session: &mut Session, rest: &mut Rest, room: bool) -> Result<Option<Bytes>> {
+/// only the client to wait for, who may go away; once it has its whole answer, what it sends is its
+/// next request. Nothing is lost when this is dropped.
+async fn next(
+    session: &mut Session,
+    rest: &mut Rest,
+    room: bool,
+    whole: bool,
+) -> Result<Option<Bytes>> {
     match rest {
         Rest::Kept(kept) if room => kept.next().await.map_err(|error| unread(&error)),
+        Rest::Kept(_) | Rest::None if whole => std::future::pending().await,
         Rest::Kept(_) | Rest::None => session
             .as_downstream_mut()
             .read_body_or_idle(true)
@@ -149,20 +156,11 @@ fn unread(error: &io::Error) -> Box<Error> {
     Error::explain(ErrorType::FileReadError, "a body that was kept")
 }
 
-/// Writes what the part answers, and says whether that was the end of it.
+/// Writes what the part answers, and says whether the answer is whole.
 async fn write(session: &mut Session, task: HttpTask) -> Result<bool> {
-    let done = match &task {
-        HttpTask::Header(..) if session.req_header().version < Version::HTTP_11 => {
-            // The body may end with the connection.
-            session.set_keepalive(None);
-            false
-        }
-        HttpTask::Done => true,
-        HttpTask::Header(..)
-        | HttpTask::Body(..)
-        | HttpTask::UpgradedBody(..)
-        | HttpTask::Trailer(_)
-        | HttpTask::Failed(_) => false,
-    };
-    session.write_response_tasks(vec![task]).await.map(|_| done)
+    if session.req_header().version < Version::HTTP_11 && matches!(task, HttpTask::Header(..)) {
+        // The body may end with the connection.
+        session.set_keepalive(None);
+    }
+    session.write_response_tasks(vec![task]).await
 }
