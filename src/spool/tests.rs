@@ -1,3 +1,5 @@
+//! What is kept, and what is given back.
+
 use std::path::Path;
 
 use super::*;
