@@ -82,14 +82,12 @@ fn policy_of(count: usize) -> Policy {
     let organization = "/api/0/organizations/{organization_id_or_slug}";
     let project = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}";
     let rule = |template: String| Rule {
-        methods: [Method::Get].into_iter().collect(),
-        template: template.parse().unwrap(),
-        access: Access::AnyOf([Scope::EventRead].into_iter().collect::<ScopeSet>()),
-        credentials: KindSet::DEFAULT,
-        exchange: true,
-        timeout: None,
-        max_body: None,
         place: "bench".into(),
+        ..Rule::new(
+            [Method::Get].into_iter().collect(),
+            template.parse().unwrap(),
+            Access::AnyOf([Scope::EventRead].into_iter().collect::<ScopeSet>()),
+        )
     };
     let mut rules = vec![rule(format!("{organization}/issues/"))];
     rules.extend((1..count).map(|index| {
@@ -97,7 +95,7 @@ fn policy_of(count: usize) -> Policy {
         rule(format!("{base}/resource-{index}/{{id}}/"))
     }));
     let site = Site::new(BaseUrl::parse(&format!("https://{HOST}")).unwrap(), Vec::new());
-    Policy { rules: RuleTable::build(rules).unwrap(), site, max_body: 1 << 20, observe_until: None }
+    Policy::new(RuleTable::build(rules).unwrap(), site)
 }
 
 /// The shipped rules, as a config loads them.
@@ -135,7 +133,7 @@ fn decide(
     let headers = headers(authorization);
     let target = b"/api/0/organizations/acme/issues/?query=is%3Aunresolved&limit=25";
     let raw = [b"GET ", target.as_slice(), b" HTTP/1.1\r\n\r\n"].concat();
-    let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw: &raw };
+    let head = RequestHead { raw: &raw, ..RequestHead::new("GET", target, &headers) };
     let verdict = runtime.block_on(gateway.admit(&head, client())).decision.verdict;
     assert_eq!(matches!(verdict, Verdict::Permit(_)), permitted, "{verdict:?}");
     bench.iter_custom(|times| {

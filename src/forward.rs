@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use ipnet::IpNet;
 
 use crate::policy::decision::{Forward, Permit};
@@ -20,6 +20,14 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The number of the request, the same in both logs.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The project key of an SDK.
+const X_SENTRY_AUTH: HeaderName = HeaderName::from_static("x-sentry-auth");
+/// Who a Relay is and what it signed (`relay-server/src/extractors/signed_json.rs` in Relay).
+const RELAY_SIGNATURE: [HeaderName; 2] = [
+    HeaderName::from_static("x-sentry-relay-id"),
+    HeaderName::from_static("x-sentry-relay-signature"),
+];
 
 /// What every upstream request gets, made at load.
 #[derive(Clone, Debug)]
@@ -68,13 +76,16 @@ impl HeaderEdits {
         outbound: &Outbound,
         origin: &Origin,
     ) -> Result<Self, NoCredential> {
-        let exchanged = permit.forward() == Forward::Exchange;
-        let goes = |name: &&HeaderName| speaks_for_the_caller(name) || exchanged && *name == ORIGIN;
+        let forward = permit.forward();
+        let goes = |name: &&HeaderName| {
+            let exchanged = forward == Forward::Exchange && *name == ORIGIN;
+            exchanged || (speaks_for_the_caller(name) && !stays(name, forward))
+        };
         let remove = headers.keys().filter(goes).cloned().collect();
-        let credential = match permit.forward() {
-            Forward::AsIs => headers.get(AUTHORIZATION).cloned(),
+        let credential = match forward {
+            Forward::AsIs | Forward::Untouched { .. } => headers.get(AUTHORIZATION).cloned(),
             Forward::Exchange => Some(outbound.credential.clone().ok_or(NoCredential)?),
-            Forward::Anonymous => None,
+            Forward::Anonymous | Forward::Session => None,
         };
         let mut set = Vec::with_capacity(5);
         set.push((HOST, outbound.host.clone()));
@@ -84,6 +95,18 @@ impl HeaderEdits {
         set.extend(credential.map(|value| (AUTHORIZATION, value)));
         Ok(Self { remove, set })
     }
+}
+
+/// Whether a field that speaks for the caller does so to who judges it.
+fn stays(name: &HeaderName, forward: Forward) -> bool {
+    let (cookies, relay, key) = match forward {
+        Forward::AsIs | Forward::Exchange | Forward::Anonymous => return false,
+        Forward::Session => (true, false, false),
+        Forward::Untouched { cookies, relay } => (cookies, relay, true),
+    };
+    (cookies && *name == COOKIE)
+        || (key && *name == X_SENTRY_AUTH)
+        || (relay && RELAY_SIGNATURE.contains(name))
 }
 
 /// Names, reduced to letters and digits, that only the gateway may set, or nobody.

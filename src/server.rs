@@ -25,10 +25,10 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Listen, Upstream};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
-use crate::proxy::{Proxy, RequestIds, UpstreamPeer};
+use crate::proxy::{Listeners, Proxy, RequestIds, UpstreamPeer, Upstreams};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
 use crate::spool::Spool;
@@ -79,7 +79,7 @@ impl Server {
     /// # Errors
     /// What could not be taken, opened or started.
     pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
-        let listeners = config.listen.iter().map(|address| Listener::open(*address));
+        let listeners = config.listen.iter().map(|listen| Listener::open(listen.address));
         let listeners = listeners.collect::<anyhow::Result<_>>()?;
         let operators = Listener::open(config.admin)?;
         Self::build_on(config, listeners, operators, sink)
@@ -141,25 +141,23 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let web = Arc::new(UpstreamPeer::new(
-            &config.web.address,
-            config.web.connect_timeout,
-            config.web.timeout,
-            config.web.idle_timeout,
-            config.web.takes_chunks,
-        ));
+        let addresses_of = config.upstreams.iter().map(|upstream| upstream.address.clone());
+        let mut names = config.canonical.into_iter().chain(addresses_of.collect::<Vec<_>>());
+        let canonical = names.next().context("there is no upstream")?;
+        let upstreams = upstreams(&config.upstreams);
         let unmatched = Arc::new(Unmatched::default());
-        if !config.web.takes_chunks
+        if config.upstreams.spool()
             && let Err(error) = config.spool.try_folder()
         {
             tracing::error!("{error}");
         }
         let proxy = Proxy {
             spool: Spool::new(config.spool),
-            outbound: outbound(&gateway, config.web.credential)?,
-            rewriter: UrlRewriter::new(config.web.canonical, [config.web.address]),
+            outbound: outbound(&gateway, config.credential)?,
+            rewriter: UrlRewriter::new(canonical, names),
             gateway: Arc::clone(&gateway),
-            web: Arc::clone(&web),
+            listeners: exposed(&listeners, &config.listen)?,
+            upstreams: upstreams.clone(),
             trusted_proxies: config.trusted_proxies,
             ids: RequestIds::new(random()?),
             metrics: Arc::clone(&metrics),
@@ -177,10 +175,16 @@ impl Server {
         };
 
         // These two end with their runtime.
-        background.spawn({
+        for upstream in upstreams.iter().map(Arc::clone) {
             let readiness = Arc::clone(&readiness);
-            async move { web.keep_resolved(|| readiness.upstream_known()).await }
-        });
+            let web = Arc::ptr_eq(&upstream, &upstreams.web);
+            let known = move || {
+                if web {
+                    readiness.upstream_known();
+                }
+            };
+            background.spawn(async move { upstream.keep_resolved(known).await });
+        }
         background.spawn({
             let readiness = Arc::clone(&readiness);
             async move {
@@ -253,6 +257,27 @@ impl Server {
         }
         tracing::info!("stopped");
     }
+}
+
+fn upstreams(config: &crate::config::Upstreams) -> Upstreams {
+    let open = |upstream: &Upstream| {
+        Arc::new(UpstreamPeer::new(
+            &upstream.address,
+            upstream.connect_timeout,
+            upstream.timeout,
+            upstream.idle_timeout,
+            upstream.takes_chunks,
+        ))
+    };
+    let (relay, ui) = (config.relay.as_ref().map(open), config.ui.as_ref().map(open));
+    Upstreams { web: open(&config.web), relay, ui }
+}
+
+/// What each listener lets in, by the address that it was given.
+fn exposed(listeners: &[Listener], config: &[Listen]) -> anyhow::Result<Listeners> {
+    anyhow::ensure!(listeners.len() == config.len(), "not every listener is configured");
+    let own = listeners.iter().map(Listener::address).zip(config.iter().map(|own| own.exposed));
+    Ok(Listeners::new(own.collect()))
 }
 
 fn background() -> anyhow::Result<Runtime> {

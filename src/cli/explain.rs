@@ -43,6 +43,10 @@ pub(super) struct ExplainArgs {
     /// Another header, such as `Origin: https://app.example.com`; repeat it
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// As a listener that exposes this, such as `ingest`; repeat it. By default what any listener
+    /// of the config exposes
+    #[arg(long = "expose", value_name = "GROUP")]
+    expose: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -57,6 +61,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
         token: args.token_stdin.then(first_line).transpose()?,
         scopes: args.scopes.clone(),
         organizations: args.organizations.clone(),
+        expose: args.expose.clone(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -14,12 +14,13 @@ use sha2::{Digest as _, Sha256};
 use super::problem::Problem;
 use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawSpool};
 use super::value::{PointInTime, SecretRef};
-use super::{Cache, Config, Log, Own, Server, Source};
+use super::{Cache, Config, Listen, Log, Own, Server, Source, Upstreams};
 use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
+use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
 use crate::spool::SpoolSettings;
@@ -46,7 +47,7 @@ pub(super) fn compile(
     let admin = compiler.address("admin.address", &raw.admin.address);
     if let Some(admin) = admin
         && admin.port() != 0
-        && listen.contains(&admin)
+        && listen.iter().any(|listener| listener.address == admin)
     {
         let what = format!("`{admin}` is a public address too");
         compiler.problem("admin.address", what, "give the admin listener a port of its own");
@@ -54,15 +55,22 @@ pub(super) fn compile(
     let admin_credential = compiler.admin_credential(raw.admin.credential.as_ref());
     let observe_until = compiler.observe_until(raw.mode, raw.observe_until);
     let trusted_proxies = compiler.networks(&raw.trusted_proxies);
-    let web = compiler.upstream("upstream.web", &raw.upstream.web);
+    let upstreams = compiler.upstreams(&raw.upstream);
+    let canonical = compiler.canonical(&raw.upstream.web);
+    let credential = compiler.credential(&raw.upstream.web);
+    let session_cookie = compiler.session_cookie(&raw.upstream.web);
     let stores = compiler.stores(&raw.store);
     let sentry_version = compiler.sentry_version(&raw.rules);
-    let rules = compiler.rules(&raw.rules, sentry_version, &mut hash);
+    let check_keys = raw.upstream.relay.as_ref().and_then(|relay| relay.check_keys);
+    let rules = compiler.rules(&raw.rules, sentry_version, check_keys == Some(true), &mut hash);
+    if let (Some(rules), Some(upstreams)) = (&rules, &upstreams) {
+        compiler.reachable(rules, &listen, upstreams);
+    }
     let cache = compiler.cache(&raw.cache);
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
-    if web.as_ref().is_some_and(|web| web.credential.is_none()) && issues {
+    if raw.upstream.web.credential.is_none() && issues {
         compiler.problem(
             "upstream.web.credential",
             "is missing, and tokens of a `portcullis` or `file` store are never forwarded themselves",
@@ -74,12 +82,13 @@ pub(super) fn compile(
         threads => threads,
     };
     let server = Server { threads, drain: raw.server.drain.0 };
-    let max_body = raw.upstream.web.max_body.0;
-    match (site, admin, web, rules, log) {
-        (Some(site), Some(admin), Some(web), Some(rules), Some(log))
+    match (site, admin, upstreams, rules, log) {
+        (Some(site), Some(admin), Some(upstreams), Some(rules), Some(log))
             if compiler.problems.is_empty() =>
         {
-            let policy = Policy { rules, site, max_body, observe_until };
+            let exposed = listen.iter().flat_map(|listener| listener.exposed.iter()).collect();
+            let max_body = upstreams.max_bodies();
+            let policy = Policy { rules, site, max_body, exposed, session_cookie, observe_until };
             let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(Config {
                 hash,
@@ -89,7 +98,9 @@ pub(super) fn compile(
                 admin,
                 admin_credential,
                 trusted_proxies,
-                web,
+                upstreams,
+                canonical,
+                credential,
                 stores,
                 cache,
                 spool,
@@ -125,7 +136,7 @@ pub(super) fn rules(
 ) -> Result<RuleTable, Vec<Problem>> {
     let mut compiler = Compiler::new(folder, source);
     let version = compiler.sentry_version(raw);
-    let rules = compiler.rules(raw, version, &mut Sha256::new());
+    let rules = compiler.rules(raw, version, false, &mut Sha256::new());
     rules.filter(|_| compiler.problems.is_empty()).ok_or(compiler.problems)
 }
 
@@ -187,27 +198,58 @@ impl Compiler<'_> {
         self.parsed(at, text.parse().map_err(|_| what), help)
     }
 
-    fn listen(&mut self, listeners: &[RawListen]) -> Vec<SocketAddr> {
+    fn listen(&mut self, listeners: &[RawListen]) -> Vec<Listen> {
         if listeners.is_empty() {
             self.problem("listen", "is empty", "add `[[listen]]` with an `address`");
         }
-        let mut addresses = Vec::new();
+        let mut taken: Vec<Listen> = Vec::new();
         for (index, listener) in listeners.iter().enumerate() {
             let at = format!("listen[{index}]");
             let Some(address) = self.address(&format!("{at}.address"), &listener.address) else {
                 continue;
             };
-            if addresses.contains(&address) && address.port() != 0 {
+            if address.port() != 0 && taken.iter().any(|other| other.address == address) {
                 self.problem(&at, format!("`{address}` is listened to twice"), "delete one");
             }
-            if listener.expose != ["api"] {
-                let help = "write `expose = [\"api\"]`, or leave it out";
-                let what = "this version lets in `api` and nothing else";
-                self.problem(format!("{at}.expose"), what, help);
-            }
-            addresses.push(address);
+            let exposed = self.exposed(&format!("{at}.expose"), &listener.expose);
+            taken.push(Listen { address, exposed });
         }
-        addresses
+        taken
+    }
+
+    fn exposed(&mut self, at: &str, names: &[String]) -> Exposures {
+        let known = Exposure::ALL.iter().map(|exposure| format!("`{exposure}`"));
+        let help = format!("write some of {}", known.collect::<Vec<_>>().join(", "));
+        if names.is_empty() {
+            self.problem(at, "is empty, so nobody gets in", &*help);
+        }
+        let mut exposed = Exposures::NONE;
+        for name in names {
+            match Exposure::from_name(name) {
+                Some(exposure) => exposed = exposed.with(exposure),
+                None => self.problem(at, format!("`{name}` can't be exposed"), &*help),
+            }
+        }
+        if exposed.contains(Exposure::Ui) && !exposed.contains(Exposure::Api) {
+            let help = "add `api`, which the pages call";
+            self.problem(at, "has `ui` without `api`, so no page would work", help);
+        }
+        exposed
+    }
+
+    /// What is exposed has somewhere to go.
+    fn reachable(&mut self, rules: &RuleTable, listen: &[Listen], upstreams: &Upstreams) {
+        for (index, listener) in listen.iter().enumerate() {
+            let mut lost = rules.iter().map(|(_, rule)| rule).filter(|rule| {
+                listener.exposed.contains(rule.exposure) && !upstreams.has(rule.service)
+            });
+            if let Some(rule) = lost.next() {
+                let (exposure, service) = (rule.exposure, rule.service);
+                let what = format!("exposes `{exposure}`, and there is no `[upstream.{service}]`");
+                let help = format!("add `[upstream.{service}]` with `urls`, or don't expose it");
+                self.problem(format!("listen[{index}].expose"), what, help);
+            }
+        }
     }
 
     /// Until when refusals are observed, and not made.

@@ -32,6 +32,7 @@ pub use version::{BadVersion, SentryVersion};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
+use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::spool::SpoolSettings;
@@ -43,6 +44,11 @@ pub const SENTRY_RULES: &str = include_str!("../../config/sentry.toml");
 /// What the shipped rules are called in messages and logs.
 pub const SENTRY_RULES_NAME: &str = "sentry.toml";
 
+/// The rules for what is not the Web API, as they are shipped.
+pub const EDGE_RULES: &str = include_str!("../../config/edge.toml");
+/// What they are called in messages and logs.
+pub const EDGE_RULES_NAME: &str = "edge.toml";
+
 /// A config that can be served.
 #[derive(Debug)]
 pub struct Config {
@@ -53,15 +59,19 @@ pub struct Config {
     /// The version of Sentry that the rules are for.
     pub sentry_version: SentryVersion,
     /// Where clients are listened to.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// Where operators are listened to.
     pub admin: SocketAddr,
     /// What operators present there for anything but health and metrics.
     pub admin_credential: Option<Digest>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Sentry's web service.
-    pub web: Upstream,
+    /// Where requests go.
+    pub upstreams: Upstreams,
+    /// What Sentry calls itself in the URLs that it sends; the first is its `system.url-prefix`.
+    pub canonical: Vec<BaseUrl>,
+    /// `Authorization` in place of tokens that the gateway issued. Sensitive: prints nothing.
+    pub credential: Option<HeaderValue>,
     /// The token stores, in the order in which they are asked.
     pub stores: Vec<Store>,
     /// The identity cache.
@@ -76,15 +86,53 @@ pub struct Config {
     pub notes: Vec<Problem>,
 }
 
-/// An upstream.
+/// A listener for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Its address.
+    pub address: SocketAddr,
+    /// What it lets in.
+    pub exposed: Exposures,
+}
+
+/// The parts of Sentry.
+#[derive(Debug)]
+pub struct Upstreams {
+    /// The web service.
+    pub web: Upstream,
+    /// Relay.
+    pub relay: Option<Upstream>,
+    /// What serves the pages, where that is not the web service.
+    pub ui: Option<Upstream>,
+}
+
+impl Upstreams {
+    /// Those that there are.
+    pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        std::iter::once(&self.web).chain(&self.relay).chain(&self.ui)
+    }
+
+    /// Whether chunked request bodies to any of them are kept.
+    pub fn spool(&self) -> bool {
+        self.iter().any(|upstream| !upstream.takes_chunks)
+    }
+
+    /// Whether there is one to go to.
+    pub const fn has(&self, service: Service) -> bool {
+        match service {
+            Service::Web | Service::Ui => true,
+            Service::Relay => self.relay.is_some(),
+        }
+    }
+}
+
+/// A part of Sentry.
 #[derive(Debug)]
 pub struct Upstream {
     /// Where it is reached.
     pub address: BaseUrl,
-    /// What it calls itself in the URLs that it sends.
-    pub canonical: BaseUrl,
-    /// `Authorization` in place of tokens that the gateway issued. Sensitive: prints nothing.
-    pub credential: Option<HeaderValue>,
+    /// The largest request body, in bytes, where a rule does not say.
+    pub max_body: u64,
     /// How long a connection may take to be made, TLS included.
     pub connect_timeout: Duration,
     /// How long it may be silent, where a rule does not say.

@@ -3,12 +3,15 @@
 //! The comments of fields and tables are the descriptions of `config/reference.md` and of the JSON
 //! Schemas; so are the defaults.
 
+mod rule;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
 
-use super::schema::{Access, Kind, Method, Scope};
+use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
+
+pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 
 /// The whole file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,7 +77,10 @@ pub(super) enum Mode {
 pub(super) struct RawListen {
     /// IP address and port; port 0 takes a free one.
     pub(super) address: String,
-    /// What it lets in: `api`.
+    /// What it lets in: `api`, the Web API; `ingest`, what SDKs send; `relays`, what external Relays
+    /// ask; `webhooks`, what other services call; `oauth`, the OAuth 2.0 endpoints; `ui`, the pages and
+    /// browser sessions.
+    #[schemars(with = "Vec<Group>")]
     #[serde(default = "api")]
     pub(super) expose: Vec<String>,
 }
@@ -106,19 +112,32 @@ impl Default for RawAdmin {
 pub(super) struct RawUpstreams {
     /// Sentry's web service.
     pub(super) web: RawUpstream,
+    /// Relay, where ingestion goes.
+    pub(super) relay: Option<RawUpstream>,
+    /// Where the pages go, such as Sentry's own nginx, which serves their assets; by default `web`.
+    pub(super) ui: Option<RawUpstream>,
 }
 
-/// Sentry's web service.
+/// A part of Sentry.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstream {
     /// Where it is reached: exactly one address.
     pub(super) urls: Vec<String>,
-    /// Sentry's `system.url-prefix`: the address in the URLs that it sends. By default the
+    /// Of `web`: Sentry's `system.url-prefix`, the address in the URLs that it sends. By default the
     /// address where it is reached.
     pub(super) canonical_url: Option<String>,
-    /// A Sentry token that stands in for tokens which the gateway issued.
+    /// Of `web`: more addresses in the URLs that it sends, such as `system.upload-url-prefix`.
+    #[serde(default)]
+    pub(super) canonical_aliases: Vec<String>,
+    /// Of `web`: a Sentry token that stands in for tokens which the gateway issued.
     pub(super) credential: Option<SecretRef>,
+    /// Of `web`: the cookie of browser sessions, Sentry's `SESSION_COOKIE_NAME`; by default
+    /// `sentrysid`.
+    pub(super) session_cookie: Option<String>,
+    /// Of `relay`: whether the key of the project is looked up in the token stores before an event
+    /// goes on. By default not: Relay checks it.
+    pub(super) check_keys: Option<bool>,
     /// How long a connection may take to be made, TLS included.
     #[serde(default = "seconds::<5>")]
     pub(super) connect_timeout: HumanDuration,
@@ -132,17 +151,16 @@ pub(super) struct RawUpstream {
     #[serde(default = "hundred_mib")]
     pub(super) max_body: ByteSize,
     /// What becomes of a chunked request body: `spool` keeps it and sends it with `Content-Length`,
-    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks.
-    #[serde(default)]
-    pub(super) chunked_bodies: ChunkedBodies,
+    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks. By default
+    /// `spool`, of `relay` `stream`.
+    pub(super) chunked_bodies: Option<ChunkedBodies>,
 }
 
 /// What becomes of a chunked request body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ChunkedBodies {
     /// It is kept and sent with `Content-Length`.
-    #[default]
     Spool,
     /// It is sent on in chunks.
     Stream,
@@ -307,73 +325,4 @@ impl Default for RawServer {
     fn default() -> Self {
         Self { threads: 0, drain: seconds::<30>() }
     }
-}
-
-/// A rule file.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawFile {
-    /// What routes ask for.
-    #[serde(default)]
-    pub(super) rule: Vec<RawRule>,
-    /// Routes of earlier files that are closed.
-    #[serde(default)]
-    pub(super) remove: Vec<RawRemoval>,
-}
-
-/// What some methods of a route ask for.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRule {
-    /// `GET` (and with it `HEAD`), `POST`, `PUT`, `PATCH`, `DELETE`.
-    #[schemars(with = "Vec<Method>")]
-    pub(super) methods: Vec<String>,
-    /// A path template: `{name}` is one segment, `{name:digits}` one of ASCII digits, `{name:path}` all
-    /// that is left; a trailing slash counts, and the most specific path wins.
-    #[schemars(with = "String")]
-    pub(super) path: Spanned<String>,
-    /// More templates of the same route.
-    #[serde(default)]
-    pub(super) aliases: Vec<String>,
-    /// Instead of `scopes`: `public` needs no credential, `authenticated` a valid one, `not_exposed` lets
-    /// nobody through.
-    #[schemars(with = "Option<Access>")]
-    pub(super) access: Option<String>,
-    /// Scopes of which one is needed; instead of `access`.
-    #[schemars(with = "Option<Vec<Scope>>")]
-    pub(super) scopes: Option<Vec<String>>,
-    /// Kinds of credential; by default `user_token`, `org_token`, `api_key`.
-    #[schemars(with = "Option<Vec<Kind>>")]
-    pub(super) credentials: Option<Vec<String>>,
-    /// Whether the upstream's credential may stand in for a token that the gateway issued: not where
-    /// credentials or members are made or shown.
-    #[serde(default = "yes")]
-    pub(super) exchange: bool,
-    /// How long Sentry may be silent; by default `upstream.web.timeout`.
-    pub(super) timeout: Option<HumanDuration>,
-    /// The largest request body; by default `upstream.web.max_body`.
-    pub(super) max_body: Option<ByteSize>,
-    /// The first version of Sentry that the rule is for, such as `26.8`; by default all.
-    pub(super) since: Option<String>,
-    /// The first version of Sentry that it is not for any more.
-    pub(super) until: Option<String>,
-    /// Replaces the rules of earlier files for these methods of this route.
-    #[serde(default, rename = "override")]
-    pub(super) overrides: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Closes routes of earlier files.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRemoval {
-    /// The path, as the rule of the earlier file has it.
-    #[schemars(with = "String")]
-    pub(super) path: Spanned<String>,
-    /// Which of its methods; by default all.
-    #[schemars(with = "Option<Vec<Method>>")]
-    pub(super) methods: Option<Vec<String>>,
 }

@@ -3,11 +3,12 @@
 use toml::Spanned;
 
 use super::problem::{Problem, syntax};
-use super::raw::{RawFile, RawRemoval, RawRule};
+use super::raw::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 use super::version::SentryVersion;
+use crate::policy::exposure::{Exposure, Service};
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::{Method, MethodSet};
-use crate::policy::rules::{Access, Rule};
+use crate::policy::rules::{Access, OnFailure, Rewrite, Rule};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::policy::template::PathTemplate;
 
@@ -125,7 +126,7 @@ impl RawRemoval {
         let of_path = rules.filter(|rule| rule.template.as_str() == path);
         let known: MethodSet = of_path.clone().flat_map(|rule| rule.methods.iter()).collect();
         let methods = match &self.methods {
-            Some(names) => parse_methods(names, place, problems),
+            Some(names) => parse_methods(names, true, place, problems),
             None => known,
         };
         let Some(first) = of_path.into_iter().next() else {
@@ -142,22 +143,28 @@ impl RawRemoval {
 impl RawRule {
     /// A rule for each template. With problems, what comes of it is not used.
     fn compile(&self, place: &str, problems: &mut Vec<Problem>) -> Vec<Rule> {
-        let methods = parse_methods(&self.methods, place, problems);
         let Some(access) = self.access(place, problems) else { return Vec::new() };
+        let passes = access == Access::Pass;
+        let methods = parse_methods(&self.methods, passes, place, problems);
         let credentials = self.credentials(access, place, problems);
+        let (exposure, service) = (self.exposure(place, problems), self.service(place, problems));
+        let rewrite = self.rewrite.as_ref().map(|rewrite| rewrite.compile(place, problems));
         let paths = std::iter::once(self.path.get_ref()).chain(&self.aliases);
         let mut rules = Vec::new();
         for path in paths {
             match path.parse::<PathTemplate>() {
                 Ok(template) => rules.push(Rule {
-                    methods,
-                    template,
-                    access,
                     credentials,
                     exchange: self.exchange,
                     timeout: self.timeout.map(|timeout| timeout.0),
                     max_body: self.max_body.map(|size| size.0),
+                    exposure,
+                    service,
+                    session: self.session,
+                    upgrade: self.upgrade,
+                    rewrite: rewrite.clone(),
                     place: place.into(),
+                    ..Rule::new(methods, template, access)
                 }),
                 Err(error) => {
                     let help = "write a path as Sentry has it, parameters in braces";
@@ -198,10 +205,13 @@ impl RawRule {
             (Some("public"), None) => Some(Access::Public),
             (Some("authenticated"), None) => Some(Access::Authenticated),
             (Some("not_exposed"), None) => Some(Access::NotExposed),
+            (Some("pass"), None) => Some(Access::Pass),
+            (Some("project_key"), None) => Some(Access::ProjectKey),
             (Some(other), None) => {
                 problem(
                     format!("has the unknown access `{other}`"),
-                    "write `public`, `authenticated` or `not_exposed`, or `scopes = [...]`",
+                    "write `public`, `authenticated`, `project_key`, `pass` or `not_exposed`, or \
+                     `scopes = [...]`",
                 );
                 None
             }
@@ -238,8 +248,35 @@ impl RawRule {
         }
     }
 
+    fn exposure(&self, place: &str, problems: &mut Vec<Problem>) -> Exposure {
+        let Some(name) = &self.expose else { return Exposure::Api };
+        Exposure::from_name(name).unwrap_or_else(|| {
+            let what = format!("`{name}` is not what a listener can expose");
+            let help = "write one of `api`, `ingest`, `relays`, `webhooks`, `oauth`, `ui`";
+            problems.push(Problem::new(place, what, help));
+            Exposure::Api
+        })
+    }
+
+    fn service(&self, place: &str, problems: &mut Vec<Problem>) -> Service {
+        let Some(name) = &self.upstream else { return Service::Web };
+        Service::from_name(name).unwrap_or_else(|| {
+            let what = format!("`{name}` is not an upstream");
+            problems.push(Problem::new(place, what, "write one of `web`, `relay`, `ui`"));
+            Service::Web
+        })
+    }
+
     fn credentials(&self, access: Access, place: &str, problems: &mut Vec<Problem>) -> KindSet {
-        let Some(names) = &self.credentials else { return KindSet::DEFAULT };
+        let Some(names) = &self.credentials else {
+            return match access {
+                Access::ProjectKey => KindSet::EMPTY.with(IdentityKind::ProjectKey),
+                Access::Pass => KindSet::EMPTY,
+                Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {
+                    KindSet::DEFAULT
+                }
+            };
+        };
         let path = self.path.get_ref();
         let known = || {
             let names: Vec<_> = IdentityKind::ALL.iter().map(|kind| format!("`{kind}`")).collect();
@@ -255,7 +292,8 @@ impl RawRule {
                 }
             }
         }
-        if names.is_empty() || access == Access::NotExposed {
+        let nobody = matches!(access, Access::NotExposed | Access::Pass | Access::ProjectKey);
+        if names.is_empty() || nobody {
             let what = format!("rule `{path}` has `credentials` that nothing can satisfy");
             problems.push(Problem::new(
                 place,
@@ -267,12 +305,43 @@ impl RawRule {
     }
 }
 
-fn parse_methods(names: &[String], place: &str, problems: &mut Vec<Problem>) -> MethodSet {
+impl RawRewrite {
+    fn compile(&self, place: &str, problems: &mut Vec<Problem>) -> Rewrite {
+        let mut fields = Vec::new();
+        for text in &self.fields {
+            match text.parse() {
+                Ok(pointer) => fields.push(pointer),
+                Err(error) => {
+                    let what = format!("`rewrite` has the field `{text}`: {error}");
+                    problems.push(Problem::new(place, what, "or delete it"));
+                }
+            }
+        }
+        if self.fields.is_empty() {
+            let what = "`rewrite` names no field";
+            problems.push(Problem::new(place, what, "name one, or delete `rewrite`"));
+        }
+        let on_failure = match self.on_failure {
+            RawOnFailure::Refuse => OnFailure::Refuse,
+            RawOnFailure::Pass => OnFailure::Pass,
+        };
+        Rewrite { fields: fields.into(), max_size: self.max_size.0, on_failure }
+    }
+}
+
+/// The methods of a rule; `OPTIONS` only where it is not answered by the gateway.
+fn parse_methods(
+    names: &[String],
+    options: bool,
+    place: &str,
+    problems: &mut Vec<Problem>,
+) -> MethodSet {
     let mut methods = MethodSet::EMPTY;
     let help = "write some of `GET`, `POST`, `PUT`, `PATCH`, `DELETE`; HEAD follows GET and the \
                 gateway answers OPTIONS itself";
     for name in names {
         match Method::from_name(name) {
+            Some(Method::Options) if options => methods = methods.with(Method::Options),
             Some(Method::Head | Method::Options) | None => {
                 let what = format!("`{name}` is not a method that a rule can have");
                 problems.push(Problem::new(place, what, help));

@@ -95,6 +95,10 @@ pub(super) struct Access;
 pub(super) struct Scope;
 /// One of the kinds of credential.
 pub(super) struct Kind;
+/// One of the groups of routes that a listener exposes.
+pub(super) struct Group;
+/// One of the upstreams.
+pub(super) struct Service;
 
 schemas! {
     HumanDuration, "duration": json_schema!({
@@ -131,14 +135,22 @@ schemas! {
         ],
     });
     Method, "method": json_schema!({
-        "type": "string", "enum": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+        "type": "string", "enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
     });
     Access, "access": json_schema!({
-        "type": "string", "enum": ["public", "authenticated", "not_exposed"],
+        "type": "string", "enum": ["public", "authenticated", "project_key", "pass", "not_exposed"],
     });
     Scope, "scope": json_schema!({
         "type": "string",
         "enum": policy::scope::Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+    });
+    Group, "group": json_schema!({
+        "type": "string",
+        "enum": policy::exposure::Exposure::ALL.iter().map(|e| e.as_str()).collect::<Vec<_>>(),
+    });
+    Service, "upstream": json_schema!({
+        "type": "string",
+        "enum": policy::exposure::Service::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>(),
     });
     Kind, "kind": json_schema!({
         "type": "string",

@@ -72,10 +72,10 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.policy.rules.len(), minimal.policy.rules.len());
     assert_eq!(shipped.policy.max_body, minimal.policy.max_body);
     assert_eq!(shipped.stores[0].name, minimal.stores[0].name);
-    assert_eq!(shipped.web.timeout, minimal.web.timeout);
-    assert_eq!(shipped.web.connect_timeout, minimal.web.connect_timeout);
-    assert_eq!(shipped.web.idle_timeout, minimal.web.idle_timeout);
-    assert_eq!(minimal.web.canonical, minimal.web.address);
+    assert_eq!(shipped.upstreams.web.timeout, minimal.upstreams.web.timeout);
+    assert_eq!(shipped.upstreams.web.connect_timeout, minimal.upstreams.web.connect_timeout);
+    assert_eq!(shipped.upstreams.web.idle_timeout, minimal.upstreams.web.idle_timeout);
+    assert!(minimal.canonical.is_empty());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_secret_is_read_and_never_printed() {
     let from_env = MINIMAL.replace("{ file = \"sentry-token\" }", "{ env = \"TOKEN\" }");
     for (text, wanted) in [(MINIMAL, "Bearer sntryu_0123"), (&from_env, "Bearer sntryu_4567")] {
         let config = parse(text, &source).unwrap();
-        assert_eq!(config.web.credential.as_ref().unwrap(), wanted);
+        assert_eq!(config.credential.as_ref().unwrap(), wanted);
         assert!(!format!("{config:?}").contains("sntryu_"));
     }
     source.env.insert("TOKEN".into(), "two words-of-a-secret".into());
@@ -115,7 +115,32 @@ fn one_problem_each() {
             "0.0.0.0:8080\"",
             "0.0.0.0:8080\", expose = [\"ui\"]",
             "listen[0].expose",
-            "lets in `api`",
+            "no page would work",
+        ),
+        (
+            "0.0.0.0:8080\"",
+            "0.0.0.0:8080\", expose = [\"api\", \"web\"]",
+            "listen[0].expose",
+            "`web` can't be exposed",
+        ),
+        ("0.0.0.0:8080\"", "0.0.0.0:8080\", expose = []", "listen[0].expose", "is empty"),
+        (
+            "0.0.0.0:8080\"",
+            "0.0.0.0:8080\", expose = [\"ingest\"]",
+            "listen[0].expose",
+            "there is no `[upstream.relay]`",
+        ),
+        (
+            "[\"http://web:9000\"]",
+            "[\"http://web:9000\"], check_keys = true",
+            "upstream.web.check_keys",
+            "of Relay alone",
+        ),
+        (
+            "[\"http://web:9000\"]",
+            "[\"http://web:9000\"], session_cookie = \"a=b\"",
+            "upstream.web.session_cookie",
+            "no name of a cookie",
         ),
         ("[{ address = \"0.0.0.0:8080\" }]", "[]", "listen", "is empty"),
         ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "0 addresses"),

@@ -212,6 +212,8 @@ impl Outcome {
                     Forward::AsIs => "the caller's own",
                     Forward::Exchange => "the upstream's, in place of the caller's",
                     Forward::Anonymous => "none",
+                    Forward::Session => "none but the caller's cookies",
+                    Forward::Untouched { .. } => "whatever the caller sent",
                 },
                 observed: permit.observed().map(|denial| Observed {
                     status: denial.reason.status(),

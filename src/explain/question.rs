@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::gateway::Gateway;
 use crate::policy::decision::Decision;
+use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
@@ -31,6 +32,9 @@ pub struct Question {
     /// The organizations that it is bound to; none for any.
     #[serde(default)]
     pub organizations: Vec<String>,
+    /// What the listener exposes that is called; by default what any of the config does.
+    #[serde(default)]
+    pub expose: Vec<String>,
 }
 
 /// Why a question can't be asked. Never shows a token.
@@ -57,6 +61,11 @@ pub enum BadQuestion {
     /// A token that is looked up, and one that is made up.
     #[error("a token is looked up or made up; give `token` or `scopes`")]
     TwoCallers,
+    /// What no listener can expose.
+    #[error(
+        "that can't be exposed; write some of `api`, `ingest`, `relays`, `webhooks`, `oauth`, `ui`"
+    )]
+    Exposure,
     /// Organizations of nobody.
     #[error("`organizations` are those of a token that is made up; give `scopes` too")]
     Organizations,
@@ -93,6 +102,14 @@ impl Question {
         let mut value = HeaderValue::try_from(text).map_err(|_| BadQuestion::Token)?;
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+
+    fn exposed(&self, any: Exposures) -> Result<Exposures, BadQuestion> {
+        if self.expose.is_empty() {
+            return Ok(any);
+        }
+        let named = self.expose.iter().map(|name| Exposure::from_name(name));
+        named.collect::<Option<_>>().ok_or(BadQuestion::Exposure)
     }
 
     fn headers(&self, host: &str) -> Result<HeaderMap, BadQuestion> {
@@ -142,7 +159,9 @@ impl Question {
         let (host, target) = self.called(gateway.policy().site.public().authority())?;
         let (headers, made_up) = (self.headers(host)?, self.made_up()?);
         let (method, target) = (self.method.as_str(), target.as_bytes());
-        let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
+        let exposed = self.exposed(gateway.policy().exposed)?;
+        let (authority, headers) = (None, &headers);
+        let head = RequestHead { method, target, authority, headers, exposed, raw: b"" };
         Ok(match made_up {
             Some(identity) => gateway.admit_as(&head, Arc::new(identity)),
             None => gateway.admit(&head, None).await.decision,

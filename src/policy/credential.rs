@@ -107,13 +107,16 @@ pub enum Scheme {
     Bearer,
     /// `Basic` (RFC 7617) with a key as user name.
     Basic,
-    /// `DSN`, Sentry's own.
+    /// `DSN`, Sentry's own; and a project key as SDKs send it.
     Dsn,
+    /// A browser session of Sentry's, in a cookie.
+    Session,
 }
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: &'static [Scheme] = &[Scheme::Bearer, Scheme::Basic, Scheme::Dsn];
+    pub const ALL: &'static [Scheme] =
+        &[Scheme::Bearer, Scheme::Basic, Scheme::Dsn, Scheme::Session];
 
     /// The name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
@@ -121,6 +124,7 @@ impl Scheme {
             Scheme::Bearer => "bearer",
             Scheme::Basic => "basic",
             Scheme::Dsn => "dsn",
+            Scheme::Session => "session",
         }
     }
 
@@ -131,6 +135,7 @@ impl Scheme {
             Scheme::Bearer => none.with(IdentityKind::UserToken).with(IdentityKind::OrgToken),
             Scheme::Basic => none.with(IdentityKind::ApiKey),
             Scheme::Dsn => none.with(IdentityKind::ProjectKey),
+            Scheme::Session => none,
         }
     }
 }
@@ -231,6 +236,7 @@ impl Authorization {
                 Scheme::Bearer => bearer(secret),
                 Scheme::Basic => basic(secret),
                 Scheme::Dsn => dsn(secret),
+                Scheme::Session => Err(BadCredential::Missing),
             }),
         };
         match credential {
@@ -257,7 +263,7 @@ pub fn is_issued_here(authorization: &HeaderValue) -> bool {
 
 fn scheme(name: &[u8]) -> Option<Scheme> {
     let named = |scheme: &Scheme| name.eq_ignore_ascii_case(scheme.as_str().as_bytes());
-    Scheme::ALL.iter().copied().find(named)
+    [Scheme::Bearer, Scheme::Basic, Scheme::Dsn].into_iter().find(named)
 }
 
 fn visible(part: &[u8]) -> Result<Secret<'_>, BadCredential> {

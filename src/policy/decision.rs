@@ -65,6 +65,15 @@ pub enum Forward {
     Exchange,
     /// No credential.
     Anonymous,
+    /// The caller's cookies, in which a browser session of Sentry's is.
+    Session,
+    /// Whatever speaks for the caller, to who judges it.
+    Untouched {
+        /// The cookies too.
+        cookies: bool,
+        /// The signature of a Relay too.
+        relay: bool,
+    },
 }
 
 /// Proof that a request may be forwarded. Only this module's parents can make one.

@@ -8,6 +8,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 
+use super::exposure::Exposures;
 use super::method::Method;
 use super::reason::Reason;
 
@@ -26,8 +27,17 @@ pub struct RequestHead<'a> {
     pub authority: Option<&'a str>,
     /// The header fields.
     pub headers: &'a HeaderMap,
+    /// What the listener lets in that the request came by.
+    pub exposed: Exposures,
     /// The bytes of an HTTP/1 head before anything was dropped from it; empty on HTTP/2.
     pub raw: &'a [u8],
+}
+
+impl<'a> RequestHead<'a> {
+    /// A head by a listener that lets in the Web API, as HTTP/2 would bring it.
+    pub const fn new(method: &'a str, target: &'a [u8], headers: &'a HeaderMap) -> Self {
+        Self { method, target, authority: None, headers, exposed: Exposures::API, raw: b"" }
+    }
 }
 
 /// How a request body is delimited.

@@ -73,6 +73,9 @@ impl Pending<'_> {
         };
         self.request.body(self.policy)?;
         match identity.issuer {
+            Issuer::Sentry if rule.access == Access::ProjectKey => {
+                Ok((self.request.untouched(rule), observed.map(Box::new)))
+            }
             Issuer::Sentry => Ok((Forward::AsIs, observed.map(Box::new))),
             Issuer::Gateway => {
                 self.origin(identity)?;
@@ -84,7 +87,7 @@ impl Pending<'_> {
     /// Whether the identity may do this, and whether it is bound.
     fn entitled(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
         match rule.access {
-            Access::Public | Access::Authenticated => {}
+            Access::Public | Access::Authenticated | Access::Pass | Access::ProjectKey => {}
             Access::AnyOf(scopes) => self.scopes(scopes, identity)?,
             Access::NotExposed => return Err(Denial::new(Reason::RouteNotExposed)),
         }
@@ -195,7 +198,11 @@ impl Pending<'_> {
                 Ok(Forward::Exchange)
             }
             Access::Public => Ok(Forward::Anonymous),
-            Access::AnyOf(_) | Access::Authenticated | Access::NotExposed => {
+            Access::AnyOf(_)
+            | Access::Authenticated
+            | Access::NotExposed
+            | Access::Pass
+            | Access::ProjectKey => {
                 Err(Denial::new(Reason::WrongCredentialKind).note(STANDS_FOR_NOBODY))
             }
         }

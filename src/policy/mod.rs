@@ -9,11 +9,14 @@
 
 pub mod credential;
 pub mod decision;
+pub mod exposure;
 pub mod frame;
 pub mod identity;
 mod judge;
 pub mod method;
 pub mod path;
+pub mod pointer;
+mod project_key;
 pub mod reason;
 pub mod rules;
 pub mod scope;
@@ -21,8 +24,9 @@ pub mod site;
 pub mod template;
 pub mod token;
 
-use credential::{Authorization, BadCredential, Credential, Scheme};
+use credential::{Authorization, BadCredential, Credential, Scheme, is_issued_here};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
+use exposure::{Exposure, Exposures, Service};
 use frame::{Body, Frame, RequestHead};
 use http::HeaderMap;
 use identity::IdentityKind;
@@ -47,8 +51,13 @@ pub struct Policy {
     pub rules: RuleTable,
     /// The public names.
     pub site: Site,
-    /// The largest request body, in bytes, where a rule does not say.
-    pub max_body: u64,
+    /// The largest request body to each service, in bytes, where a rule does not say; in the order
+    /// of [`Service::ALL`].
+    pub max_body: [u64; Service::ALL.len()],
+    /// What some listener lets in.
+    pub exposed: Exposures,
+    /// The cookie of a browser session of Sentry's (`SESSION_COOKIE_NAME`).
+    pub session_cookie: Box<str>,
     /// Until when what is only about entitlement is let through and told, instead of refused; never
     /// when `None`.
     pub observe_until: Option<Timestamp>,
@@ -82,9 +91,28 @@ struct Request<'a> {
     /// The first segment behind the path prefix.
     skip: usize,
     prefix_len: usize,
+    /// What the listener lets in that it came by.
+    exposed: Exposures,
 }
 
+/// The largest request body where nothing says otherwise.
+const MAX_BODY: u64 = 100 << 20;
+/// The cookie of Sentry's browser sessions, as self-hosted names it.
+pub const SESSION_COOKIE: &str = "sentrysid";
+
 impl Policy {
+    /// A policy that lets in the Web API, by these rules, under these names.
+    pub fn new(rules: RuleTable, site: Site) -> Self {
+        Self {
+            rules,
+            site,
+            max_body: [MAX_BODY; Service::ALL.len()],
+            exposed: Exposures::API,
+            session_cookie: SESSION_COOKIE.into(),
+            observe_until: None,
+        }
+    }
+
     /// Until when refusals that are only about entitlement are told and not made, if they are at
     /// `now`.
     pub fn observing(&self, now: Timestamp) -> Option<Timestamp> {
@@ -93,7 +121,8 @@ impl Policy {
 
     /// The largest request body that a rule takes, in bytes.
     pub fn max_body(&self, rule: RuleId) -> u64 {
-        self.rules.rule(rule).max_body.unwrap_or(self.max_body)
+        let rule = self.rules.rule(rule);
+        rule.max_body.unwrap_or(self.max_body[rule.service as usize])
     }
 
     /// Reads the request: frame, host, path, route, credential, in this order.
@@ -121,7 +150,14 @@ impl Policy {
         let path = target.path();
         let (rest, skip) = self.site.strip(path.raw()).ok_or_else(nothing)?;
         let prefix_len = path.raw().len() - rest.len();
-        let rule = match self.rules.find(path, skip, frame.method.governed_by()) {
+        let found = self.rules.find(path, skip, frame.method.governed_by());
+        let rule = match found {
+            // Behind this listener there is no such thing.
+            Found::Rule(rule) | Found::MethodNotAllowed(rule)
+                if !head.exposed.contains(self.rules.rule(rule).exposure) =>
+            {
+                return Err(nothing());
+            }
             Found::Rule(rule) => rule,
             Found::Nothing => return Err(nothing()),
             Found::MethodNotAllowed(rule) => {
@@ -139,17 +175,50 @@ impl Policy {
                 return Err(refuse(Some(rule), denial));
             }
         };
+        let (headers, exposed) = (head.headers, head.exposed);
+        let request = Request { frame, target, headers, name, rule, skip, prefix_len, exposed };
         match self.rules.rule(rule).access {
-            Access::NotExposed => Err(refuse(Some(rule), Denial::new(Reason::RouteNotExposed))),
-            Access::Public | Access::Authenticated | Access::AnyOf(_) => {
-                let headers = head.headers;
-                Ok(Request { frame, target, headers, name, rule, skip, prefix_len })
+            Access::NotExposed if !self.has_session(&request) => {
+                Err(refuse(Some(rule), Denial::new(Reason::RouteNotExposed)))
             }
+            Access::Public
+            | Access::Authenticated
+            | Access::AnyOf(_)
+            | Access::Pass
+            | Access::ProjectKey
+            | Access::NotExposed => Ok(request),
         }
+    }
+
+    /// Whether a browser session of Sentry's calls, where that counts. Sentry judges it.
+    fn has_session(&self, request: &Request<'_>) -> bool {
+        let named = |cookie: &[u8]| {
+            let value = cookie.trim_ascii().strip_prefix(self.session_cookie.as_bytes());
+            value.is_some_and(|value| value.starts_with(b"=") && value.len() > 1)
+        };
+        let mut cookies = request.headers.get_all(http::header::COOKIE).iter();
+        request.takes_cookies(self.rules.rule(request.rule))
+            && cookies.any(|line| line.as_bytes().split(|byte| *byte == b';').any(named))
     }
 
     fn credential<'a>(&'a self, request: Request<'a>) -> Screened<'a> {
         let rule = self.rules.rule(request.rule);
+        match rule.access {
+            Access::Pass => return self.pass(&request, rule),
+            Access::ProjectKey => return self.project_key(request),
+            Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
+        }
+        if self.has_session(&request) {
+            let caller = Caller { scheme: Some(Scheme::Session), ..Caller::default() };
+            return match request.other_credential() {
+                None => self.decided(&request, caller, Forward::Session),
+                Some(()) => {
+                    let note = "the request has a browser session and a project key; send one";
+                    let denial = Denial::new(Reason::MultipleCredentials).note(note);
+                    Screened::Decided(request.decide(caller, Verdict::Deny(denial)))
+                }
+            };
+        }
         let public = rule.access == Access::Public;
         let header =
             request.frame.authorization.map(|value| Authorization::parse(value.as_bytes()));
@@ -198,12 +267,27 @@ impl Policy {
         }
     }
 
+    /// Lets through what is for who is behind to judge. A token of the gateway is for nobody there.
+    fn pass<'a>(&self, request: &Request<'_>, rule: &Rule) -> Screened<'a> {
+        if request.frame.authorization.is_some_and(is_issued_here) {
+            let note = "this route takes no token of the gateway; use what Sentry issued for it";
+            let denial = Denial::new(Reason::WrongCredentialKind).note(note);
+            return Screened::Decided(request.decide(Caller::default(), Verdict::Deny(denial)));
+        }
+        self.decided(request, Caller::default(), request.untouched(rule))
+    }
+
     fn anonymous<'a>(&self, request: &Request<'_>) -> Screened<'a> {
+        self.decided(request, Caller::default(), Forward::Anonymous)
+    }
+
+    /// Lets a request through without a look-up, if its body may.
+    fn decided<'a>(&self, request: &Request<'_>, who: Caller, forward: Forward) -> Screened<'a> {
         let verdict = match request.body(self) {
-            Ok(()) => Verdict::Permit(request.permit(Forward::Anonymous)),
+            Ok(()) => Verdict::Permit(request.permit(forward)),
             Err(denial) => Verdict::Deny(denial),
         };
-        Screened::Decided(request.decide(Caller::default(), verdict))
+        Screened::Decided(request.decide(who, verdict))
     }
 }
 
@@ -216,6 +300,16 @@ impl Request<'_> {
         let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
         let body = self.frame.body;
         Permit { rule, method, body, forward, prefix_len, observed: None }
+    }
+
+    /// Whether cookies go on: not beside a credential, and not where no page is let in.
+    fn takes_cookies(&self, rule: &Rule) -> bool {
+        rule.session && self.exposed.contains(Exposure::Ui) && self.frame.authorization.is_none()
+    }
+
+    fn untouched(&self, rule: &Rule) -> Forward {
+        let relay = rule.exposure == Exposure::Relays;
+        Forward::Untouched { cookies: self.takes_cookies(rule), relay }
     }
 
     /// A project key beside the `Authorization` header: in a header, or in the query.

@@ -5,70 +5,19 @@
 //! specific can't be in one table.
 
 mod known;
+mod rule;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::time::Duration;
 
-use super::identity::KindSet;
 use super::method::{Method, MethodSet};
 use super::path::CanonicalPath;
-use super::scope::ScopeSet;
-use super::template::{PathTemplate, Segment};
+use super::template::{Segment, is_digits, is_id};
 
-/// What a rule asks for. There is no default: absence never widens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// No credential is needed.
-    Public,
-    /// Any valid credential of the kinds that the rule takes.
-    Authenticated,
-    /// One of these scopes.
-    AnyOf(ScopeSet),
-    /// The route exists in Sentry, and nobody gets to it through the gateway.
-    NotExposed,
-}
+pub use rule::{Access, OnFailure, Rewrite, Rule};
 
-impl Access {
-    /// The name in rule files; `scopes` for a list of them.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Access::Public => "public",
-            Access::Authenticated => "authenticated",
-            Access::AnyOf(_) => "scopes",
-            Access::NotExposed => "not_exposed",
-        }
-    }
-
-    /// The scopes of which one is asked for; empty where scopes are not the matter.
-    pub const fn scopes(self) -> ScopeSet {
-        match self {
-            Access::AnyOf(scopes) => scopes,
-            Access::Public | Access::Authenticated | Access::NotExposed => ScopeSet::EMPTY,
-        }
-    }
-}
-
-/// A rule: what one route asks for, for some methods.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    /// The methods that it governs; `HEAD` with `GET`.
-    pub methods: MethodSet,
-    /// The route.
-    pub template: PathTemplate,
-    /// What it asks for.
-    pub access: Access,
-    /// The kinds of credential that it takes.
-    pub credentials: KindSet,
-    /// Whether the upstream's credential may stand in for a token that the gateway issued.
-    pub exchange: bool,
-    /// How long the upstream may be silent; `None` is the upstream's own setting.
-    pub timeout: Option<Duration>,
-    /// The largest request body in bytes; `None` is the upstream's own setting.
-    pub max_body: Option<u64>,
-    /// Where it was written, for messages: `config/sentry.toml:12`.
-    pub place: Box<str>,
-}
+/// The first segment of what no parameter at the top takes.
+const API: &str = "api";
 
 /// The number of a rule in its table; what metrics are kept under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +85,7 @@ struct Node {
     first: RuleId,
     /// Sorted by text.
     literals: Vec<(Box<str>, u32)>,
+    ids: Option<u32>,
     digits: Option<u32>,
     param: Option<u32>,
     /// The rules of a template that ends here, by method.
@@ -146,7 +96,8 @@ struct Node {
 
 impl Node {
     const fn new(first: RuleId) -> Self {
-        Self { first, literals: Vec::new(), digits: None, param: None, leaf: None, rest: None }
+        let literals = Vec::new();
+        Self { first, literals, ids: None, digits: None, param: None, leaf: None, rest: None }
     }
 }
 
@@ -189,7 +140,7 @@ impl RuleTable {
         for segment in rule.template.segments() {
             match segment {
                 Segment::Rest(_) => rest = true,
-                Segment::Literal(_) | Segment::Digits(_) | Segment::Param(_) => {
+                Segment::Literal(_) | Segment::Id(_) | Segment::Digits(_) | Segment::Param(_) => {
                     at = self.child(id, at, segment);
                 }
             }
@@ -224,6 +175,7 @@ impl RuleTable {
                     next
                 }
             },
+            Segment::Id(_) => *node.ids.get_or_insert(next),
             Segment::Digits(_) => *node.digits.get_or_insert(next),
             Segment::Param(_) | Segment::Rest(_) => *node.param.get_or_insert(next),
         };
@@ -260,11 +212,17 @@ impl RuleTable {
         if segment.is_empty() {
             return None;
         }
-        if let Some(child) = node.digits.filter(|_| super::template::is_digits(segment)) {
+        let ids = node.ids.filter(|_| is_id(segment));
+        let digits = node.digits.filter(|_| is_digits(segment));
+        for child in [ids, digits].into_iter().flatten() {
             let leaf = self.walk(child, path, index + 1);
             if leaf.is_some() {
                 return leaf;
             }
+        }
+        // A rule for pages is no rule for the API, however wide it is.
+        if at == 0 && segment == API {
+            return None;
         }
         let leaf = node.param.and_then(|child| self.walk(child, path, index + 1));
         leaf.or(node.rest.as_ref())

@@ -11,6 +11,8 @@ pub enum Segment {
     Literal(Box<str>),
     /// `{name:digits}`: one segment of ASCII digits.
     Digits(Box<str>),
+    /// `{name:id}`: one segment of ASCII digits that starts with none but 1 to 9.
+    Id(Box<str>),
     /// `{name}`: one segment that is not empty.
     Param(Box<str>),
     /// `{name:path}`: everything that is left, at least one character. Only at the end.
@@ -24,7 +26,8 @@ impl Segment {
             Segment::Rest(_) => 0,
             Segment::Param(_) => 1,
             Segment::Digits(_) => 2,
-            Segment::Literal(_) => 3,
+            Segment::Id(_) => 3,
+            Segment::Literal(_) => 4,
         }
     }
 
@@ -32,7 +35,10 @@ impl Segment {
     pub fn name(&self) -> Option<&str> {
         match self {
             Segment::Literal(_) => None,
-            Segment::Digits(name) | Segment::Param(name) | Segment::Rest(name) => Some(name),
+            Segment::Digits(name)
+            | Segment::Id(name)
+            | Segment::Param(name)
+            | Segment::Rest(name) => Some(name),
         }
     }
 
@@ -41,6 +47,7 @@ impl Segment {
         match self {
             Segment::Literal(text) => **text == *segment,
             Segment::Digits(_) => is_digits(segment),
+            Segment::Id(_) => is_id(segment),
             Segment::Param(_) | Segment::Rest(_) => !segment.is_empty(),
         }
     }
@@ -52,8 +59,8 @@ impl Segment {
                 position.admits(text)
             }
             (
-                Segment::Digits(_) | Segment::Param(_) | Segment::Rest(_),
-                Segment::Digits(_) | Segment::Param(_) | Segment::Rest(_),
+                Segment::Digits(_) | Segment::Id(_) | Segment::Param(_) | Segment::Rest(_),
+                Segment::Digits(_) | Segment::Id(_) | Segment::Param(_) | Segment::Rest(_),
             ) => true,
         }
     }
@@ -62,6 +69,11 @@ impl Segment {
 /// Whether `text` is one or more ASCII digits.
 pub fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether `text` is the number of a row: digits that don't start with 0.
+pub fn is_id(text: &str) -> bool {
+    is_digits(text) && !text.starts_with('0')
 }
 
 /// Why a template can't be read.
@@ -75,7 +87,7 @@ pub enum BadTemplate {
     EmptySegment,
     /// Braces that are not a whole segment, or characters that a decoded path never matches.
     #[error(
-        "`{0}` is neither text nor `{{name}}`, `{{name:digits}}` or `{{name:path}}`; a parameter is a whole segment"
+        "`{0}` is neither text nor `{{name}}`, `{{name:digits}}`, `{{name:id}}` or `{{name:path}}`; a parameter is a whole segment"
     )]
     BadSegment(String),
     /// `{name:path}` before the end.
@@ -201,6 +213,7 @@ fn parse_segment(part: &str) -> Result<Segment, BadTemplate> {
     match kind {
         "" if !inner.contains(':') => Ok(Segment::Param(name.into())),
         "digits" => Ok(Segment::Digits(name.into())),
+        "id" => Ok(Segment::Id(name.into())),
         "path" => Ok(Segment::Rest(name.into())),
         _ => Err(bad()),
     }
@@ -222,7 +235,7 @@ mod tests {
 
     #[test]
     fn reads_or_says_why_not() {
-        for text in ["/", "/api/0/", "/a/{b}/{c:digits}", "/a/{b:path}", "/a.b-c_d~e:f@g/"] {
+        for text in ["/", "/api/0/", "/a/{b}/{c:digits}/{d:id}", "/a/{b:path}", "/a.b-c_d~e:f@g/"] {
             assert_eq!(template(text).to_string(), text);
         }
         let rows: &[(&str, BadTemplate)] = &[
@@ -255,6 +268,9 @@ mod tests {
             ("/a/{x}/", "/a/{y}/", Some(Some(Equal))),
             ("/a/{x:digits}/", "/a/{y}/", Some(Some(Greater))),
             ("/a/{x:digits}/", "/a/b/", None),
+            ("/a/{x:id}/", "/a/{y:digits}/", Some(Some(Greater))),
+            ("/a/{x:id}/", "/a/7/", Some(Some(Less))),
+            ("/a/{x:id}/", "/a/0/", None),
             ("/a/{x:digits}/", "/a/7/", Some(Some(Less))),
             ("/a/{x}/c/", "/a/b/{y}/", Some(None)),
             ("/a/{x:digits}/c/", "/a/b/{y}/", None),

@@ -20,14 +20,12 @@ fn scopes(names: &str) -> ScopeSet {
 
 fn rule(methods: &[Method], template: &str, access: Access) -> Rule {
     Rule {
-        methods: methods.iter().copied().collect::<MethodSet>(),
-        template: template.parse().unwrap(),
-        access,
-        credentials: KindSet::DEFAULT,
-        exchange: true,
-        timeout: None,
-        max_body: None,
         place: template.into(),
+        ..Rule::new(
+            methods.iter().copied().collect::<MethodSet>(),
+            template.parse().unwrap(),
+            access,
+        )
     }
 }
 
@@ -68,7 +66,7 @@ fn policy(public: &str) -> Policy {
     ];
     let rules = RuleTable::build(rules).unwrap();
     let site = Site::new(BaseUrl::parse(public).unwrap(), Vec::new());
-    Policy { rules, site, max_body: 100, observe_until: None }
+    Policy { max_body: [100; _], ..Policy::new(rules, site) }
 }
 
 fn identity(kind: IdentityKind, held: &str) -> Identity {
@@ -170,7 +168,7 @@ fn decide(policy: &Policy, line: &str, fields: &[(&str, &str)]) -> String {
         headers.append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
     }
     let target = target.as_bytes();
-    let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
+    let head = RequestHead::new(method, target, &headers);
     let decision = match policy.screen(&head) {
         Screened::Decided(decision) => decision,
         Screened::Pending(pending) => {

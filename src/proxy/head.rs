@@ -6,6 +6,7 @@ use pingora::prelude::Result;
 use pingora::proxy::Session;
 
 use crate::forward::HeaderEdits;
+use crate::policy::exposure::Exposures;
 use crate::policy::frame::RequestHead;
 
 /// The bytes of an HTTP/1 head; empty on HTTP/2, whose frames leave nothing to guess.
@@ -14,12 +15,17 @@ pub(super) fn raw(session: &Session) -> Bytes {
 }
 
 /// The head as a decision needs it. The target is the one that pingora would forward.
-pub(super) fn of<'a>(head: &'a RequestHeader, raw: &'a [u8]) -> RequestHead<'a> {
+pub(super) fn of<'a>(
+    head: &'a RequestHeader,
+    exposed: Exposures,
+    raw: &'a [u8],
+) -> RequestHead<'a> {
     RequestHead {
         method: head.method.as_str(),
         target: head.raw_path(),
         authority: head.uri.authority().map(|authority| authority.as_str()),
         headers: &head.headers,
+        exposed,
         raw,
     }
 }

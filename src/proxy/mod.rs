@@ -9,6 +9,7 @@
 mod context;
 mod head;
 mod held;
+mod listeners;
 mod respond;
 mod response;
 mod upstream;
@@ -38,7 +39,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
-pub use upstream::UpstreamPeer;
+pub use listeners::Listeners;
+pub use upstream::{UpstreamPeer, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
@@ -50,8 +52,10 @@ const TRIES: usize = 2;
 pub struct Proxy {
     /// Decides.
     pub gateway: Arc<Gateway>,
+    /// What each listener lets in.
+    pub listeners: Listeners,
     /// Where permitted requests go.
-    pub web: Arc<UpstreamPeer>,
+    pub upstreams: Upstreams,
     /// What every upstream request gets.
     pub outbound: Outbound,
     /// Rewrites the upstream's URLs.
@@ -98,20 +102,21 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
         ctx.identify(session, &self.ids, &self.trusted_proxies, self.metrics.in_flight());
-        let raw = head::raw(session);
+        let (exposed, raw) = (self.listeners.exposed(session), head::raw(session));
         let admission =
-            self.gateway.admit(&head::of(session.req_header(), &raw), ctx.client()).await;
+            self.gateway.admit(&head::of(session.req_header(), exposed, &raw), ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
             Verdict::Permit(permit) => {
                 respond::go_on(session).await?;
-                match permit.body() {
-                    Body::Chunked if !self.web.takes_chunks() => {
-                        self.hold(permit.rule(), session, ctx).await.map(|()| true)
-                    }
-                    Body::Chunked | Body::Length(_) | Body::None => Ok(false),
+                let rule = permit.rule();
+                let service = self.gateway.policy().rules.rule(rule).service;
+                if permit.body() == Body::Chunked && !self.upstreams.of(service)?.takes_chunks() {
+                    self.hold(rule, session, ctx).await?;
+                    return Ok(true);
                 }
+                Ok(false)
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 respond::local(session, decision, &ctx.request_id, self.gateway.policy()).await?;
@@ -123,7 +128,7 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         ctx.progress.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        self.web.peer(rule.timeout)
+        self.upstreams.of(rule.service)?.peer(rule.timeout)
     }
 
     async fn upstream_request_filter(
@@ -180,7 +185,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         match permit(ctx)?.forward() {
-            Forward::AsIs | Forward::Anonymous => {}
+            Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
@@ -200,7 +205,9 @@ impl ProxyHttp for Proxy {
         ctx.progress.failure = Some(upstream::failure(&error));
         // Nothing was sent yet, so another address of the upstream's may be tried.
         ctx.progress.connects += 1;
-        if ctx.progress.connects < TRIES && self.web.pass_over() {
+        let rule = permit(ctx).map(|permit| self.gateway.policy().rules.rule(permit.rule()));
+        let upstream = rule.and_then(|rule| self.upstreams.of(rule.service));
+        if ctx.progress.connects < TRIES && upstream.is_ok_and(|upstream| upstream.pass_over()) {
             error.set_retry(true);
         }
         error
@@ -258,9 +265,11 @@ impl Proxy {
     async fn hold(&self, rule: RuleId, session: &mut Session, ctx: &mut Context) -> Result<()> {
         let (policy, clock) = (self.gateway.policy(), self.gateway.clock());
         let since = clock.instant();
-        let silent = self.web.timeout(policy.rules.rule(rule).timeout);
+        let limit = policy.max_body(rule);
+        let rule = policy.rules.rule(rule);
+        let silent = self.upstreams.of(rule.service)?.timeout(rule.timeout);
         session.set_read_timeout(Some(silent));
-        let kept = held::keep(session, self.spool.body(policy.max_body(rule))).await?;
+        let kept = held::keep(session, self.spool.body(limit)).await?;
         ctx.waited = clock.instant().saturating_duration_since(since);
         match kept {
             Ok(body) => held::exchange(session, ctx, body).await,

@@ -9,11 +9,43 @@ use pingora::prelude::{Error, ErrorSource, ErrorType, HttpPeer, Result};
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::{H1UpgradePolicy, Peer as _, PeerOptions};
 
+use crate::policy::exposure::Service;
 use crate::policy::reason::UpstreamFailure;
 use crate::policy::site::{BaseUrl, HttpScheme};
 
 /// How often a host name is resolved again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
+/// The parts of Sentry that requests go to.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// The web service.
+    pub web: Arc<UpstreamPeer>,
+    /// Relay.
+    pub relay: Option<Arc<UpstreamPeer>>,
+    /// What serves the pages, where that is not the web service.
+    pub ui: Option<Arc<UpstreamPeer>>,
+}
+
+impl Upstreams {
+    /// The one for a service.
+    ///
+    /// # Errors
+    /// When there is no Relay, which a config that loads does not let happen.
+    pub(super) fn of(&self, service: Service) -> Result<&Arc<UpstreamPeer>> {
+        let no_relay = || Error::explain(ErrorType::ConnectNoRoute, "no relay").into_up();
+        match service {
+            Service::Web => Ok(&self.web),
+            Service::Relay => self.relay.as_ref().ok_or_else(no_relay),
+            Service::Ui => Ok(self.ui.as_ref().unwrap_or(&self.web)),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<UpstreamPeer>> {
+        std::iter::once(&self.web).chain(&self.relay).chain(&self.ui)
+    }
+}
 
 /// An upstream at one address. A host name is resolved in the background, never by a request.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** pure, and no opinion on which header or field is rewritten.
 
+pub mod json;
 pub mod link;
 
 use std::borrow::Cow;

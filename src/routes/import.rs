@@ -167,14 +167,9 @@ impl Import {
 /// route may make credentials, and a document does not tell.
 fn new(route: &Route, exchange: bool) -> Rule {
     Rule {
-        methods: MethodSet::EMPTY.with(route.method),
-        template: route.template.clone(),
-        access: route.access,
-        credentials: KindSet::DEFAULT,
         exchange: exchange || route.access == Access::NotExposed,
-        timeout: None,
-        max_body: None,
         place: "the document".into(),
+        ..Rule::new(MethodSet::EMPTY.with(route.method), route.template.clone(), route.access)
     }
 }
 
@@ -185,7 +180,9 @@ fn over(old: &Rule, route: &Route) -> Rule {
     let methods = MethodSet::EMPTY.with(route.method);
     let (credentials, exchange) = match old.access {
         Access::AnyOf(_) => (old.credentials, old.exchange),
-        Access::Public | Access::Authenticated => (old.credentials, false),
+        Access::Public | Access::Authenticated | Access::Pass | Access::ProjectKey => {
+            (old.credentials, false)
+        }
         Access::NotExposed => (KindSet::DEFAULT, false),
     };
     let exchange = exchange || route.access == Access::NotExposed;
@@ -228,9 +225,11 @@ impl<'a> Written<'a> {
             path: rule.template.as_str(),
             access: match rule.access {
                 Access::AnyOf(_) => None,
-                other @ (Access::Public | Access::Authenticated | Access::NotExposed) => {
-                    Some(other.as_str())
-                }
+                other @ (Access::Public
+                | Access::Authenticated
+                | Access::NotExposed
+                | Access::Pass
+                | Access::ProjectKey) => Some(other.as_str()),
             },
             scopes: scope_names(rule.access),
             credentials: (!usual)
@@ -253,14 +252,8 @@ mod tests {
             Access::AnyOf(names.split_whitespace().map(|name| name.parse().unwrap()).collect())
         };
         let rule = |method: Method, path: &str, access: Access, place: &str| Rule {
-            methods: MethodSet::EMPTY.with(method),
-            template: path.parse().unwrap(),
-            access,
-            credentials: KindSet::DEFAULT,
-            exchange: true,
-            timeout: None,
-            max_body: None,
             place: place.into(),
+            ..Rule::new(MethodSet::EMPTY.with(method), path.parse().unwrap(), access)
         };
         RuleTable::build(vec![
             rule(Method::Get, "/same/", scopes("org:read"), "1"),

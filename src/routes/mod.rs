@@ -48,8 +48,8 @@ impl Key {
     fn of(method: Method, template: &PathTemplate, digits_apart: bool) -> Self {
         let segments = template.segments().iter().map(|segment| match segment {
             Segment::Literal(text) => text,
-            Segment::Digits(_) if digits_apart => "{digits}",
-            Segment::Digits(_) | Segment::Param(_) => "{}",
+            Segment::Digits(_) | Segment::Id(_) if digits_apart => "{digits}",
+            Segment::Digits(_) | Segment::Id(_) | Segment::Param(_) => "{}",
             Segment::Rest(_) => "{*}",
         });
         Self(segments.collect::<Vec<_>>().join("/"), method as usize)
@@ -120,7 +120,9 @@ impl Route {
     fn asks(&self, whole: bool) -> String {
         let mut text = match self.access {
             Access::AnyOf(_) => scope_names(self.access).join(" "),
-            Access::Public | Access::Authenticated => self.access.as_str().to_owned(),
+            Access::Public | Access::Authenticated | Access::Pass | Access::ProjectKey => {
+                self.access.as_str().to_owned()
+            }
             Access::NotExposed => return self.access.as_str().to_owned(),
         };
         if let Some((credentials, exchange)) = self.terms.filter(|_| whole) {

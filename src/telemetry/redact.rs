@@ -42,7 +42,7 @@ impl<'a> RedactedPath<'a> {
         let segments = self.template?.segments();
         match segments.last() {
             Some(Segment::Rest(_)) | None => None,
-            Some(Segment::Literal(_) | Segment::Digits(_) | Segment::Param(_)) => {
+            Some(Segment::Literal(_) | Segment::Digits(_) | Segment::Id(_) | Segment::Param(_)) => {
                 segments.iter().rev().nth(from_end)?.name()
             }
         }

@@ -32,7 +32,19 @@ const LAYERS: &[Layer] = &[
     Layer { module: "readiness", may_use: &[], forbidden: PURE },
     // What is decided and rewritten: values in, values out.
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
-    Layer { module: "rewrite", may_use: &["policy"], forbidden: PURE },
+    // It reads JSON.
+    Layer {
+        module: "rewrite",
+        may_use: &["policy"],
+        forbidden: &[
+            PINGORA,
+            STORAGE,
+            INPUT_OUTPUT,
+            ASYNC,
+            READS_A_CLOCK,
+            &["toml", "prometheus", "tracing", "log"],
+        ],
+    },
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
     Layer { module: "limit", may_use: &[], forbidden: PURE },
     // The outside: what is recorded, token stores, files. They don't know each other, but a config

@@ -38,6 +38,7 @@ use std::path::Path;
 
 use portcullis::config::{Config, Machine, SentryVersion};
 use portcullis::policy::Policy;
+use portcullis::policy::exposure::Exposure;
 use portcullis::policy::method::Method;
 use portcullis::policy::path::CanonicalPath;
 use portcullis::policy::rules::{Access, Found};
@@ -94,7 +95,8 @@ const WIDER_SINCE: &[&str] =
 /// What is weaker than the view asks for, if anything.
 fn weaker(access: Access, asked: Option<&Option<BTreeSet<String>>>) -> Option<String> {
     match (access, asked) {
-        (Access::NotExposed, _) => None,
+        // Whoever is behind judges.
+        (Access::NotExposed | Access::Pass | Access::ProjectKey, _) => None,
         (Access::AnyOf(scopes), Some(Some(asked))) => {
             let more = scopes.iter().map(|scope| scope.as_str()).filter(|s| !asked.contains(*s));
             let more: Vec<_> = more.collect();
@@ -121,7 +123,7 @@ fn weaker_rules(sentry: SentryVersion) -> BTreeSet<String> {
         for method in methods {
             let Found::Rule(id) = rules.find(&parsed, 0, method) else { continue };
             let rule = rules.rule(id);
-            if rule.access == Access::NotExposed {
+            if rule.access == Access::NotExposed || rule.exposure != Exposure::Api {
                 continue;
             }
             met += 1;

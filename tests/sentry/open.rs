@@ -17,6 +17,9 @@ fn listed(sentry: SentryVersion) -> Vec<String> {
             Access::Public => "public".to_owned(),
             Access::Authenticated => "authenticated".to_owned(),
             Access::AnyOf(scopes) => scopes.names().replace(' ', ","),
+            Access::Pass | Access::ProjectKey => {
+                format!("{} by {} to {}", rule.access.as_str(), rule.exposure, rule.service)
+            }
         };
         // In the order of the kinds: user token, organisation token, API key, DSN.
         let letter = |kind: &IdentityKind| match kind {

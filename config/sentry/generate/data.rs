@@ -67,6 +67,8 @@ pub(super) struct Correction {
     pub(super) credentials: Option<Vec<String>>,
     pub(super) exchange: Option<bool>,
     pub(super) timeout: Option<String>,
+    /// The fields of the JSON answer whose URLs clients follow, as JSON Pointers.
+    pub(super) rewrite: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -87,6 +89,9 @@ pub(super) struct Requirement {
     pub(super) credentials: Vec<&'static str>,
     pub(super) exchange: bool,
     pub(super) timeout: Option<String>,
+    /// Whether Sentry's front end calls it with its session.
+    pub(super) session: bool,
+    pub(super) rewrite: Vec<String>,
 }
 
 impl Requirement {
@@ -94,16 +99,24 @@ impl Requirement {
         let access = access_of(route, scopes.and_then(Option::as_deref).unwrap_or_default());
         // Sentry's `IsAuthenticated` asks for a user, which only a user's token stands for.
         let taken = if access == Access::Authenticated { 1 } else { DEFAULT_CREDENTIALS };
-        Self { access, credentials: CREDENTIALS[..taken].to_vec(), exchange: true, timeout: None }
+        // Without a list of authenticators they are the usual ones, a session among them.
+        let session = route.authenticators.as_ref();
+        let session = session.is_none_or(|classes| classes.iter().any(|class| class == "Session"));
+        Self { credentials: CREDENTIALS[..taken].to_vec(), session, ..Self::asking(access) }
+    }
+
+    /// What asks for this, with the usual credentials.
+    fn asking(access: Access) -> Self {
+        let (credentials, rewrite) = (Vec::new(), Vec::new());
+        Self { access, credentials, exchange: true, timeout: None, session: false, rewrite }
     }
 
     pub(super) fn apply(&mut self, correction: &Correction) -> Result<()> {
         if let Some(access) = &correction.access {
             *self = Self {
-                access: access.clone(),
                 credentials: CREDENTIALS[..DEFAULT_CREDENTIALS].to_vec(),
-                exchange: true,
-                timeout: None,
+                session: self.session,
+                ..Self::asking(access.clone())
             };
         }
         if let Some(scopes) = &correction.scopes {
@@ -111,6 +124,9 @@ impl Requirement {
             self.access = Access::Scopes(sorted(scopes));
         }
         self.exchange = correction.exchange.unwrap_or(self.exchange);
+        if let Some(fields) = &correction.rewrite {
+            self.rewrite.clone_from(fields);
+        }
         if correction.credentials.is_none() && correction.timeout.is_none() {
             return Ok(());
         }

@@ -34,6 +34,9 @@ const HEADER: &str = r#"# The rules for Sentry's Web API. Generated; don't edit 
 # credentials  the kinds that are taken; without it ["user_token", "org_token", "api_key"]
 # exchange     false where no token of the gateway gets through: what makes credentials or members
 # timeout      how long Sentry may be silent, where that is longer than usual
+# session      whether a browser session gets through, judged by Sentry, where the listener exposes `ui`
+# rewrite      the fields of the JSON answer whose URLs clients follow: rewritten to the address that
+#              the client called
 # since, until the versions of Sentry that the rule is for: from `since` on, and before `until`.
 #              `sentry_version` in the config says which version is in front of
 "#;

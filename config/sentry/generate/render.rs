@@ -28,6 +28,12 @@ pub(super) fn render(paths: &[String], methods: &[&str], era: Era, wanted: &Requ
     if let Some(timeout) = &wanted.timeout {
         line("timeout", quote(timeout));
     }
+    if wanted.session {
+        line("session", "true".to_owned());
+    }
+    if !wanted.rewrite.is_empty() {
+        line("rewrite", format!("{{ fields = {} }}", array(&wanted.rewrite)));
+    }
     match era {
         Era::Always => {}
         Era::Since => line("since", quote(NEWEST)),

@@ -8,9 +8,20 @@ use super::super::problem::Problem;
 use super::super::raw::RawRules;
 use super::super::rules::RuleSet;
 use super::super::version::SentryVersion;
-use super::super::{SENTRY_RULES, SENTRY_RULES_NAME};
+use super::super::{EDGE_RULES, EDGE_RULES_NAME, SENTRY_RULES, SENTRY_RULES_NAME};
 use super::Compiler;
-use crate::policy::rules::RuleTable;
+use crate::policy::exposure::{Exposure, Service};
+use crate::policy::identity::{IdentityKind, KindSet};
+use crate::policy::rules::{Access, Rule, RuleTable};
+
+/// Has the key looked up where SDKs send what Relay takes.
+fn check_key(rule: &mut Rule) {
+    let ingests = rule.exposure == Exposure::Ingest && rule.service == Service::Relay;
+    if ingests && rule.access == Access::Pass {
+        rule.access = Access::ProjectKey;
+        rule.credentials = KindSet::EMPTY.with(IdentityKind::ProjectKey);
+    }
+}
 
 impl Compiler<'_> {
     /// The version of Sentry in front of which the gateway stands.
@@ -41,6 +52,7 @@ impl Compiler<'_> {
         &mut self,
         raw: &RawRules,
         sentry: SentryVersion,
+        check_keys: bool,
         hash: &mut Sha256,
     ) -> Option<RuleTable> {
         let before = self.problems.len();
@@ -48,6 +60,8 @@ impl Compiler<'_> {
         if raw.sentry {
             hash.update(SENTRY_RULES);
             set.add_file(SENTRY_RULES_NAME, SENTRY_RULES, &mut self.problems);
+            hash.update(EDGE_RULES);
+            set.add_file(EDGE_RULES_NAME, EDGE_RULES, &mut self.problems);
         }
         for (index, file) in raw.files.iter().enumerate() {
             let path: PathBuf = self.folder.join(file);
@@ -62,7 +76,10 @@ impl Compiler<'_> {
                 }
             }
         }
-        let rules = set.into_rules();
+        let mut rules = set.into_rules();
+        if check_keys {
+            rules.iter_mut().for_each(check_key);
+        }
         if rules.is_empty() && self.problems.len() == before {
             let help = "write `sentry = true`, or name a file with rules in `files`";
             self.problem("rules", "there is none, so every request would be refused", help);

@@ -28,7 +28,9 @@ fn shipped() -> [Policy; 2] {
 fn path(rule: &Rule) -> String {
     let segments = rule.template.segments().iter().map(|segment| match segment {
         Segment::Literal(text) => text.to_string(),
-        Segment::Digits(_) | Segment::Param(_) | Segment::Rest(_) => "1".to_owned(),
+        Segment::Digits(_) | Segment::Id(_) | Segment::Param(_) | Segment::Rest(_) => {
+            "1".to_owned()
+        }
     });
     format!("/{}", segments.collect::<Vec<_>>().join("/"))
 }
@@ -39,7 +41,7 @@ fn forwarded(policy: &Policy, method: Method, path: &str, scopes: ScopeSet) -> O
     headers.insert("host", "sentry.example.com".parse().unwrap());
     headers.insert("authorization", "Bearer x".parse().unwrap());
     let (method, target) = (method.as_str(), path.as_bytes());
-    let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
+    let head = RequestHead::new(method, target, &headers);
     let Screened::Pending(pending) = policy.screen(&head) else { return None };
     let identity = Identity {
         id: "t".into(),

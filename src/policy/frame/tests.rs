@@ -18,7 +18,7 @@ fn parse(raw: &str) -> Result<(Method, Body), BadFrame> {
         headers.remove(CONTENT_LENGTH);
     }
     let (target, raw) = (target.as_bytes(), raw.as_bytes());
-    let head = RequestHead { method, target, authority: None, headers: &headers, raw };
+    let head = RequestHead { raw, ..RequestHead::new(method, target, &headers) };
     Frame::parse(&head).map(|frame| (frame.method, frame.body))
 }
 
@@ -114,10 +114,10 @@ fn a_line_that_the_parser_changed_is_refused() {
         (b"/", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
         (b"/", b"GET / x HTTP/1.1\r\nHost: a\r\n\r\n"),
     ] {
-        let head = RequestHead { method: "GET", target, authority: None, headers: &headers, raw };
+        let head = RequestHead { raw, ..RequestHead::new("GET", target, &headers) };
         assert_eq!(Frame::parse(&head).unwrap_err(), BadFrame::RequestLine);
     }
     let raw = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let head = RequestHead { method: "GET", target: b"/", authority: None, headers: &headers, raw };
+    let head = RequestHead { raw, ..RequestHead::new("GET", b"/", &headers) };
     assert!(Frame::parse(&head).is_ok());
 }

@@ -2,7 +2,7 @@
 
 use super::RuleTable;
 use crate::policy::path::CanonicalPath;
-use crate::policy::template::is_digits;
+use crate::policy::template::{is_digits, is_id};
 
 impl RuleTable {
     /// The start of `path` from its segment `skip` on, as templates write it, and how many segments
@@ -16,8 +16,9 @@ impl RuleTable {
             let node = &self.nodes[at as usize];
             let literal = node.literals.binary_search_by(|(text, _)| (**text).cmp(segment));
             let parameter = || {
+                let ids = node.ids.filter(|_| is_id(segment));
                 let digits = node.digits.filter(|_| is_digits(segment));
-                digits.or(node.param).filter(|_| !segment.is_empty())
+                ids.or(digits).or(node.param).filter(|_| !segment.is_empty())
             };
             let child = match literal {
                 Ok(found) => Some(node.literals[found].1),

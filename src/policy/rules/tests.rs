@@ -4,14 +4,12 @@ use super::*;
 
 fn rule(methods: &[Method], template: &str) -> Rule {
     Rule {
-        methods: methods.iter().copied().collect(),
-        template: template.parse().unwrap(),
-        access: Access::Authenticated,
-        credentials: KindSet::DEFAULT,
-        exchange: true,
-        timeout: None,
-        max_body: None,
         place: format!("test:{template}").into(),
+        ..Rule::new(
+            methods.iter().copied().collect(),
+            template.parse().unwrap(),
+            Access::Authenticated,
+        )
     }
 }
 

@@ -21,7 +21,7 @@ proptest! {
         headers.insert("host", "sentry.example.com".parse().unwrap());
         headers.insert("authorization", "Bearer x".parse().unwrap());
         let target = target.as_bytes();
-        let head = RequestHead { method, target, authority: None, headers: &headers, raw: b"" };
+        let head = RequestHead::new(method, target, &headers);
         let with = |bits: usize| {
             let scopes = Scope::ALL.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0);
             let scopes = scopes.map(|(_, scope)| *scope).collect();

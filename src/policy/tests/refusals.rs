@@ -9,7 +9,7 @@ fn a_missing_scope_is_named() {
     headers.insert("host", "sentry.example.com".parse().unwrap());
     headers.insert("authorization", "Bearer ci".parse().unwrap());
     let target = b"/api/0/organizations/acme/issues/";
-    let head = RequestHead { method: "PUT", target, authority: None, headers: &headers, raw: b"" };
+    let head = RequestHead::new("PUT", target, &headers);
     let Screened::Pending(pending) = policy.screen(&head) else { panic!("decided") };
     let decision = pending.resolve(lookup(Digest::of("ci")), NOW);
     let Verdict::Deny(denial) = &decision.verdict else { panic!("allowed") };

@@ -10,7 +10,7 @@ use crate::policy::site::{BaseUrl, Site};
 fn policy() -> Policy {
     let rules = RuleTable::build(Vec::new()).unwrap();
     let site = Site::new(BaseUrl::parse("http://gw:8080").unwrap(), Vec::new());
-    Policy { rules, site, max_body: 0, observe_until: None }
+    Policy::new(rules, site)
 }
 
 fn record(path: &str) -> Record<'_> {

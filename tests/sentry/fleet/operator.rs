@@ -91,7 +91,11 @@ fn a_database_that_is_dropped_is_an_outage_until_it_is_restored() {
     let tokens = Tokens::new();
     let (server, name) = (tokens.database.server, tokens.database.name.clone());
     let gate = Gate::with_stores(&tokens.listening(), "cache.ttl = \"1s\"");
-    let [known, fresh] = ["known", "fresh"].map(|name| create(&gate, name));
+    let [known, fresh, _] = ["known", "fresh", "last"].map(|name| create(&gate, name));
+    // Changes are taken in order, and until that of its creation was, a token is forgotten once more.
+    told(&gate.portcullis(&["token", "revoke", "last"]), 0);
+    let taken = "portcullis_revocation_lag_seconds_count";
+    gate.wait_until(|| gate.metric(taken) == Some(1.0));
     all_answer(&[&gate], &known.secret, &fine());
     let backup = dump(&tokens);
     let run = |sql: &str| server.try_run("postgres", sql).unwrap();
