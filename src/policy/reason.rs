@@ -127,6 +127,8 @@ pub enum UpstreamFailure {
     Timeout,
     /// It refused the credential that stands in for tokens of the gateway.
     CredentialRefused,
+    /// It answered, with JSON that can't be rewritten.
+    RewriteFailed,
 }
 
 impl UpstreamFailure {
@@ -135,6 +137,7 @@ impl UpstreamFailure {
         UpstreamFailure::Unreachable,
         UpstreamFailure::Timeout,
         UpstreamFailure::CredentialRefused,
+        UpstreamFailure::RewriteFailed,
     ];
 
     /// The stable name.
@@ -143,13 +146,16 @@ impl UpstreamFailure {
             UpstreamFailure::Unreachable => "upstream_unreachable",
             UpstreamFailure::Timeout => "upstream_timeout",
             UpstreamFailure::CredentialRefused => "upstream_credential_refused",
+            UpstreamFailure::RewriteFailed => "rewrite_failed",
         }
     }
 
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            UpstreamFailure::Unreachable | UpstreamFailure::CredentialRefused => 502,
+            UpstreamFailure::Unreachable
+            | UpstreamFailure::CredentialRefused
+            | UpstreamFailure::RewriteFailed => 502,
             UpstreamFailure::Timeout => 504,
         }
     }
@@ -168,6 +174,10 @@ impl UpstreamFailure {
             UpstreamFailure::CredentialRefused => {
                 "Sentry refused the gateway's own credential, not your token; tell the gateway's \
                  operator to replace `upstream.web.credential`"
+            }
+            UpstreamFailure::RewriteFailed => {
+                "Sentry answered, and the gateway can't make its answer name the address that you \
+                 called, so it keeps it back; what was asked is done: tell the gateway's operator"
             }
         }
     }

@@ -1,18 +1,21 @@
-//! What pingora can't proxy as it comes: a chunked body for an upstream that must be told its length.
+//! What pingora can't proxy as it comes: a chunked body for an upstream that must be told its length,
+//! and an answer whose JSON is rewritten before its head is sent.
 //!
-//! The body is kept first, and then the exchange with the upstream runs as a request of its own (a
+//! Such a body is kept first, and then the exchange with the upstream runs as a request of its own (a
 //! subrequest of pingora's) that is fed from here and answers to here. So headers, peers, timeouts
 //! and retries are the same code for all.
 //!
 //! **Invariant:** the part takes over the decision, the head that was decided on and nothing else. It
 //! is not decided, answered or recorded again, and it can be started from here alone.
 
+mod answer;
+
 use std::io;
 use std::pin::pin;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Version};
 use pingora::prelude::{Error, ErrorType, Result};
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::subrequest::server::SubrequestHandle;
@@ -24,15 +27,19 @@ use super::context::{Context, Part};
 use crate::policy::decision::Denial;
 use crate::policy::reason::Reason;
 use crate::spool::{Body, Kept, SpoolError};
+use answer::Answer;
+pub(super) use answer::{Rewriting, headless, is_obstacle};
 
 /// When to try again to send a body that there was no room for, in seconds.
 const TRY_AGAIN: u32 = 5;
 
 /// Where the rest of a request body comes from.
 #[derive(Debug)]
-enum Rest {
-    /// What was kept of it.
+pub(super) enum Rest {
+    /// It was kept.
     Kept(Kept),
+    /// The client sends it, with its length.
+    Client,
     /// There is none.
     None,
 }
@@ -64,19 +71,25 @@ fn denial(error: SpoolError) -> Denial {
     }
 }
 
-/// Has the exchange made with a body that was kept, and writes its answer.
-pub(super) async fn exchange(session: &mut Session, ctx: &mut Context, body: Kept) -> Result<()> {
+/// Has the exchange made with this body, and writes its answer, rewritten if it is to be.
+pub(super) async fn exchange(
+    session: &mut Session,
+    ctx: &mut Context,
+    body: Rest,
+    rewriting: Option<Rewriting<'_>>,
+) -> Result<()> {
     let mut head = session.req_header().clone();
-    head.remove_header(&TRANSFER_ENCODING);
-    head.insert_header(CONTENT_LENGTH, HeaderValue::from(body.length()))?;
+    if let Rest::Kept(kept) = &body {
+        head.remove_header(&TRANSFER_ENCODING);
+        head.insert_header(CONTENT_LENGTH, HeaderValue::from(kept.length()))?;
+    }
     let Some(spawner) = session.subrequest_spawner.take() else {
         return Error::e_explain(ErrorType::InternalError, "no subrequests");
     };
     let (part, mut progress) = ctx.part(head);
     let part = Ctx::builder().body_mode(BodyMode::ExpectBody).user_ctx(Box::new(Some(part)));
     let (subrequest, handle) = spawner.create_subrequest(session.as_downstream(), part.build());
-    let rest = if body.length() == 0 { Rest::None } else { Rest::Kept(body) };
-    let done = relay(session, subrequest.run(), handle, rest).await;
+    let done = relay(session, subrequest.run(), handle, body, Answer::new(rewriting)).await;
     // The part has ended, or was dropped.
     ctx.progress = progress.try_recv().unwrap_or_default();
     done
@@ -94,6 +107,7 @@ async fn relay(
     part: impl Future<Output = ()>,
     handle: SubrequestHandle,
     mut rest: Rest,
+    mut answer: Answer<'_>,
 ) -> Result<()> {
     let SubrequestHandle { tx, mut rx, subreq_proxy_error: mut failed, .. } = handle;
     let mut part = pin!(part);
@@ -104,18 +118,19 @@ async fn relay(
         tokio::select! {
             () = &mut part, if running => running = false,
             task = rx.recv() => match task {
-                Some(task) => whole |= write(session, task).await?,
+                Some(task) => whole |= answer.take(session, task).await?,
                 None => break,
             },
             // There is room again, or it needs no more.
             _ = tx.reserve(), if full => {}
             piece = next(session, &mut rest, room.is_ok(), whole) => {
                 let piece = piece?;
-                if piece.is_none() {
+                let client = matches!(rest, Rest::Client);
+                let end = piece.is_none() || client && session.as_downstream_mut().is_body_done();
+                if end {
                     rest = Rest::None;
                 }
                 if let Ok(room) = room {
-                    let end = piece.is_none();
                     room.send(HttpTask::Body(piece, end));
                 }
             }
@@ -124,11 +139,13 @@ async fn relay(
     if running {
         part.await;
     }
-    match failed.try_recv() {
-        Ok(error) => Err(error),
-        Err(_) if whole => Ok(()),
-        Err(_) => Error::e_explain(ErrorType::InternalError, "an answer without an end"),
-    }
+    let failed = match failed.try_recv() {
+        Ok(error) => error,
+        Err(_) if whole => return Ok(()),
+        Err(_) => Error::explain(ErrorType::InternalError, "an answer without an end"),
+    };
+    answer.broken(session).await?;
+    Err(failed)
 }
 
 /// The next piece of the body, `None` at its end. Without room for one, or after the end, there is
@@ -142,6 +159,11 @@ async fn next(
 ) -> Result<Option<Bytes>> {
     match rest {
         Rest::Kept(kept) if room => kept.next().await.map_err(|error| unread(&error)),
+        Rest::Client if room => {
+            let client = session.as_downstream_mut();
+            client.read_body_or_idle(false).await.map_err(|error| error.into_down())
+        }
+        Rest::Client => std::future::pending().await,
         Rest::Kept(_) | Rest::None if whole => std::future::pending().await,
         Rest::Kept(_) | Rest::None => session
             .as_downstream_mut()
@@ -154,13 +176,4 @@ async fn next(
 fn unread(error: &io::Error) -> Box<Error> {
     tracing::error!(%error, "a request body that was kept can't be read again");
     Error::explain(ErrorType::FileReadError, "a body that was kept")
-}
-
-/// Writes what the part answers, and says whether the answer is whole.
-async fn write(session: &mut Session, task: HttpTask) -> Result<bool> {
-    if session.req_header().version < Version::HTTP_11 && matches!(task, HttpTask::Header(..)) {
-        // The body may end with the connection.
-        session.set_keepalive(None);
-    }
-    session.write_response_tasks(vec![task]).await
 }

@@ -29,11 +29,13 @@ use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
 use crate::policy::decision::{Denial, Forward, Permit, Verdict};
 use crate::policy::frame::Body;
+use crate::policy::method::Method;
 use crate::policy::reason::UpstreamFailure;
 use crate::policy::rules::RuleId;
+use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
-use crate::spool::Spool;
+use crate::spool::{Kept, Spool};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
@@ -108,15 +110,9 @@ impl ProxyHttp for Proxy {
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
-            Verdict::Permit(permit) => {
+            Verdict::Permit(_) => {
                 respond::go_on(session).await?;
-                let rule = permit.rule();
-                let service = self.gateway.policy().rules.rule(rule).service;
-                if permit.body() == Body::Chunked && !self.upstreams.of(service)?.takes_chunks() {
-                    self.hold(rule, session, ctx).await?;
-                    return Ok(true);
-                }
-                Ok(false)
+                self.hold(session, ctx).await
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 respond::local(session, decision, &ctx.request_id, self.gateway.policy()).await?;
@@ -142,6 +138,8 @@ impl ProxyHttp for Proxy {
         let headers = &session.req_header().headers;
         let edits = HeaderEdits::plan(permit, headers, &self.outbound, &origin)
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
+        let rule = self.gateway.policy().rules.rule(permit.rule());
+        let edits = if rule.rewrite.is_some() { edits.for_a_whole_answer() } else { edits };
         head::apply(edits, permit.prefix_len(), upstream)
     }
 
@@ -171,11 +169,14 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
-        let public = &self.gateway.policy().site.names()[name.index()];
-        response::rewrite(response, &self.rewriter, public, &self.metrics)?;
+        response::rewrite(response, &self.rewriter, self.public(ctx), &self.metrics)?;
         if response.status.is_informational() {
             return Ok(());
+        }
+        let permitted = permit(ctx)?;
+        let rule = self.gateway.policy().rules.rule(permitted.rule());
+        if rule.rewrite.is_some() && permitted.method() == Method::Head {
+            held::headless(response);
         }
         ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
         if session.req_header().version < Version::HTTP_11
@@ -260,29 +261,66 @@ impl ProxyHttp for Proxy {
 }
 
 impl Proxy {
-    /// Keeps the body of a request and has it exchanged for an answer; or refuses it, when the body
-    /// can't be kept.
-    async fn hold(&self, rule: RuleId, session: &mut Session, ctx: &mut Context) -> Result<()> {
+    /// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
+    /// whether that was so.
+    async fn hold(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let policy = self.gateway.policy();
+        let permit = permit(ctx)?;
+        let rule = policy.rules.rule(permit.rule());
+        // The answer to `HEAD` has no body, and another protocol no answer.
+        let plain = permit.method() == Method::Head || session.is_upgrade_req();
+        let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
+        let takes_chunks = self.upstreams.of(rule.service)?.takes_chunks();
+        let keeps = permit.body() == Body::Chunked && (rewrite.is_some() || !takes_chunks);
+        if !keeps && rewrite.is_none() {
+            return Ok(false);
+        }
+        let body = if keeps {
+            match self.keep(permit.rule(), session, ctx).await? {
+                Some(kept) => held::Rest::Kept(kept),
+                None => return Ok(true),
+            }
+        } else if session.as_downstream_mut().is_body_empty() {
+            held::Rest::None
+        } else {
+            held::Rest::Client
+        };
+        let (rewriter, metrics, public) = (&self.rewriter, &*self.metrics, self.public(ctx));
+        let rewriting =
+            rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
+        held::exchange(session, ctx, body, rewriting).await.map(|()| true)
+    }
+
+    /// Keeps the body of a request; or refuses the request, when it can't be kept.
+    async fn keep(
+        &self,
+        rule: RuleId,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Option<Kept>> {
         let (policy, clock) = (self.gateway.policy(), self.gateway.clock());
-        let since = clock.instant();
-        let limit = policy.max_body(rule);
+        let (since, limit) = (clock.instant(), policy.max_body(rule));
         let rule = policy.rules.rule(rule);
         let silent = self.upstreams.of(rule.service)?.timeout(rule.timeout);
         session.set_read_timeout(Some(silent));
         let kept = held::keep(session, self.spool.body(limit)).await?;
         ctx.waited = clock.instant().saturating_duration_since(since);
         match kept {
-            Ok(body) => held::exchange(session, ctx, body).await,
+            Ok(kept) => Ok(Some(kept)),
             Err(denial) => {
                 ctx.refuse(denial);
-                match &ctx.decision {
-                    Some(decision) => {
-                        respond::last(session, decision, &ctx.request_id, policy).await
-                    }
-                    None => Ok(()),
+                if let Some(decision) = &ctx.decision {
+                    respond::last(session, decision, &ctx.request_id, policy).await?;
                 }
+                Ok(None)
             }
         }
+    }
+
+    /// The name of the gateway that the client called.
+    fn public(&self, ctx: &Context) -> &BaseUrl {
+        let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
+        &self.gateway.policy().site.names()[name.index()]
     }
 }
 

@@ -237,7 +237,7 @@ pub(super) async fn failure(
         request_id = id,
         cause,
         code = failure.code(),
-        "the upstream gave no answer, or half of one"
+        "a permitted request got no answer of the upstream's, or half of one"
     );
     if !started {
         let body = Body {

@@ -9,6 +9,7 @@ use pingora::prelude::{Error, ErrorSource, ErrorType, HttpPeer, Result};
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::{H1UpgradePolicy, Peer as _, PeerOptions};
 
+use super::held::is_obstacle;
 use crate::policy::exposure::Service;
 use crate::policy::reason::UpstreamFailure;
 use crate::policy::site::{BaseUrl, HttpScheme};
@@ -182,6 +183,7 @@ pub(super) fn failure(error: &Error) -> UpstreamFailure {
         | ErrorType::TLSHandshakeTimedout
         | ErrorType::ReadTimedout
         | ErrorType::WriteTimedout => UpstreamFailure::Timeout,
+        obstacle if is_obstacle(obstacle) => UpstreamFailure::RewriteFailed,
         // Not our own list: whatever pingora adds is a failure to reach it.
         _ => UpstreamFailure::Unreachable,
     }
