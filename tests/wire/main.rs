@@ -22,6 +22,7 @@ mod outage;
 mod process;
 mod quickstart;
 mod resilience;
+mod rewritten;
 mod routes;
 mod samples;
 mod stores;
