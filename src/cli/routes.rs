@@ -113,7 +113,11 @@ fn list(rules: &RuleTable, json: bool) -> anyhow::Result<Outcome> {
         let takes = rule.credentials.join(" ");
         let takes = if takes.is_empty() { takes } else { format!("; {takes}{kept}") };
         let (methods, path, place) = (rule.methods.join(","), rule.path, rule.place);
-        text.push_str(&format!("{methods} {path}\n    {asks}{takes} ({place})\n"));
+        let goes = match (rule.expose, rule.upstream) {
+            ("api", "web") => String::new(),
+            (expose, upstream) => format!("; by `{expose}` to `{upstream}`"),
+        };
+        text.push_str(&format!("{methods} {path}\n    {asks}{takes}{goes} ({place})\n"));
     }
     print(&text)?;
     Ok(Outcome::Fine)

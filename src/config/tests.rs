@@ -1,5 +1,6 @@
 //! Every way to get a config wrong, and what is said about it.
 
+mod edge;
 mod rules;
 mod shipped;
 mod stores;
@@ -132,13 +133,13 @@ fn one_problem_each() {
         ),
         (
             "[\"http://web:9000\"]",
-            "[\"http://web:9000\"], check_keys = true",
+            "[\"http://web:9000\"]\ncheck_keys = true",
             "upstream.web.check_keys",
             "of Relay alone",
         ),
         (
             "[\"http://web:9000\"]",
-            "[\"http://web:9000\"], session_cookie = \"a=b\"",
+            "[\"http://web:9000\"]\nsession_cookie = \"a=b\"",
             "upstream.web.session_cookie",
             "no name of a cookie",
         ),

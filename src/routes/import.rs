@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::openapi::Document;
 use super::{Key, Route, scope_names};
+use crate::policy::exposure::{Exposure, Service};
 use crate::policy::identity::KindSet;
 use crate::policy::method::{Method, MethodSet};
 use crate::policy::rules::{Access, Conflict, Rule, RuleTable};
@@ -56,8 +57,26 @@ struct Written<'a> {
     timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expose: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_false")]
+    session: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    upgrade: bool,
     #[serde(rename = "override", skip_serializing_if = "is_false")]
     overrides: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewrite: Option<Rewritten>,
+}
+
+/// The fields whose URLs are rewritten, as they are written.
+#[derive(Serialize)]
+struct Rewritten {
+    fields: Vec<String>,
+    max_size: String,
+    on_failure: &'static str,
 }
 
 const fn is_true(value: &bool) -> bool {
@@ -122,13 +141,9 @@ impl Import {
     fn push(&mut self, rule: Rule, overrides: bool, route: &Route) {
         let remark = &route.remark;
         let same = |made: &&mut Made| {
-            let terms = |rule: &Rule| {
-                (rule.access, rule.credentials, rule.exchange, rule.timeout, rule.max_body)
-            };
-            made.rule.template == rule.template
-                && terms(&made.rule) == terms(&rule)
-                && made.overrides == overrides
-                && made.remark == *remark
+            let alike =
+                Rule { methods: made.rule.methods, place: made.rule.place.clone(), ..rule.clone() };
+            made.rule == alike && made.overrides == overrides && made.remark == *remark
         };
         match self.rules.iter_mut().find(same) {
             Some(made) => made.rule.methods = made.rule.methods.with(route.method),
@@ -168,6 +183,8 @@ impl Import {
 fn new(route: &Route, exchange: bool) -> Rule {
     Rule {
         exchange: exchange || route.access == Access::NotExposed,
+        // Sentry judges its own sessions.
+        session: true,
         place: "the document".into(),
         ..Rule::new(MethodSet::EMPTY.with(route.method), route.template.clone(), route.access)
     }
@@ -237,7 +254,16 @@ impl<'a> Written<'a> {
             exchange: rule.exchange,
             timeout: rule.timeout.map(|time| humantime::format_duration(time).to_string()),
             max_body: rule.max_body.map(|size| format!("{size}B")),
+            expose: Some(rule.exposure).filter(|e| *e != Exposure::Api).map(Exposure::as_str),
+            upstream: Some(rule.service).filter(|s| *s != Service::Web).map(Service::as_str),
+            session: rule.session,
+            upgrade: rule.upgrade,
             overrides,
+            rewrite: rule.rewrite.as_ref().map(|rewrite| Rewritten {
+                fields: rewrite.names().collect(),
+                max_size: format!("{}B", rewrite.max_size),
+                on_failure: rewrite.on_failure.as_str(),
+            }),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::policy::identity::KindSet;
 use crate::policy::method::Method;
-use crate::policy::rules::{Access, Rule, RuleTable};
+use crate::policy::rules::{Access, Rewrite, Rule, RuleTable};
 use crate::policy::template::{PathTemplate, Segment};
 
 /// One method of one route, and what it asks for.
@@ -89,6 +89,15 @@ pub struct Listed<'a> {
     pub credentials: Vec<&'static str>,
     /// Whether a token of the gateway gets through.
     pub exchange: bool,
+    /// What a listener must expose for it.
+    pub expose: &'static str,
+    /// Where it goes.
+    pub upstream: &'static str,
+    /// Whether a browser session gets through.
+    pub session: bool,
+    /// The fields of the JSON answer whose URLs are rewritten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rewrite: Vec<String>,
     /// Where it was written.
     pub place: &'a str,
 }
@@ -104,6 +113,10 @@ impl<'a> Listed<'a> {
             scopes: scope_names(rule.access),
             credentials: rule.credentials.iter().filter(|_| open).map(|k| k.as_str()).collect(),
             exchange: rule.exchange && open,
+            expose: rule.exposure.as_str(),
+            upstream: rule.service.as_str(),
+            session: rule.session,
+            rewrite: rule.rewrite.iter().flat_map(Rewrite::names).collect(),
             place: &rule.place,
         }
     }

@@ -82,7 +82,11 @@ fn rules_are_listed_and_compared() {
     let rules: Vec<serde_json::Value> =
         listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(rules.len() > 700, "{}", rules.len());
-    assert!(rules.iter().all(|rule| rule["place"].as_str().unwrap().starts_with("sentry.toml:")));
+    for (group, file) in [("api", "sentry.toml:"), ("ingest", "edge.toml:"), ("ui", "edge.toml:")] {
+        let mut of_it = rules.iter().filter(|rule| rule["expose"] == group).peekable();
+        assert!(of_it.peek().is_some(), "{group}");
+        assert!(of_it.all(|rule| rule["place"].as_str().unwrap().starts_with(file)), "{group}");
+    }
     assert!(text(&routes(&["list"])).contains("GET /api/0/\n    public; "));
 
     assert_eq!(routes(&["diff", "24.7", "24.7"]).status.code(), Some(0));

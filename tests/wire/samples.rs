@@ -99,8 +99,8 @@ fn every_config_that_is_shipped_passes() {
 #[test]
 fn the_shipped_rules_are_a_rule_file_like_any_other() {
     let machine = Machine::new();
-    let rules = Path::new(ROOT).join("config/sentry.toml");
-    let own = format!("{}\n[rules]\nsentry = false\nfiles = [{rules:?}]\n", readme());
+    let rules = ["config/sentry.toml", "config/edge.toml"].map(|file| Path::new(ROOT).join(file));
+    let own = format!("{}\n[rules]\nsentry = false\nfiles = {rules:?}\n", readme());
     let count = |config: &Path| {
         let output = portcullis(&["check"], config);
         let said = String::from_utf8(output.stdout).unwrap();

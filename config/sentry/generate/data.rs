@@ -101,7 +101,8 @@ impl Requirement {
         let taken = if access == Access::Authenticated { 1 } else { DEFAULT_CREDENTIALS };
         // Without a list of authenticators they are the usual ones, a session among them.
         let session = route.authenticators.as_ref();
-        let session = session.is_none_or(|classes| classes.iter().any(|class| class == "Session"));
+        let session =
+            session.is_none_or(|classes| classes.iter().any(|class| class.starts_with("Session")));
         Self { credentials: CREDENTIALS[..taken].to_vec(), session, ..Self::asking(access) }
     }
 

@@ -53,7 +53,7 @@ impl Access {
 }
 
 /// A rule: what one route asks for, for some methods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The methods that it governs; `HEAD` with `GET`.
     pub methods: MethodSet,
@@ -115,6 +115,13 @@ pub struct Rewrite {
     pub on_failure: OnFailure,
 }
 
+impl Rewrite {
+    /// The fields as they are written.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.fields.iter().map(JsonPointer::to_string)
+    }
+}
+
 /// What becomes of an answer that can't be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
@@ -122,4 +129,14 @@ pub enum OnFailure {
     Refuse,
     /// It goes on as it is.
     Pass,
+}
+
+impl OnFailure {
+    /// The name in rule files.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnFailure::Refuse => "refuse",
+            OnFailure::Pass => "pass",
+        }
+    }
 }
