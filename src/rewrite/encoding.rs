@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** what comes out has a bound, whatever went in.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
@@ -59,24 +60,24 @@ impl Encoding {
     ///
     /// # Errors
     /// [`BadEncoding`], as above.
-    pub fn decode(self, body: Vec<u8>, limit: u64) -> Result<Vec<u8>, BadEncoding> {
+    pub fn decode(self, body: &[u8], limit: u64) -> Result<Cow<'_, [u8]>, BadEncoding> {
         match self {
             Self::Identity if body.len() as u64 > limit => Err(BadEncoding::TooLarge),
-            Self::Identity => Ok(body),
-            Self::Gzip => bounded(MultiGzDecoder::new(body.as_slice()), limit),
+            Self::Identity => Ok(Cow::Borrowed(body)),
+            Self::Gzip => bounded(MultiGzDecoder::new(body), limit),
             // It is zlib by the letter, and bare by habit.
-            Self::Deflate if is_zlib(&body) => bounded(ZlibDecoder::new(body.as_slice()), limit),
-            Self::Deflate => bounded(DeflateDecoder::new(body.as_slice()), limit),
+            Self::Deflate if is_zlib(body) => bounded(ZlibDecoder::new(body), limit),
+            Self::Deflate => bounded(DeflateDecoder::new(body), limit),
         }
     }
 }
 
-fn bounded(reader: impl Read, limit: u64) -> Result<Vec<u8>, BadEncoding> {
+fn bounded<'a>(reader: impl Read, limit: u64) -> Result<Cow<'a, [u8]>, BadEncoding> {
     let mut decoded = Vec::new();
     let read: io::Result<usize> = reader.take(limit.saturating_add(1)).read_to_end(&mut decoded);
     match read {
         Ok(_) if decoded.len() as u64 > limit => Err(BadEncoding::TooLarge),
-        Ok(_) => Ok(decoded),
+        Ok(_) => Ok(Cow::Owned(decoded)),
         Err(_) => Err(BadEncoding::Damaged),
     }
 }
@@ -155,20 +156,16 @@ mod tests {
             [("gzip", Encoding::Gzip), ("zlib", Encoding::Deflate), ("bare", Encoding::Deflate)]
         {
             let body = encoded(name, b"{\"a\": 1}");
-            assert_eq!(
-                encoding.decode(body.clone(), 8).as_deref(),
-                Ok(&b"{\"a\": 1}"[..]),
-                "{name}"
-            );
-            assert_eq!(encoding.decode(body.clone(), 7), Err(BadEncoding::TooLarge), "{name}");
-            let cut = body[..body.len() - 1].to_vec();
+            assert_eq!(encoding.decode(&body, 8).as_deref(), Ok(&b"{\"a\": 1}"[..]), "{name}");
+            assert_eq!(encoding.decode(&body, 7), Err(BadEncoding::TooLarge), "{name}");
+            let cut = &body[..body.len() - 1];
             assert_eq!(encoding.decode(cut, 100), Err(BadEncoding::Damaged), "{name}");
             let large = encoded(name, &bomb);
             assert!(large.len() < 20_000);
-            assert_eq!(encoding.decode(large, 100_000), Err(BadEncoding::TooLarge), "{name}");
+            assert_eq!(encoding.decode(&large, 100_000), Err(BadEncoding::TooLarge), "{name}");
         }
-        assert_eq!(Encoding::Gzip.decode(b"{}".to_vec(), 10), Err(BadEncoding::Damaged));
-        assert_eq!(Encoding::Identity.decode(b"{}".to_vec(), 2).as_deref(), Ok(&b"{}"[..]));
-        assert_eq!(Encoding::Identity.decode(b"{}".to_vec(), 1), Err(BadEncoding::TooLarge));
+        assert_eq!(Encoding::Gzip.decode(b"{}", 10), Err(BadEncoding::Damaged));
+        assert_eq!(Encoding::Identity.decode(b"{}", 2).as_deref(), Ok(&b"{}"[..]));
+        assert_eq!(Encoding::Identity.decode(b"{}", 1), Err(BadEncoding::TooLarge));
     }
 }

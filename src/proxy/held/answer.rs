@@ -4,6 +4,8 @@
 //! **Invariant:** of an answer that is to be rewritten nothing is written before it was, unless its
 //! rule says that it may pass as it is; and no more of it is kept than the rule allows.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, TRANSFER_ENCODING,
@@ -69,6 +71,7 @@ enum Obstacle {
     Encoding,
     Syntax,
     Part,
+    End,
 }
 
 impl<'a> Answer<'a> {
@@ -85,36 +88,24 @@ impl<'a> Answer<'a> {
         let Some(rewriting) = self.rewriting else { return write(session, vec![task]).await };
         match (self.held.take(), task) {
             (None, HttpTask::Header(head, _)) if is_json(&head) => {
-                let encoding = readable(&head, rewriting.rewrite.max_size);
-                let (held, obstacle) = match encoding {
-                    Ok(encoding) => (Held { head, encoding, body: Vec::new() }, None),
-                    Err(obstacle) => {
-                        let encoding = Encoding::Identity;
-                        (Held { head, encoding, body: Vec::new() }, Some(obstacle))
-                    }
-                };
-                match obstacle {
-                    None => self.held = Some(held),
-                    Some(obstacle) => self.give_up(session, held, obstacle).await?,
+                match readable(&head, rewriting.rewrite.max_size) {
+                    Ok(encoding) => self.held = Some(Held { head, encoding, body: Vec::new() }),
+                    Err(why) => self.give_up(session, head, Vec::new(), why).await?,
                 }
                 Ok(false)
             }
             (None, task) => write(session, vec![task]).await,
             (Some(mut held), HttpTask::Body(piece, end)) => {
                 held.body.extend_from_slice(&piece.unwrap_or_default());
-                if held.body.len() as u64 > rewriting.rewrite.max_size {
-                    self.give_up(session, held, Obstacle::TooLarge).await?;
-                    return if end {
-                        write(session, vec![HttpTask::Done]).await
-                    } else {
-                        Ok(false)
-                    };
+                if held.body.len() as u64 <= rewriting.rewrite.max_size {
+                    if end {
+                        return self.finish(session, held).await;
+                    }
+                    self.held = Some(held);
+                    return Ok(false);
                 }
-                if end {
-                    return self.finish(session, held).await;
-                }
-                self.held = Some(held);
-                Ok(false)
+                self.give_up(session, held.head, held.body, Obstacle::TooLarge).await?;
+                if end { write(session, vec![HttpTask::Done]).await } else { Ok(false) }
             }
             (Some(held), HttpTask::Done | HttpTask::Trailer(_)) => self.finish(session, held).await,
             (Some(_), HttpTask::Failed(error)) => Err(error),
@@ -125,59 +116,33 @@ impl<'a> Answer<'a> {
     }
 
     /// The upstream broke off: what has come goes on as it is, or not at all.
+    ///
+    /// # Errors
+    /// The client's.
     pub(super) async fn broken(&mut self, session: &mut Session) -> Result<()> {
-        let (Some(rewriting), Some(held)) = (self.rewriting, self.held.take()) else {
-            return Ok(());
-        };
-        match rewriting.rewrite.on_failure {
-            OnFailure::Refuse => {
-                rewriting.metrics.json(JsonResult::Failed);
-                Ok(())
-            }
-            OnFailure::Pass => self.pass(session, rewriting, held).await,
+        let Some(Held { head, body, .. }) = self.held.take() else { return Ok(()) };
+        match self.give_up(session, head, body, Obstacle::End).await {
+            // How it broke off says more.
+            Err(error) if is_obstacle(error.etype()) => Ok(()),
+            done => done,
         }
     }
 
+    /// The answer is whole.
     async fn finish(&mut self, session: &mut Session, held: Held) -> Result<bool> {
-        let Some(Rewriting { rewrite, rewriter, public, metrics }) = self.rewriting else {
+        let Some(rewriting) = self.rewriting else {
             return Error::e_explain(ErrorType::InternalError, "nothing to rewrite");
         };
-        let Held { head, encoding, body } = held;
-        // What may pass as it is has to stay so until it is known.
-        let kept = (rewrite.on_failure == OnFailure::Pass && encoding != Encoding::Identity)
-            .then(|| body.clone());
-        let decoded = match encoding.decode(body, rewrite.max_size) {
-            Ok(decoded) => decoded,
-            Err(bad) => {
-                let obstacle = match bad {
-                    BadEncoding::TooLarge => Obstacle::TooLarge,
-                    BadEncoding::Damaged => Obstacle::Encoding,
-                };
-                let held = Held { head, encoding, body: kept.unwrap_or_default() };
-                self.give_up(session, held, obstacle).await?;
+        let Held { mut head, encoding, body } = held;
+        let (result, body) = match rewriting.rewritten(encoding, &body) {
+            Ok(Some(changed)) => changed,
+            Ok(None) => (JsonResult::Unchanged, body),
+            Err(why) => {
+                self.give_up(session, head, body, why).await?;
                 return write(session, vec![HttpTask::Done]).await;
             }
         };
-        let changed = if decoded.is_empty() {
-            Ok(None)
-        } else {
-            let rewritten = json::rewrite(&decoded, &rewrite.fields, rewriter, public);
-            rewritten.map(|body| match body {
-                std::borrow::Cow::Borrowed(_) => None,
-                std::borrow::Cow::Owned(body) => Some(body),
-            })
-        };
-        let (result, body) = match changed {
-            Ok(Some(body)) => (JsonResult::Rewritten, body),
-            Ok(None) => (JsonResult::Unchanged, decoded),
-            Err(json::BadJson) => {
-                let held = Held { head, encoding, body: kept.unwrap_or(decoded) };
-                self.give_up(session, held, Obstacle::Syntax).await?;
-                return write(session, vec![HttpTask::Done]).await;
-            }
-        };
-        metrics.json(result);
-        let mut head = head;
+        rewriting.metrics.json(result);
         strip(&mut head);
         head.remove_header(&TRANSFER_ENCODING);
         head.remove_header(&CONTENT_ENCODING);
@@ -187,28 +152,51 @@ impl<'a> Answer<'a> {
     }
 
     /// The answer can't be rewritten: it passes as it is from here on, or becomes an error.
-    async fn give_up(&mut self, session: &mut Session, held: Held, why: Obstacle) -> Result<()> {
-        let Some(rewriting) = self.rewriting else { return Ok(()) };
-        match rewriting.rewrite.on_failure {
-            OnFailure::Pass => self.pass(session, rewriting, held).await,
+    async fn give_up(
+        &mut self,
+        session: &mut Session,
+        head: Box<ResponseHeader>,
+        body: Vec<u8>,
+        why: Obstacle,
+    ) -> Result<()> {
+        let Some(Rewriting { rewrite, metrics, .. }) = self.rewriting.take() else { return Ok(()) };
+        match rewrite.on_failure {
+            OnFailure::Pass => {
+                metrics.json(JsonResult::Passed);
+                let body = HttpTask::Body(Some(body.into()), false);
+                write(session, vec![HttpTask::Header(head, false), body]).await.map(|_| ())
+            }
             OnFailure::Refuse => {
-                rewriting.metrics.json(JsonResult::Failed);
-                Error::e_explain(why.error(), "an answer that can't be rewritten")
-                    .map_err(|error: Box<Error>| error.into_up())
+                metrics.json(JsonResult::Failed);
+                Err(Error::explain(why.error(), "an answer that can't be rewritten").into_up())
             }
         }
     }
+}
 
-    async fn pass(
-        &mut self,
-        session: &mut Session,
-        rewriting: Rewriting<'_>,
-        held: Held,
-    ) -> Result<()> {
-        rewriting.metrics.json(JsonResult::Passed);
-        self.rewriting = None;
-        let body = HttpTask::Body(Some(held.body.into()), false);
-        write(session, vec![HttpTask::Header(held.head, false), body]).await.map(|_| ())
+impl Rewriting<'_> {
+    /// What becomes of a whole body; `None` when it is sent as it came.
+    fn rewritten(
+        &self,
+        encoding: Encoding,
+        body: &[u8],
+    ) -> std::result::Result<Option<(JsonResult, Vec<u8>)>, Obstacle> {
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let plain = encoding.decode(body, self.rewrite.max_size).map_err(|bad| match bad {
+            BadEncoding::TooLarge => Obstacle::TooLarge,
+            BadEncoding::Damaged => Obstacle::Encoding,
+        })?;
+        let changed = json::rewrite(&plain, &self.rewrite.fields, self.rewriter, self.public)
+            .map_err(|json::BadJson| Obstacle::Syntax)?;
+        if let Cow::Owned(changed) = changed {
+            return Ok(Some((JsonResult::Rewritten, changed)));
+        }
+        Ok(match plain {
+            Cow::Owned(plain) => Some((JsonResult::Unchanged, plain)),
+            Cow::Borrowed(_) => None,
+        })
     }
 }
 
@@ -220,14 +208,15 @@ impl Obstacle {
             Self::Encoding => "RewriteEncoding",
             Self::Syntax => "RewriteSyntax",
             Self::Part => "RewritePart",
+            Self::End => "RewriteEnd",
         })
     }
 }
 
 /// Whether an error says that an answer can't be rewritten.
 pub(in crate::proxy) fn is_obstacle(error: &ErrorType) -> bool {
-    use Obstacle::{Encoding, Part, Syntax, TooLarge};
-    [TooLarge, Encoding, Syntax, Part].into_iter().any(|obstacle| obstacle.error() == *error)
+    use Obstacle::{Encoding, End, Part, Syntax, TooLarge};
+    [TooLarge, Encoding, Syntax, Part, End].into_iter().any(|obstacle| obstacle.error() == *error)
 }
 
 /// Takes off what an answer that could be rewritten can't promise; of an answer without its body,
