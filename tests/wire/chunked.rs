@@ -1,10 +1,12 @@
 //! Chunked request bodies: what the upstream receives of them, and what becomes of those that can't
 //! be kept.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
-use crate::client::{Connection, Reply, request};
+use crate::client::{Connection, PATIENCE, Reply, request};
 use crate::gate::{Gate, Options, eventually};
 use crate::upstream::{Upstream, ok};
 
@@ -256,41 +258,56 @@ fn a_client_that_leaves_while_the_upstream_is_busy_takes_its_body_along() {
 
 #[test]
 fn without_room_it_is_503_until_there_is_some() {
-    let gate = Gate::with(Upstream::start(), &small("0B", "600B", "1000B"));
-    let token = bearer(&gate);
-    let mut first = Connection::open(gate.address);
-    first.write(&head(&token));
-    first.write(b"258\r\n");
-    first.write(&pattern(599));
-    let mut refused = None;
-    eventually("a body without room", || {
-        let mut second = Connection::open(gate.address);
-        second.write(&head(&token));
-        second.write(&chunks(&pattern(600), &[600]));
-        let reply = second.read_reply("PUT").expect("an answer");
-        let full = reply.status == 503;
-        if full {
-            refused = Some(reply);
+    // More than the sockets on the way hold, so that the first is kept until the upstream reads it.
+    const LENGTH: usize = 20_000_000;
+    let (head_came, came) = channel();
+    let (go, word) = channel();
+    let word = Mutex::new(word);
+    let upstream = Upstream::by_hand(move |mut stream: TcpStream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
         }
-        full
+        if length == LENGTH {
+            head_came.send(()).unwrap();
+            word.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        ok(&mut stream, &[("Connection", "close")], length.to_string().as_bytes());
     });
-    let reply = refused.unwrap();
-    assert_eq!(reply.code(), "spool_full");
+    let gate = Gate::with(upstream, &small("0B", "20MB", "30MB"));
+    let token = bearer(&gate);
+    let body = chunks(&pattern(LENGTH), &[60_000]);
+    let open = || {
+        let mut connection = Connection::open(gate.address);
+        connection.write(&head(&token));
+        connection.write(&body);
+        connection
+    };
+    let mut first = open();
+    came.recv_timeout(PATIENCE).unwrap();
+    let reply = open().read_reply("PUT").expect("an answer");
+    assert_eq!((reply.status, reply.code().as_str()), (503, "spool_full"));
     assert!(reply.closed);
     assert!(reply.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()));
-    gate.upstream.take();
-    // Whoever sends a length is not concerned.
+    // Whoever sends a length, or less, is not concerned.
     let reply = gate.send_body(LINE, &[("Authorization", &token)], &pattern(2000));
-    assert_eq!(reply.status, 200);
-    gate.upstream.take();
-    first.write(&pattern(600)[599..]);
-    first.write(b"\r\n0\r\n\r\n");
-    assert_eq!(first.read_reply("PUT").expect("an answer").status, 200);
-    assert!(gate.upstream.take_one().body == pattern(600));
-    let mut second = Connection::open(gate.address);
-    second.write(&head(&token));
-    second.write(&chunks(&pattern(600), &[600]));
-    assert_eq!(second.read_reply("PUT").expect("an answer").status, 200);
+    assert_eq!(reply.body, b"2000");
+    let mut small = Connection::open(gate.address);
+    small.write(&head(&token));
+    small.write(&chunks(b"abc", &[3]));
+    assert_eq!(small.read_reply("PUT").expect("an answer").body, b"3");
+    for _ in 0..2 {
+        go.send(()).unwrap();
+    }
+    assert_eq!(first.read_reply("PUT").expect("an answer").body, LENGTH.to_string().as_bytes());
+    assert_eq!(open().read_reply("PUT").expect("an answer").body, LENGTH.to_string().as_bytes());
 }
 
 #[test]
