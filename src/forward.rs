@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, RANGE,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, RANGE, UPGRADE,
 };
 use ipnet::IpNet;
 
@@ -82,7 +82,8 @@ impl HeaderEdits {
         let forward = permit.forward();
         let goes = |name: &&HeaderName| {
             let exchanged = forward == Forward::Exchange && *name == ORIGIN;
-            exchanged || (speaks_for_the_caller(name) && !stays(name, forward))
+            let websocket = permit.websocket() && *name == UPGRADE;
+            exchanged || (speaks_for_the_caller(name) && !stays(name, forward) && !websocket)
         };
         let remove = headers.keys().filter(goes).cloned().collect();
         let credential = match forward {

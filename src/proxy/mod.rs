@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::H1UpgradePolicy;
 
 use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
@@ -124,7 +125,11 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         ctx.progress.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        self.upstreams.of(rule.service)?.peer(rule.timeout)
+        let mut peer = self.upstreams.of(rule.service)?.peer(rule.timeout)?;
+        if rule.websocket {
+            peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::WebSocketOnly;
+        }
+        Ok(peer)
     }
 
     async fn upstream_request_filter(
@@ -268,7 +273,8 @@ impl Proxy {
         let permit = permit(ctx)?;
         let rule = policy.rules.rule(permit.rule());
         // The answer to `HEAD` has no body, and another protocol no answer.
-        let plain = permit.method() == Method::Head || session.is_upgrade_req();
+        let upgrades = permit.websocket() && session.is_upgrade_req();
+        let plain = permit.method() == Method::Head || upgrades;
         let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
         let takes_chunks = self.upstreams.of(rule.service)?.takes_chunks();
         let keeps = permit.body() == Body::Chunked && (rewrite.is_some() || !takes_chunks);

@@ -16,6 +16,7 @@ mod database;
 mod document;
 mod fleet;
 mod gate;
+mod layouts;
 mod load;
 mod notify;
 mod observe;

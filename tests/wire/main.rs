@@ -27,3 +27,4 @@ mod routes;
 mod samples;
 mod stores;
 mod upstream;
+mod websocket;

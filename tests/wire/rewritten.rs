@@ -404,6 +404,28 @@ fn a_connection_is_used_again_and_bodies_go_on_as_they_come() {
 }
 
 #[test]
+fn a_client_cannot_ask_for_what_is_not_rewritten() {
+    let gate = Gate::with(answers(Vec::new()), &rules());
+    let authorization = format!("Bearer {}", gate.token("read"));
+    for (name, value) in [
+        ("Upgrade", "websocket"),
+        ("Accept", "text/html"),
+        ("TE", "gzip"),
+        ("Accept_Encoding", "gzip"),
+        ("Expect", "100-continue"),
+    ] {
+        let fields = [
+            ("Authorization", authorization.as_str()),
+            ("Connection", "Upgrade, TE"),
+            (name, value),
+        ];
+        let reply = gate.send(LINE, &fields);
+        assert_eq!(reply.body, client_json().as_bytes(), "{name}");
+        assert_eq!(gate.upstream.take_one().values("accept-encoding"), ["identity"], "{name}");
+    }
+}
+
+#[test]
 fn an_old_client_gets_the_same() {
     let gate = Gate::with(answers(Vec::new()), &rules());
     let token = gate.token("read");
