@@ -2,11 +2,13 @@
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-use crate::client::{Connection, Reply, request};
+use crate::client::{Connection, PATIENCE, Reply, request};
 use crate::gate::{CANONICAL, Gate, HOST, Options, eventually};
 use crate::upstream::{Seen, Upstream, ok};
 
@@ -394,6 +396,13 @@ fn a_connection_is_used_again_and_bodies_go_on_as_they_come() {
         assert!(seen.body == body, "{line}: another body");
         assert!(seen.values("transfer-encoding").is_empty());
     }
+    // The next request may come before the gateway is done with the last.
+    for _ in 0..300 {
+        connection.write(&request(LINE, &[("Authorization", &token)], b""));
+        let reply = connection.read_reply("GET").expect("an answer");
+        assert_eq!((reply.status, reply.closed), (200, false));
+    }
+    assert_eq!(gate.upstream.take().len(), 300);
     // In chunks, too.
     let fields = [("Authorization", token.as_str()), ("Transfer-Encoding", "chunked")];
     connection.write(&request(&LINE.replace("GET", "POST"), &fields, b""));
@@ -423,6 +432,27 @@ fn a_client_cannot_ask_for_what_is_not_rewritten() {
         assert_eq!(reply.body, client_json().as_bytes(), "{name}");
         assert_eq!(gate.upstream.take_one().values("accept-encoding"), ["identity"], "{name}");
     }
+}
+
+#[test]
+fn what_is_held_at_a_stop_is_finished() {
+    let (go, word) = channel();
+    let word = Mutex::new(word);
+    let upstream = Upstream::answering(move |_, stream| {
+        word.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        ok(stream, &[], upstream_json().as_bytes());
+    });
+    let mut gate = Gate::with(upstream, &rules());
+    let token = format!("Bearer {}", gate.token("read"));
+    let mut connection = Connection::open(gate.address);
+    connection.write(&request(LINE, &[("Authorization", &token)], b""));
+    eventually("a request", || !gate.upstream.take().is_empty());
+    gate.terminate();
+    eventually("a word of stopping", || gate.output().contains("\"stopping\""));
+    go.send(()).unwrap();
+    let reply = connection.read_reply("GET").expect("an answer");
+    assert_eq!((reply.status, reply.body.as_slice()), (200, client_json().as_bytes()));
+    assert_eq!(gate.wait(), Some(0), "{}", gate.output());
 }
 
 #[test]
