@@ -31,6 +31,7 @@ use crate::gateway::Gateway;
 use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
+use crate::spool::Spool;
 use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::telemetry::access_log::AccessLog;
@@ -144,7 +145,13 @@ impl Server {
         let canonical = names.next().context("there is no upstream")?;
         let upstreams = Upstreams::new(&config.upstreams, &metrics);
         let unmatched = Arc::new(Unmatched::default());
+        if config.upstreams.spool()
+            && let Err(error) = config.spool.try_folder()
+        {
+            tracing::error!("{error}");
+        }
         let proxy = Proxy {
+            spool: Spool::new(config.spool),
             outbound: outbound(&gateway, config.credential)?,
             rewriter: UrlRewriter::new(canonical, names),
             gateway: Arc::clone(&gateway),

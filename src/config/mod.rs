@@ -35,6 +35,7 @@ use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
+use crate::spool::SpoolSettings;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -75,6 +76,8 @@ pub struct Config {
     pub stores: Vec<Store>,
     /// The identity cache.
     pub cache: Cache,
+    /// Where request bodies are kept.
+    pub spool: SpoolSettings,
     /// What is logged.
     pub log: Log,
     /// How the process runs.
@@ -109,6 +112,11 @@ impl Upstreams {
         std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
     }
 
+    /// Whether chunked request bodies to any of them are kept.
+    pub fn spool(&self) -> bool {
+        self.iter().any(|upstream| !upstream.takes_chunks)
+    }
+
     /// Whether there is one to go to.
     pub const fn has(&self, service: Service) -> bool {
         match service {
@@ -131,6 +139,8 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long an idle connection is kept; shorter than the upstream keeps it.
     pub idle_timeout: Duration,
+    /// Whether it reads chunked request bodies; if not, they are kept until their length is known.
+    pub takes_chunks: bool,
     /// How its addresses are checked, if they are.
     pub health: Option<HealthCheck>,
     /// How many requests may be in flight to it.

@@ -70,6 +70,8 @@ metrics! {
         "Until when `mode = \"observe\"` lets through what a scope or a binding would refuse, in seconds since the epoch; 0 when everything is enforced.";
     LINKS: "counter" "link_rewrites_total" ["result"],
         "`Link` fields: `rewritten`, `unchanged`, or `dropped` because they could not be read.";
+    JSON: "counter" "json_rewrites_total" ["result"],
+        "JSON answers of rules with `rewrite`: `rewritten`, `unchanged`, `failed` because they could not be read (answered with 502), or `passed` as they were all the same.";
     CACHE: "counter" "cache_requests_total" ["result"],
         "Look-ups of identities: `hit`, `miss`, `negative` (known to be unknown), `stale` (the store is down).";
     CACHE_ENTRIES: "gauge" "cache_entries" [],
@@ -130,6 +132,29 @@ impl LinkResult {
     ];
 }
 
+/// What became of a JSON answer whose URLs are rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum JsonResult {
+    /// At least one URL was the upstream's.
+    Rewritten,
+    /// None was.
+    Unchanged,
+    /// It could not be read, and was kept back.
+    Failed,
+    /// It could not be read, and its rule lets it pass.
+    Passed,
+}
+
+impl JsonResult {
+    const ALL: &'static [(JsonResult, &'static str)] = &[
+        (JsonResult::Rewritten, "rewritten"),
+        (JsonResult::Unchanged, "unchanged"),
+        (JsonResult::Failed, "failed"),
+        (JsonResult::Passed, "passed"),
+    ];
+}
+
 /// The handles of one token store.
 #[derive(Debug)]
 struct StoreHandles {
@@ -153,6 +178,7 @@ pub struct Metrics {
     decisions: Vec<Vec<IntCounter>>,
     observe_until: IntGauge,
     links: Vec<IntCounter>,
+    json: Vec<IntCounter>,
     cache: Vec<(&'static str, IntCounter)>,
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
@@ -191,6 +217,7 @@ impl Metrics {
         let failures = counter_vec(registry, UPSTREAM_FAILURES)?;
         let decisions = counter_vec(registry, DECISIONS)?;
         let links = counter_vec(registry, LINKS)?;
+        let json = counter_vec(registry, JSON)?;
         let cache = counter_vec(registry, CACHE)?;
         let lookups = counter_vec(registry, STORE_LOOKUPS)?;
         let store_durations = histogram_vec(registry, STORE_DURATION, STORE)?;
@@ -225,6 +252,10 @@ impl Metrics {
             links: LinkResult::ALL
                 .iter()
                 .map(|(_, label)| links.with_label_values(&[label]))
+                .collect(),
+            json: JsonResult::ALL
+                .iter()
+                .map(|(_, label)| json.with_label_values(&[label]))
                 .collect(),
             cache: CACHE_RESULTS
                 .iter()
@@ -303,6 +334,11 @@ impl Metrics {
     /// A `Link` field was read.
     pub fn link(&self, result: LinkResult) {
         self.links[result as usize].inc();
+    }
+
+    /// A JSON answer was to be rewritten.
+    pub fn json(&self, result: JsonResult) {
+        self.json[result as usize].inc();
     }
 
     /// So many identities are cached.

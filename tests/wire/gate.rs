@@ -195,6 +195,14 @@ impl Gate {
         create(&self.store(), new)
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.serving.process.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// Everything that it has written: access log and messages.
     pub fn output(&self) -> String {
         let access = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();

@@ -11,6 +11,7 @@
 
 mod answers;
 mod attacks;
+mod chunked;
 mod client;
 mod clients;
 mod exchange;
@@ -24,6 +25,7 @@ mod queue;
 mod quickstart;
 mod replica;
 mod resilience;
+mod rewritten;
 mod routes;
 mod samples;
 mod stores;

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
-use super::super::raw::{RawUpstream, RawUpstreams};
+use super::super::raw::{ChunkedBodies, RawUpstream, RawUpstreams};
 use super::super::{HealthCheck, Upstream, Upstreams};
 use super::Compiler;
 use crate::policy::SESSION_COOKIE;
@@ -69,6 +69,10 @@ impl Compiler<'_> {
             max_in_flight: raw.max_in_flight,
             max_waiting: raw.max_waiting,
             max_wait: raw.max_wait.0,
+            takes_chunks: match raw.chunked_bodies {
+                Some(chunked) => chunked == ChunkedBodies::Stream,
+                None => service == Service::Relay,
+            },
         })
     }
 

@@ -21,6 +21,7 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::{H1UpgradePolicy, PeerOptions};
 use tokio::task::JoinSet;
 
+use super::held::is_obstacle;
 use crate::config::{HealthCheck, Upstream};
 use crate::policy::reason::{Busy, UpstreamFailure};
 use crate::policy::site::{BaseUrl, HttpScheme};
@@ -45,6 +46,7 @@ pub struct Pool {
     urls: Vec<BaseUrl>,
     options: PeerOptions,
     timeout: Duration,
+    takes_chunks: bool,
     health: Option<HealthCheck>,
     addresses: ArcSwap<Vec<Arc<Address>>>,
     turn: AtomicUsize,
@@ -85,6 +87,7 @@ impl Pool {
             urls: upstream.urls.clone(),
             options,
             timeout: upstream.timeout,
+            takes_chunks: upstream.takes_chunks,
             health: upstream.health.clone(),
             addresses: ArcSwap::default(),
             turn: AtomicUsize::new(0),
@@ -160,10 +163,20 @@ impl Pool {
         };
         attempt.at = Some(InUse::of(address));
         let mut peer = Box::new(address.peer.clone());
-        let timeout = timeout.unwrap_or(self.timeout);
+        let timeout = self.timeout(timeout);
         peer.options.read_timeout = Some(timeout);
         peer.options.write_timeout = Some(timeout);
         Ok(peer)
+    }
+
+    /// How long one side may be silent, where a rule says `timeout` or nothing.
+    pub(super) fn timeout(&self, timeout: Option<Duration>) -> Duration {
+        timeout.unwrap_or(self.timeout)
+    }
+
+    /// Whether it reads chunked request bodies.
+    pub(super) const fn takes_chunks(&self) -> bool {
+        self.takes_chunks
     }
 
     /// Leaves out the address that this try could not connect to, and says whether there is another
@@ -242,9 +255,16 @@ pub(super) fn failure(error: &Error) -> UpstreamFailure {
         | ErrorType::ReadTimedout
         | ErrorType::WriteTimedout => UpstreamFailure::Timeout,
         ErrorType::Custom(BUSY) => UpstreamFailure::Busy,
+        obstacle if is_obstacle(obstacle) => UpstreamFailure::RewriteFailed,
         // Not our own list: whatever pingora adds is a failure to reach it.
         _ => UpstreamFailure::Unreachable,
     }
+}
+
+/// Whether the frame of a body can't be read, so that nothing on the connection can.
+pub(super) fn is_bad_frame(error: &Error) -> bool {
+    // The second is pingora's own, of the bytes around chunks, and has no name outside of it.
+    *error.etype() == ErrorType::InvalidHTTPHeader || error.etype().as_str() == "InvalidChunk"
 }
 
 /// Whether the client is to blame, or just went away.
