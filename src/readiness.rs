@@ -9,6 +9,7 @@ pub struct Readiness {
     upstream_known: AtomicBool,
     stores_known: AtomicBool,
     stopping: AtomicBool,
+    cut: AtomicBool,
 }
 
 impl Readiness {
@@ -36,6 +37,16 @@ impl Readiness {
     /// Whether a signal to stop has come.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The time that requests had to end is over.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    /// Whether what has not come whole by now is refused.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// Why it should get no traffic, if so.

@@ -241,6 +241,9 @@ impl Denial {
                 "the gateway has no room for chunked request bodies at the moment; try again, or send \
                  the body with `Content-Length`"
             }
+            Reason::Stopping => {
+                "the gateway is stopping, and the request had not come whole; try again"
+            }
             Reason::SpoolUnavailable => {
                 "the gateway can't keep chunked request bodies; send the body with \
                  `Content-Length`, and tell the gateway's operator"
@@ -283,6 +286,7 @@ impl Denial {
             | Reason::GuessingLimited
             | Reason::SpoolFull
             | Reason::SpoolUnavailable
+            | Reason::Stopping
             | Reason::StoreUnavailable => None,
         }
     }

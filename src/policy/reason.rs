@@ -76,6 +76,8 @@ reasons! {
     GuessingLimited = "guessing_limited", 429;
     /// There is no room to keep a chunked body until its length is known.
     SpoolFull = "spool_full", 503;
+    /// The gateway is stopping, and the body has not come in time.
+    Stopping = "stopping", 503;
     /// Chunked bodies can't be kept, for a reason that does not pass.
     SpoolUnavailable = "spool_unavailable", 503;
     /// The token store can't answer and nothing usable is cached.
@@ -106,6 +108,7 @@ impl Reason {
             | Reason::GuessingLimited
             | Reason::SpoolFull
             | Reason::SpoolUnavailable
+            | Reason::Stopping
             | Reason::StoreUnavailable => false,
         }
     }
@@ -261,6 +264,7 @@ mod tests {
             ("misdirected", 421),
             ("guessing_limited", 429),
             ("spool_full", 503),
+            ("stopping", 503),
             ("spool_unavailable", 503),
             ("store_unavailable", 503),
         ];

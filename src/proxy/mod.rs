@@ -32,7 +32,7 @@ use crate::gateway::Gateway;
 use crate::policy::decision::{Denial, Forward, Permit, Verdict};
 use crate::policy::frame::Body;
 use crate::policy::method::Method;
-use crate::policy::reason::UpstreamFailure;
+use crate::policy::reason::{Reason, UpstreamFailure};
 use crate::policy::rules::RuleId;
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
@@ -164,6 +164,10 @@ impl ProxyHttp for Proxy {
         _: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        if self.readiness.is_cut() {
+            ctx.refuse(Denial { retry_after: Some(1), ..Denial::new(Reason::Stopping) });
+            return Error::e_explain(ErrorType::HTTPStatus(503), "a body at a stop");
+        }
         let permit = permit(ctx)?;
         if permit.body() != Body::Chunked || ctx.is_part() {
             return Ok(());

@@ -14,6 +14,9 @@ use crate::telemetry::metrics::Metrics;
 /// How often it is looked whether requests are still in flight.
 const POLL: Duration = Duration::from_millis(20);
 
+/// How long answering what is cut off may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 pub(super) struct Signal {
     pub(super) readiness: Arc<Readiness>,
     pub(super) upstreams: Upstreams,
@@ -31,18 +34,24 @@ impl ShutdownSignalWatch for Signal {
         self.upstreams.stop_waiting();
         let in_flight = self.metrics.in_flight();
         tracing::info!(in_flight = in_flight.get(), drain = ?self.drain, "stopping");
-        let drained = async {
-            while in_flight.get() > 0 {
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        tokio::select! {
-            drained = tokio::time::timeout(self.drain, drained) => {
-                if drained.is_err() {
-                    tracing::warn!(in_flight = in_flight.get(), "requests are cut off");
+        let drained = async |within: Duration| {
+            let drained = async {
+                while in_flight.get() > 0 {
+                    tokio::time::sleep(POLL).await;
                 }
+            };
+            tokio::time::timeout(within, drained).await.is_ok()
+        };
+        let ended = tokio::select! {
+            drained = drained(self.drain) => drained,
+            () = signalled() => false,
+        };
+        if !ended {
+            // Who is still sending is told to send it again.
+            self.readiness.cut();
+            if !drained(LAST_WORDS).await {
+                tracing::warn!(in_flight = in_flight.get(), "requests are cut off");
             }
-            () = signalled() => tracing::warn!("a second signal; requests are cut off"),
         }
         // Not `FastShutdown`: that tells the accept loops nothing, and one whose socket belongs to a
         // thread that has ended fails to accept for ever, without yielding.

@@ -218,6 +218,54 @@ fn what_is_in_flight_at_a_stop_is_finished() {
 }
 
 #[test]
+fn an_upload_that_a_stop_cuts_off_is_told_to_come_again() {
+    let (arrived, began) = channel();
+    let (arrived, began) = (Mutex::new(arrived), Mutex::new(began));
+    let upstream = Upstream::by_hand(move |mut stream| {
+        let mut buffer = [0; 1024];
+        while let Ok(size @ 1..) = stream.read(&mut buffer) {
+            let _ = arrived.lock().unwrap().send(size);
+        }
+    });
+    let mut gate = Gate::before(upstream);
+    let bearer = format!("Bearer {}", gate.token("all"));
+    let fields = [("Authorization", &*bearer), ("Content-Length", "1000000")];
+    let mut stream = TcpStream::connect(gate.address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(&request("PUT /api/0/organizations/acme/issues/", &fields, b"")).unwrap();
+    stream.write_all(b"a start").unwrap();
+    began.lock().unwrap().recv_timeout(PATIENCE).expect("a request upstream");
+    gate.terminate();
+    eventually("a word of stopping", || gate.output().contains("\"stopping\""));
+    // The second one ends the drain.
+    gate.terminate();
+    let mut sending = stream.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        // Until nobody takes it any more; never all of it.
+        for _ in 0..1_000 {
+            if sending.write_all(b"more").is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut said = Vec::new();
+    while !said.windows(2).any(|pair| pair == b"}\n") && !said.ends_with(b"}") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{:?}", said.escape_ascii().to_string());
+        said.push(byte[0]);
+    }
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("\"code\":\"stopping\""), "{said}");
+    assert!(said.to_ascii_lowercase().contains("retry-after: 1\r\n"), "{said}");
+    assert_eq!(gate.wait(), Some(0), "{}", gate.output());
+    sender.join().unwrap();
+    let [line] = &*gate.access_lines() else { panic!("{}", gate.output()) };
+    assert_eq!((&line["status"], &line["reason"]), (&503.into(), &"stopping".into()), "{line}");
+}
+
+#[test]
 fn a_large_answer_arrives_while_it_is_being_sent() {
     let (go, word) = channel();
     let (word, sent) = (Mutex::new(word), Arc::new(Mutex::new(0)));
