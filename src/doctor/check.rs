@@ -143,9 +143,9 @@ mod tests {
         assert_eq!(
             report().to_string(),
             "ok       upstream.web  200, healthy\n\
-             \u{20}              tried  GET http://web:9000/_health/\n\
+             \u{20}               tried  GET http://web:9000/_health/\n\
              problem  link          names `http://x`\n\
-             \u{20}                fix  write `canonical_url`\n\
+             \u{20}                 fix  write `canonical_url`\n\
              skipped  grants        no store\n\
              1 ok, 1 problem, 1 skipped\n"
         );

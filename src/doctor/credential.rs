@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::GeneralPurpose;
-use base64::engine::general_purpose::{GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::GeneralPurposeConfig;
 use serde_json::Value;
 
 use super::answer::{base, shown};
 use super::ask::{As, Asked, CallerToken, Patient};
-use super::check::{Check, Verdict};
+use super::check::Check;
 use crate::policy::rules::Access;
 use crate::policy::scope::{Scope, ScopeSet};
 
@@ -204,6 +204,9 @@ pub(super) async fn caller(
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::super::check::Verdict;
     use super::*;
 
     #[test]

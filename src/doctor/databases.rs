@@ -61,8 +61,8 @@ fn grants(store: &Store, server: &StoreServer, found: Result<Vec<Excess>, AuditE
     let check = format!("grants.{store}");
     let tried = format!("the catalogs of PostgreSQL at {}", server.address);
     let excesses = match found {
-        // What is told of its clock.
-        Err(_) => return Check::skipped(&*check, &tried, format!("see `clock.{store}`")),
+        // A database that does not answer is told of with its clock.
+        Err(error) => return Check::skipped(check, &tried, Chain(&error).to_string()),
         Ok(excesses) => excesses,
     };
     if excesses.is_empty() {

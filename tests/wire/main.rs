@@ -13,6 +13,7 @@ mod answers;
 mod attacks;
 mod client;
 mod clients;
+mod doctor;
 mod exchange;
 mod explain;
 mod gate;

@@ -34,7 +34,7 @@ owned AS (
     SELECT 'database ' || datname FROM pg_catalog.pg_database, me WHERE datdba = me.oid
 ),
 granted AS (
-    SELECT nspname, oid, acl.grantee, string_agg(acl.privilege_type, ', ') AS privileges
+    SELECT nspname, relation.oid, acl.grantee, string_agg(acl.privilege_type, ', ') AS privileges
     FROM relation, me, pg_catalog.aclexplode(relacl) acl
     WHERE acl.grantee IN (0, me.oid) AND relowner <> me.oid
     GROUP BY 1, 2, 3
