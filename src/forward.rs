@@ -9,7 +9,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::header::{
+    AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE,
+};
 use ipnet::IpNet;
 
 use crate::policy::decision::{Forward, Permit};
@@ -79,7 +81,8 @@ impl HeaderEdits {
         let forward = permit.forward();
         let goes = |name: &&HeaderName| {
             let exchanged = forward == Forward::Exchange && *name == ORIGIN;
-            exchanged || (speaks_for_the_caller(name) && !stays(name, forward))
+            let websocket = permit.websocket() && *name == UPGRADE;
+            exchanged || (speaks_for_the_caller(name) && !stays(name, forward) && !websocket)
         };
         let remove = headers.keys().filter(goes).cloned().collect();
         let credential = match forward {

@@ -261,8 +261,8 @@ fn upstreams(config: &crate::config::Upstreams) -> Upstreams {
             upstream.idle_timeout,
         ))
     };
-    let (relay, ui) = (config.relay.as_ref().map(open), config.ui.as_ref().map(open));
-    Upstreams { web: open(&config.web), relay, ui }
+    let (relay, assets) = (config.relay.as_ref().map(open), config.assets.as_ref().map(open));
+    Upstreams { web: open(&config.web), relay, assets }
 }
 
 /// What each listener lets in, by the address that it was given.

@@ -99,20 +99,20 @@ pub struct Upstreams {
     pub web: Upstream,
     /// Relay.
     pub relay: Option<Upstream>,
-    /// What serves the pages, where that is not the web service.
-    pub ui: Option<Upstream>,
+    /// What serves the files of the pages, where that is not the web service.
+    pub assets: Option<Upstream>,
 }
 
 impl Upstreams {
     /// Those that there are.
     pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
-        std::iter::once(&self.web).chain(&self.relay).chain(&self.ui)
+        std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
     }
 
     /// Whether there is one to go to.
     pub const fn has(&self, service: Service) -> bool {
         match service {
-            Service::Web | Service::Ui => true,
+            Service::Web | Service::Assets => true,
             Service::Relay => self.relay.is_some(),
         }
     }

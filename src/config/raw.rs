@@ -111,8 +111,8 @@ pub(super) struct RawUpstreams {
     pub(super) web: RawUpstream,
     /// Relay, where ingestion goes.
     pub(super) relay: Option<RawUpstream>,
-    /// Where the pages go, such as Sentry's own nginx, which serves their assets; by default `web`.
-    pub(super) ui: Option<RawUpstream>,
+    /// What serves the files of the pages, such as Sentry's own nginx; by default `web`.
+    pub(super) assets: Option<RawUpstream>,
 }
 
 /// A part of Sentry.

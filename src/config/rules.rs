@@ -161,7 +161,7 @@ impl RawRule {
                     exposure,
                     service,
                     session: self.session,
-                    upgrade: self.upgrade,
+                    websocket: self.websocket,
                     rewrite: rewrite.clone(),
                     place: place.into(),
                     ..Rule::new(methods, template, access)
@@ -262,7 +262,7 @@ impl RawRule {
         let Some(name) = &self.upstream else { return Service::Web };
         Service::from_name(name).unwrap_or_else(|| {
             let what = format!("`{name}` is not an upstream");
-            problems.push(Problem::new(place, what, "write one of `web`, `relay`, `ui`"));
+            problems.push(Problem::new(place, what, "write one of `web`, `relay`, `assets`"));
             Service::Web
         })
     }

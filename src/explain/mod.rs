@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::policy::decision::{Decision, Forward, Verdict};
 use crate::policy::identity::{Binding, Identity, Issuer, State};
 use crate::policy::path::Target;
-use crate::policy::rules::Rule;
+use crate::policy::rules::{Rewrite, Rule};
 
 /// Everything about one decision. A step that was not reached is left out.
 #[derive(Debug, Serialize)]
@@ -53,6 +53,12 @@ pub struct Met<'a> {
     scopes: Vec<&'static str>,
     credentials: Vec<&'static str>,
     exchange: bool,
+    /// What a listener must expose for it, and where it goes.
+    expose: &'static str,
+    upstream: &'static str,
+    /// The fields of the JSON answer whose URLs are rewritten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rewrite: Vec<String>,
 }
 
 /// A credential as it was presented.
@@ -157,7 +163,18 @@ impl<'a> Met<'a> {
         let (path, place) = (rule.template.as_str(), &*rule.place);
         let credentials = rule.credentials.iter().map(|kind| kind.as_str()).collect();
         let parameters = parameters(rule, policy, target).unwrap_or_default();
-        Self { path, place, parameters, access, scopes, credentials, exchange: rule.exchange }
+        Self {
+            path,
+            place,
+            parameters,
+            access,
+            scopes,
+            credentials,
+            exchange: rule.exchange,
+            expose: rule.exposure.as_str(),
+            upstream: rule.service.as_str(),
+            rewrite: rule.rewrite.iter().flat_map(Rewrite::names).collect(),
+        }
     }
 }
 
@@ -264,6 +281,10 @@ impl fmt::Display for Explanation<'_> {
             };
             writeln!(f, "needs       {needs}")?;
             writeln!(f, "takes       {}", list(&rule.credentials))?;
+            writeln!(f, "goes to     {}, where `{}` is exposed", rule.upstream, rule.expose)?;
+            if !rule.rewrite.is_empty() {
+                writeln!(f, "rewrites    {}", rule.rewrite.join(", "))?;
+            }
         }
         if let Some(credential) = &self.credential {
             let fingerprint = credential.fingerprint.as_deref().unwrap_or("unreadable");

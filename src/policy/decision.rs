@@ -73,6 +73,7 @@ pub struct Permit {
     pub(super) method: Method,
     pub(super) forward: Forward,
     pub(super) prefix_len: usize,
+    pub(super) websocket: bool,
     pub(super) observed: Option<Box<Denial>>,
 }
 
@@ -95,6 +96,11 @@ impl Permit {
     /// The refusal that it would have been, had the gateway not been observing.
     pub fn observed(&self) -> Option<&Denial> {
         self.observed.as_deref()
+    }
+
+    /// Whether the connection may become a WebSocket.
+    pub const fn websocket(&self) -> bool {
+        self.websocket
     }
 
     /// How many bytes of the request target are the gateway's own path prefix. What follows is

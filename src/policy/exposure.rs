@@ -96,20 +96,20 @@ pub enum Service {
     Web,
     /// Relay.
     Relay,
-    /// What serves the pages: Sentry's own nginx, or the web service.
-    Ui,
+    /// What serves the files of the pages: Sentry's own nginx, or the web service.
+    Assets,
 }
 
 impl Service {
     /// Every part.
-    pub const ALL: &'static [Service] = &[Service::Web, Service::Relay, Service::Ui];
+    pub const ALL: &'static [Service] = &[Service::Web, Service::Relay, Service::Assets];
 
     /// The name in configs, rule files and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Service::Web => "web",
             Service::Relay => "relay",
-            Service::Ui => "ui",
+            Service::Assets => "assets",
         }
     }
 

@@ -34,7 +34,10 @@ impl Pending<'_> {
             Lookup::Found(identity) => {
                 let decided = self.judge(identity.identity(), now);
                 let permit = |(forward, observed)| {
-                    Verdict::Permit(Permit { observed, ..self.request.permit(forward) })
+                    Verdict::Permit(Permit {
+                        observed,
+                        ..self.request.permit(self.policy, forward)
+                    })
                 };
                 (decided.map_or_else(Verdict::Deny, permit), Some(identity))
             }

@@ -278,7 +278,7 @@ impl Policy {
     /// Lets a request through without a look-up, if its body may.
     fn decided<'a>(&self, request: &Request<'_>, who: Caller, forward: Forward) -> Screened<'a> {
         let verdict = match request.body(self) {
-            Ok(()) => Verdict::Permit(request.permit(forward)),
+            Ok(()) => Verdict::Permit(request.permit(self, forward)),
             Err(denial) => Verdict::Deny(denial),
         };
         Screened::Decided(request.decide(who, verdict))
@@ -290,9 +290,10 @@ impl Request<'_> {
         Decision { verdict, rule: Some(self.rule), name: Some(self.name), caller }
     }
 
-    fn permit(&self, forward: Forward) -> Permit {
+    fn permit(&self, policy: &Policy, forward: Forward) -> Permit {
         let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
-        Permit { rule, method, forward, prefix_len, observed: None }
+        let websocket = policy.rules.rule(rule).websocket;
+        Permit { rule, method, forward, prefix_len, websocket, observed: None }
     }
 
     /// Whether cookies go on: not beside a credential, and not where no page is let in.

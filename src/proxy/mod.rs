@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::H1UpgradePolicy;
 
 use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
@@ -104,7 +105,11 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        self.upstreams.of(rule.service)?.peer(rule.timeout)
+        let mut peer = self.upstreams.of(rule.service)?.peer(rule.timeout)?;
+        if rule.websocket {
+            peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::WebSocketOnly;
+        }
+        Ok(peer)
     }
 
     async fn upstream_request_filter(

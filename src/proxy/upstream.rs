@@ -23,8 +23,8 @@ pub struct Upstreams {
     pub web: Arc<UpstreamPeer>,
     /// Relay.
     pub relay: Option<Arc<UpstreamPeer>>,
-    /// What serves the pages, where that is not the web service.
-    pub ui: Option<Arc<UpstreamPeer>>,
+    /// What serves the files of the pages, where that is not the web service.
+    pub assets: Option<Arc<UpstreamPeer>>,
 }
 
 impl Upstreams {
@@ -37,13 +37,13 @@ impl Upstreams {
         match service {
             Service::Web => Ok(&self.web),
             Service::Relay => self.relay.as_ref().ok_or_else(no_relay),
-            Service::Ui => Ok(self.ui.as_ref().unwrap_or(&self.web)),
+            Service::Assets => Ok(self.assets.as_ref().unwrap_or(&self.web)),
         }
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<UpstreamPeer>> {
-        std::iter::once(&self.web).chain(&self.relay).chain(&self.ui)
+        std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
     }
 }
 

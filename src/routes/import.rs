@@ -64,7 +64,7 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "is_false")]
     session: bool,
     #[serde(skip_serializing_if = "is_false")]
-    upgrade: bool,
+    websocket: bool,
     #[serde(rename = "override", skip_serializing_if = "is_false")]
     overrides: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,7 +257,7 @@ impl<'a> Written<'a> {
             expose: Some(rule.exposure).filter(|e| *e != Exposure::Api).map(Exposure::as_str),
             upstream: Some(rule.service).filter(|s| *s != Service::Web).map(Service::as_str),
             session: rule.session,
-            upgrade: rule.upgrade,
+            websocket: rule.websocket,
             overrides,
             rewrite: rule.rewrite.as_ref().map(|rewrite| Rewritten {
                 fields: rewrite.names().collect(),

@@ -188,9 +188,13 @@ pub fn send(address: SocketAddr, request: &[u8]) -> Option<Reply> {
     connection.read_reply(&String::from_utf8_lossy(method))
 }
 
-/// A well-formed request: `METHOD TARGET`, more header lines, and a body.
+/// A well-formed request: `METHOD TARGET`, more header lines, and a body; to the public name, unless it
+/// says to whom.
 pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut text = format!("{line} HTTP/1.1\r\nHost: {}\r\n", crate::gate::HOST);
+    let mut text = format!("{line} HTTP/1.1\r\n");
+    if !matches!(headers, [("Host", _), ..]) {
+        text.push_str(&format!("Host: {}\r\n", crate::gate::HOST));
+    }
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -26,3 +26,4 @@ mod routes;
 mod samples;
 mod stores;
 mod upstream;
+mod websocket;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 /// A gateway that serves. It ends with this value.
 pub struct Serving {
+    /// The first of its addresses.
     pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
     pub admin: SocketAddr,
     pub process: Child,
     /// Its standard error so far.
@@ -35,8 +37,8 @@ impl Serving {
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let (address, admin) = follow(process.stderr.take().unwrap(), Arc::clone(&log));
-        Self { address, admin, process, log }
+        let (addresses, admin) = follow(process.stderr.take().unwrap(), Arc::clone(&log));
+        Self { address: addresses[0], addresses, admin, process, log }
     }
 }
 
@@ -49,7 +51,7 @@ impl Drop for Serving {
 }
 
 /// Collects the messages of a gateway, and gives the addresses that it says it serves on.
-fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (SocketAddr, SocketAddr) {
+fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (Vec<SocketAddr>, SocketAddr) {
     let (sender, addresses) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines() {
@@ -63,7 +65,8 @@ fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (SocketAddr, SocketAd
             }
         }
     });
-    let (address, admin) =
+    let (addresses, admin) =
         addresses.recv_timeout(Duration::from_secs(60)).expect("a gateway that serves");
-    (address.parse().unwrap(), admin.parse().unwrap())
+    let own = addresses.split(", ").map(|address| address.parse().unwrap());
+    (own.collect(), admin.parse().unwrap())
 }

@@ -58,7 +58,8 @@ fn shipped() -> Vec<(String, String)> {
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
+            // The layouts ask a database, and are tested with one.
+            if path.is_dir() && !path.ends_with("layouts") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "toml") {
                 let text = fs::read_to_string(&path).unwrap();

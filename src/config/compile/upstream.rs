@@ -13,10 +13,10 @@ impl Compiler<'_> {
     pub(super) fn upstreams(&mut self, raw: &RawUpstreams) -> Option<Upstreams> {
         let web = self.upstream(Service::Web, &raw.web);
         let relay = raw.relay.as_ref().map(|relay| self.upstream(Service::Relay, relay));
-        let ui = raw.ui.as_ref().map(|ui| self.upstream(Service::Ui, ui));
+        let assets = raw.assets.as_ref().map(|assets| self.upstream(Service::Assets, assets));
         // One that can't be read is not one that is left out.
-        let (relay, ui) = (whole(relay)?, whole(ui)?);
-        Some(Upstreams { web: web?, relay, ui })
+        let (relay, assets) = (whole(relay)?, whole(assets)?);
+        Some(Upstreams { web: web?, relay, assets })
     }
 
     fn upstream(&mut self, service: Service, raw: &RawUpstream) -> Option<Upstream> {
@@ -117,6 +117,6 @@ impl Upstreams {
     pub(super) fn max_bodies(&self) -> [u64; Service::ALL.len()] {
         let web = self.web.max_body;
         let of = |other: &Option<Upstream>| other.as_ref().map_or(web, |other| other.max_body);
-        [web, of(&self.relay), of(&self.ui)]
+        [web, of(&self.relay), of(&self.assets)]
     }
 }

@@ -55,16 +55,16 @@ pub(in crate::config) struct RawRule {
     /// What a listener must expose for it; by default `api`.
     #[schemars(with = "Option<Group>")]
     pub(in crate::config) expose: Option<String>,
-    /// Where it goes: `web`, `relay` or `ui`; by default `web`.
+    /// Where it goes: `web`, `relay` or `assets`; by default `web`.
     #[schemars(with = "Option<Service>")]
     pub(in crate::config) upstream: Option<String>,
     /// Whether a browser session of Sentry's gets through, judged by Sentry, on a listener that exposes
     /// `ui`; even where `access` lets nobody else through.
     #[serde(default)]
     pub(in crate::config) session: bool,
-    /// Whether the connection may become another protocol's, such as WebSocket.
+    /// Whether the connection may become a WebSocket; no other protocol is upgraded to.
     #[serde(default)]
-    pub(in crate::config) upgrade: bool,
+    pub(in crate::config) websocket: bool,
     /// Which URLs in the JSON answer are rewritten to the address that the client called.
     pub(in crate::config) rewrite: Option<RawRewrite>,
     /// The first version of Sentry that the rule is for, such as `26.8`; by default all.

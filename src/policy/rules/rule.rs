@@ -75,8 +75,8 @@ pub struct Rule {
     pub service: Service,
     /// Whether a browser session of Sentry's gets through, on a listener that lets in the pages.
     pub session: bool,
-    /// Whether the connection may become another protocol's (`Upgrade`).
-    pub upgrade: bool,
+    /// Whether the connection may become a WebSocket (RFC 6455).
+    pub websocket: bool,
     /// The fields of the JSON answer that hold URLs which clients follow.
     pub rewrite: Option<Rewrite>,
     /// Where it was written, for messages: `config/sentry.toml:12`.
@@ -97,7 +97,7 @@ impl Rule {
             exposure: Exposure::Api,
             service: Service::Web,
             session: false,
-            upgrade: false,
+            websocket: false,
             rewrite: None,
             place: "".into(),
         }
