@@ -52,9 +52,8 @@ pub async fn examine(
         tokio::join!(of_sentry(patient, down), upstreams::keep_alive(patient));
     progress("asking Sentry through the gateway");
     let token = options.token.as_ref();
-    let link = of_sentry.link.as_deref();
     let (through, caller, ingest) = tokio::join!(
-        urls::through(patient, link, gateway.is_ours, token),
+        urls::through(patient, &of_sentry, gateway.is_ours, token),
         credential::caller(patient, token, gateway.is_ours),
         gateway::ingest(patient, gateway.is_ours),
     );
@@ -76,18 +75,12 @@ pub async fn examine(
     Ok(Report { checks })
 }
 
-/// What Sentry answered to the gateway's own requests.
-struct OfSentry {
-    checks: Vec<Check>,
-    link: Option<Vec<u8>>,
-}
-
 /// What is asked of the web service as the gateway asks it; `down` says why it is not.
-async fn of_sentry(patient: &Patient<'_>, down: Option<&str>) -> OfSentry {
+async fn of_sentry(patient: &Patient<'_>, down: Option<&str>) -> urls::Seen {
     if let Some(why) = down {
         let checks = ["host", "scheme", "client_address", "credential", "link"];
         let checks = checks.map(|check| Check::skipped(check, "", why)).into();
-        return OfSentry { checks, link: None };
+        return urls::Seen { checks, link: None, region: false };
     }
     let mut checks = sentry::name(patient).await;
     // Whoever is not let in, or is sent elsewhere, learns no more.
@@ -97,7 +90,8 @@ async fn of_sentry(patient: &Patient<'_>, down: Option<&str>) -> OfSentry {
     if turned_away {
         let why = "Sentry lets no request of the gateway's in; see `host` and `scheme`";
         let rest = ["credential", "link"].map(|check| Check::skipped(check, "", why));
-        return OfSentry { checks: checks.into_iter().chain(rest).collect(), link: None };
+        checks.extend(rest);
+        return urls::Seen { checks, link: None, region: false };
     }
     let held = databases::scopes_in_use(patient).await;
     let credential = credential::look_at(patient, &held).await;
@@ -109,5 +103,5 @@ async fn of_sentry(patient: &Patient<'_>, down: Option<&str>) -> OfSentry {
     };
     let urls = urls::look_at(patient, missing).await;
     checks.extend(urls.checks);
-    OfSentry { checks, link: urls.link }
+    urls::Seen { checks, ..urls }
 }

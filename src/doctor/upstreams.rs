@@ -30,14 +30,14 @@ pub(super) struct Seen {
 fn parts<'a>(patient: &Patient<'a>) -> impl Iterator<Item = (Service, &'a Upstream)> {
     let upstreams = &patient.config.upstreams;
     let relay = upstreams.relay.as_ref().map(|relay| (Service::Relay, relay));
-    let ui = upstreams.ui.as_ref().map(|ui| (Service::Ui, ui));
-    std::iter::once((Service::Web, &upstreams.web)).chain(relay).chain(ui)
+    let assets = upstreams.assets.as_ref().map(|assets| (Service::Assets, assets));
+    std::iter::once((Service::Web, &upstreams.web)).chain(relay).chain(assets)
 }
 
 /// Where a part says that it is well.
 const fn health(service: Service) -> &'static str {
     match service {
-        Service::Web | Service::Ui => "/_health/",
+        Service::Web | Service::Assets => "/_health/",
         Service::Relay => "/api/relay/healthcheck/ready/",
     }
 }
@@ -70,20 +70,27 @@ fn judge(service: Service, tried: &str, answer: &Result<Answer, String>) -> Chec
             return Check::problem(check, tried, why, fix);
         }
     };
-    let healthy = answer.status.as_u16() == 200
-        && match service {
-            Service::Web | Service::Ui => answer.body.trim_ascii() == b"ok",
-            Service::Relay => answer.json().is_some_and(|body| body["is_healthy"] == true),
-        };
+    let status = answer.status.as_u16();
+    let healthy = match service {
+        Service::Web => status == 200 && answer.body.trim_ascii() == b"ok",
+        Service::Relay => {
+            status == 200 && answer.json().is_some_and(|body| body["is_healthy"] == true)
+        }
+        // Whatever serves files.
+        Service::Assets => status < 500,
+    };
     if healthy {
-        return Check::ok(check, tried, "200, healthy");
+        let said = if service == Service::Assets { "it answers" } else { "healthy" };
+        return Check::ok(check, tried, format!("{status}, {said}"));
     }
     let fix = match service {
         Service::Web => "name Sentry's web service itself in `urls`, such as `http://web:9000`",
         Service::Relay => {
             "name Relay itself in `urls`, such as `http://relay:3000`; if it is, see its log"
         }
-        Service::Ui => "name what serves Sentry's pages in `urls`, such as its own `http://nginx`",
+        Service::Assets => {
+            "name what serves the files of the pages, such as Sentry's `http://nginx`"
+        }
     };
     Check::problem(check, tried, answer.outline(), fix)
 }

@@ -67,6 +67,8 @@ pub(super) struct Seen {
     pub(super) checks: Vec<Check>,
     /// The field as Sentry sent it, if the gateway knows the host in it.
     pub(super) link: Option<Vec<u8>>,
+    /// Whether it knows the host in `links.regionUrl` too.
+    pub(super) region: bool,
 }
 
 /// Every check that needs a list of Sentry's; `missing` says why there is none to ask for.
@@ -75,6 +77,7 @@ pub(super) async fn look_at(patient: &Patient<'_>, missing: Option<&str>) -> See
     let skipped = |tried: &str, why: &str| Seen {
         checks: CHECKS.map(|check| Check::skipped(check, tried, why)).into(),
         link: None,
+        region: false,
     };
     if let Some(why) = missing {
         return skipped("", why);
@@ -95,7 +98,8 @@ pub(super) async fn look_at(patient: &Patient<'_>, missing: Option<&str>) -> See
     let organization = organization.filter(|_| tried.contains(LISTS[0]));
     let (prefix, region) = of_organization(patient, &tried, &whose, organization.as_ref());
     let upload = upload(patient, &whose, organization.as_ref()).await;
-    Seen { checks: vec![link, prefix, region, upload], link: known }
+    let known_region = region.verdict == Verdict::Ok;
+    Seen { checks: vec![link, prefix, region, upload], link: known, region: known_region }
 }
 
 /// The first list that the upstream's credential may read.
@@ -237,11 +241,11 @@ async fn upload(patient: &Patient<'_>, link: &Whose, organization: Option<&Value
 /// Whether a client gets a `Link` that names the gateway.
 pub(super) async fn through(
     patient: &Patient<'_>,
-    link: Option<&[u8]>,
+    direct: &Seen,
     is_ours: bool,
     token: Option<&CallerToken>,
 ) -> Check {
-    let check = "link_rewritten";
+    let (check, link) = ("link_rewritten", direct.link.as_deref());
     let token = token.filter(|_| is_ours);
     let Some(token) = token else {
         let Some(link) = link else { return Check::skipped(check, "", "see `link`") };
@@ -262,7 +266,11 @@ pub(super) async fn through(
                 let value = answer.headers.get(LINK).map(|value| value.as_bytes());
                 return match (value, link) {
                     (None, None) => Check::skipped(check, &tried, "the answer has no `Link`"),
-                    (value, _) => judge_rewritten(patient, &tried, value),
+                    (value, _) => {
+                        let told = judge_rewritten(patient, &tried, value);
+                        let json = direct.region.then(|| json_rewritten(patient, &tried, &answer));
+                        json.flatten().filter(|_| told.verdict == Verdict::Ok).unwrap_or(told)
+                    }
                 };
             }
             Ok(answer) => last = Some((tried, answer.outline())),
@@ -272,6 +280,18 @@ pub(super) async fn through(
     let (tried, why) = last.unwrap_or_default();
     let why = format!("{why}; the token may read no list: it needs `org:read` or `project:read`");
     Check::skipped(check, &tried, why)
+}
+
+/// What is wrong with the URL in JSON that clients follow most.
+fn json_rewritten(patient: &Patient<'_>, tried: &str, answer: &Answer) -> Option<Check> {
+    let body = answer.json()?;
+    let whose = Whose::of(body.get(0)?["links"]["regionUrl"].as_str()?, patient);
+    let fix = "keep `rewrite` in the rule for this route, and restart the gateway";
+    let problem = || {
+        let seen = format!("`links.regionUrl` still names {}", whose.told());
+        Check::problem("link_rewritten", tried, seen, fix)
+    };
+    (!matches!(whose, Whose::Gateway(_) | Whose::Nobody)).then(problem)
 }
 
 fn judge_rewritten(patient: &Patient<'_>, tried: &str, value: Option<&[u8]>) -> Check {

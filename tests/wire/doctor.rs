@@ -221,6 +221,14 @@ fn what_stands_in_front_may_be_wrong() {
     problems(&told, &["link_rewritten"]);
     let seen = told.check("link_rewritten")["seen"].as_str().unwrap();
     assert_eq!(seen, "`Link` names `http://sentry.example`");
+    // Of the same length: it is said before.
+    let json = |answer: String| {
+        answer.replace("\"regionUrl\":\"http://gw.example\"", "\"regionUrl\":\"http://gw.elsewhe\"")
+    };
+    let told = front(json, false);
+    problems(&told, &["link_rewritten"]);
+    let seen = told.check("link_rewritten")["seen"].as_str().unwrap();
+    assert!(seen.starts_with("`links.regionUrl` still names `http://gw.elsewhe`"), "{seen}");
 }
 
 #[test]
