@@ -10,7 +10,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, ORIGIN, RANGE, UPGRADE,
 };
 use ipnet::IpNet;
 
@@ -97,6 +98,23 @@ impl HeaderEdits {
         set.push((X_REQUEST_ID, origin.request_id.clone()));
         set.extend(credential.map(|value| (AUTHORIZATION, value)));
         Ok(Self { remove, set })
+    }
+
+    /// And for an answer that is to be rewritten: the whole of it, as it is. What asks for a part, for
+    /// another encoding or on a condition is not passed on; the answer shows none of what a client
+    /// could ask by.
+    #[must_use]
+    pub fn for_a_whole_answer(mut self) -> Self {
+        self.remove.extend([
+            RANGE,
+            IF_RANGE,
+            IF_MATCH,
+            IF_NONE_MATCH,
+            IF_MODIFIED_SINCE,
+            IF_UNMODIFIED_SINCE,
+        ]);
+        self.set.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+        self
     }
 }
 

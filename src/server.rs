@@ -25,12 +25,13 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Listen, Upstream};
+use crate::config::{Config, Listen};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
-use crate::proxy::{Listeners, Proxy, RequestIds, UpstreamPeer, Upstreams};
+use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
+use crate::spool::Spool;
 use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::telemetry::access_log::AccessLog;
@@ -42,8 +43,6 @@ pub use listener::Listener;
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
-/// Tries of one request: once more on a kept connection that the upstream had closed.
-const TRIES: usize = 2;
 /// How long background work may take to end.
 const BACKGROUND_END: Duration = Duration::from_secs(5);
 
@@ -63,6 +62,7 @@ pub struct Server {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stop_tasks: watch::Sender<bool>,
     readiness: Arc<Readiness>,
+    upstreams: Upstreams,
     metrics: Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
     addresses: Vec<SocketAddr>,
@@ -140,12 +140,18 @@ impl Server {
         let readiness = Arc::new(Readiness::default());
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let addresses_of = config.upstreams.iter().map(|upstream| upstream.address.clone());
+        let addresses_of = config.upstreams.iter().flat_map(|upstream| upstream.urls.clone());
         let mut names = config.canonical.into_iter().chain(addresses_of.collect::<Vec<_>>());
         let canonical = names.next().context("there is no upstream")?;
-        let upstreams = upstreams(&config.upstreams);
+        let upstreams = Upstreams::new(&config.upstreams, &metrics);
         let unmatched = Arc::new(Unmatched::default());
+        if config.upstreams.spool()
+            && let Err(error) = config.spool.try_folder()
+        {
+            tracing::error!("{error}");
+        }
         let proxy = Proxy {
+            spool: Spool::new(config.spool),
             outbound: outbound(&gateway, config.credential)?,
             rewriter: UrlRewriter::new(canonical, names),
             gateway: Arc::clone(&gateway),
@@ -176,7 +182,7 @@ impl Server {
                     readiness.upstream_known();
                 }
             };
-            background.spawn(async move { upstream.keep_resolved(known).await });
+            background.spawn(upstream.keep_up(known));
         }
         background.spawn({
             let readiness = Arc::clone(&readiness);
@@ -194,6 +200,7 @@ impl Server {
             tasks,
             stop_tasks,
             readiness,
+            upstreams,
             metrics,
             access_log,
             addresses,
@@ -230,6 +237,7 @@ impl Server {
         tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
         let signal = stop::Signal {
             readiness: self.readiness,
+            upstreams: self.upstreams,
             metrics: Arc::clone(&self.metrics),
             drain: self.drain,
         };
@@ -250,19 +258,6 @@ impl Server {
         }
         tracing::info!("stopped");
     }
-}
-
-fn upstreams(config: &crate::config::Upstreams) -> Upstreams {
-    let open = |upstream: &Upstream| {
-        Arc::new(UpstreamPeer::new(
-            &upstream.address,
-            upstream.connect_timeout,
-            upstream.timeout,
-            upstream.idle_timeout,
-        ))
-    };
-    let (relay, assets) = (config.relay.as_ref().map(open), config.assets.as_ref().map(open));
-    Upstreams { web: open(&config.web), relay, assets }
 }
 
 /// What each listener lets in, by the address that it was given.
@@ -306,7 +301,7 @@ fn pingora(threads: usize) -> Pingora {
         threads,
         work_stealing: false,
         upstream_keepalive_pool_size: UPSTREAM_POOL * threads,
-        max_retries: TRIES,
+        max_retries: MAX_TRIES,
         // Draining is done before pingora is told to end.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),

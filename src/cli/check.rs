@@ -30,6 +30,12 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
             outcome = Outcome::Negative;
         }
     }
+    // A start would say so too, and serve everything else.
+    if config.upstreams.spool()
+        && let Err(error) = config.spool.try_folder()
+    {
+        eprintln!("note: {error}");
+    }
     if outcome == Outcome::Fine {
         let (rules, stores) = (config.policy.rules.len(), config.stores.len());
         let (file, sentry) = (args.config.display(), config.sentry_version);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules};
+use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawSpool};
 use super::value::{PointInTime, SecretRef};
 use super::{Cache, Config, Listen, Log, Own, Server, Source, Upstreams};
 use stores::{FILE, PORTCULLIS};
@@ -23,6 +23,7 @@ use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
+use crate::spool::SpoolSettings;
 use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
@@ -66,6 +67,7 @@ pub(super) fn compile(
         compiler.reachable(rules, &listen, upstreams);
     }
     let cache = compiler.cache(&raw.cache);
+    let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if raw.upstream.web.credential.is_none() && issues {
@@ -101,6 +103,7 @@ pub(super) fn compile(
                 credential,
                 stores,
                 cache,
+                spool,
                 log,
                 server,
                 notes: compiler.notes,
@@ -325,6 +328,19 @@ impl Compiler<'_> {
             stale_if_error: raw.stale_if_error.0,
             capacity: raw.capacity,
             snapshot: raw.snapshot.as_ref().map(|path| self.folder.join(path)),
+        }
+    }
+
+    fn spool(&mut self, raw: &RawSpool) -> SpoolSettings {
+        if raw.max_body.0 > raw.memory.0 && raw.max_body.0 > raw.budget.0 {
+            let what = "is larger than `spool.budget`, so it can't be kept";
+            self.problem("spool.max_body", what, "raise `spool.budget`, or lower it");
+        }
+        SpoolSettings {
+            folder: raw.folder.as_ref().map(|folder| self.folder.join(folder)),
+            memory: raw.memory.0,
+            max_body: raw.max_body.0,
+            budget: raw.budget.0,
         }
     }
 

@@ -35,6 +35,7 @@ use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
+use crate::spool::SpoolSettings;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -75,6 +76,8 @@ pub struct Config {
     pub stores: Vec<Store>,
     /// The identity cache.
     pub cache: Cache,
+    /// Where request bodies are kept.
+    pub spool: SpoolSettings,
     /// What is logged.
     pub log: Log,
     /// How the process runs.
@@ -109,6 +112,11 @@ impl Upstreams {
         std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
     }
 
+    /// Whether chunked request bodies to any of them are kept.
+    pub fn spool(&self) -> bool {
+        self.iter().any(|upstream| !upstream.takes_chunks)
+    }
+
     /// Whether there is one to go to.
     pub const fn has(&self, service: Service) -> bool {
         match service {
@@ -121,8 +129,8 @@ impl Upstreams {
 /// A part of Sentry.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Where it is reached.
-    pub address: BaseUrl,
+    /// Where it is reached: at least one address, all of one scheme, without a path.
+    pub urls: Vec<BaseUrl>,
     /// The largest request body, in bytes, where a rule does not say.
     pub max_body: u64,
     /// How long a connection may take to be made, TLS included.
@@ -131,6 +139,25 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long an idle connection is kept; shorter than the upstream keeps it.
     pub idle_timeout: Duration,
+    /// Whether it reads chunked request bodies; if not, they are kept until their length is known.
+    pub takes_chunks: bool,
+    /// How its addresses are checked, if they are.
+    pub health: Option<HealthCheck>,
+    /// How many requests may be in flight to it.
+    pub max_in_flight: u32,
+    /// How many may wait for one of these to end.
+    pub max_waiting: u32,
+    /// How long one may wait.
+    pub max_wait: Duration,
+}
+
+/// How the addresses of an upstream are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for: a path, with a query if there is one.
+    pub path: String,
+    /// How long between two checks.
+    pub interval: Duration,
 }
 
 /// The identity cache.

@@ -49,6 +49,9 @@ pub(super) struct RawConfig {
     /// Which rules are in force.
     #[serde(default)]
     pub(super) rules: RawRules,
+    /// Where request bodies are kept that have to be whole before they are sent on.
+    #[serde(default)]
+    pub(super) spool: RawSpool,
     /// What is logged.
     #[serde(default)]
     pub(super) log: RawLog,
@@ -119,10 +122,11 @@ pub(super) struct RawUpstreams {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUpstream {
-    /// Where it is reached: exactly one address.
+    /// Where it is reached: scheme, host and port, all of one scheme. Every address of every host is
+    /// used, the one with the fewest requests in flight first; names are resolved every 5 s.
     pub(super) urls: Vec<String>,
     /// Of `web`: Sentry's `system.url-prefix`, the address in the URLs that it sends. By default the
-    /// address where it is reached.
+    /// addresses where it is reached.
     pub(super) canonical_url: Option<String>,
     /// Of `web`: more addresses in the URLs that it sends, such as `system.upload-url-prefix`.
     #[serde(default)]
@@ -147,6 +151,42 @@ pub(super) struct RawUpstream {
     /// The largest request body, where a rule has no `max_body`.
     #[serde(default = "hundred_mib")]
     pub(super) max_body: ByteSize,
+    /// What becomes of a chunked request body: `spool` keeps it and sends it with `Content-Length`,
+    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks. By default
+    /// `spool`, of `relay` `stream`.
+    pub(super) chunked_bodies: Option<ChunkedBodies>,
+    /// What every address is asked for, to see whether it works; by default `/_health/`, and
+    /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails twice in a row, or that a request can't connect
+    /// to, is left out until it answers; if all are, all are used.
+    pub(super) health_path: Option<String>,
+    /// How long between two of these checks; `"0s"` is none, and an address that a request can't
+    /// connect to is left out for 5 s.
+    #[serde(default = "seconds::<5>")]
+    pub(super) health_interval: HumanDuration,
+    /// How many requests may be in flight to it, all addresses together.
+    #[serde(default = "number::<256>")]
+    pub(super) max_in_flight: u32,
+    /// How many more may wait for one of these to end, first come first served; beyond it 503
+    /// `upstream_busy`.
+    #[serde(default = "number::<1024>")]
+    pub(super) max_waiting: u32,
+    /// How long one may wait; then 503 `upstream_busy`.
+    #[serde(default = "seconds::<10>")]
+    pub(super) max_wait: HumanDuration,
+}
+
+fn number<const N: u32>() -> u32 {
+    N
+}
+
+/// What becomes of a chunked request body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ChunkedBodies {
+    /// It is kept and sent with `Content-Length`.
+    Spool,
+    /// It is sent on in chunks.
+    Stream,
 }
 
 fn seconds<const N: u64>() -> HumanDuration {
@@ -247,6 +287,33 @@ pub(super) struct RawRules {
 impl Default for RawRules {
     fn default() -> Self {
         Self { sentry: true, sentry_version: None, files: Vec::new() }
+    }
+}
+
+/// Where request bodies are kept that have to be whole before they are sent on.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSpool {
+    /// The folder of their files, which have no name and end with the request; by default the system's
+    /// folder for temporary files. Where that is in memory, name one on a disk.
+    pub(super) folder: Option<String>,
+    /// What one body may keep in memory; all together keep no more than 64 MiB there.
+    pub(super) memory: ByteSize,
+    /// The largest body that is kept, where a rule or `upstream.web.max_body` has no smaller one; beyond
+    /// it 413.
+    pub(super) max_body: ByteSize,
+    /// What all bodies together may take in the folder; beyond it 503.
+    pub(super) budget: ByteSize,
+}
+
+impl Default for RawSpool {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            memory: ByteSize(64 << 10),
+            max_body: ByteSize(32 << 20),
+            budget: ByteSize(1 << 30),
+        }
     }
 }
 

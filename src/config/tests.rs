@@ -76,7 +76,26 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.upstreams.web.timeout, minimal.upstreams.web.timeout);
     assert_eq!(shipped.upstreams.web.connect_timeout, minimal.upstreams.web.connect_timeout);
     assert_eq!(shipped.upstreams.web.idle_timeout, minimal.upstreams.web.idle_timeout);
+    assert_eq!(shipped.upstreams.web.health, minimal.upstreams.web.health);
+    assert_eq!(shipped.upstreams.web.max_in_flight, minimal.upstreams.web.max_in_flight);
+    assert_eq!(shipped.upstreams.web.max_waiting, minimal.upstreams.web.max_waiting);
+    assert_eq!(shipped.upstreams.web.max_wait, minimal.upstreams.web.max_wait);
     assert!(minimal.canonical.is_empty());
+}
+
+#[test]
+fn an_upstream_may_have_several_addresses_and_no_health_check() {
+    let text = MINIMAL.replace("[\"http://web:9000\"]", "[\"http://a:9000\", \"http://b:9000/\"]");
+    let web = parse(&text, &fake()).unwrap().upstreams.web;
+    let urls: Vec<_> = web.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["http://a:9000", "http://b:9000"]);
+    let health = HealthCheck { path: "/_health/".into(), interval: Duration::from_secs(5) };
+    assert_eq!(web.health, Some(health));
+    let off = text.replace("credential =", "health_interval = \"0s\"\ncredential =");
+    assert_eq!(parse(&off, &fake()).unwrap().upstreams.web.health, None);
+    let relay = format!("{text}[upstream.relay]\nurls = [\"http://relay:3000\"]\n");
+    let relay = parse(&relay, &fake()).unwrap().upstreams.relay.unwrap();
+    assert_eq!(relay.health.unwrap().path, "/api/relay/healthcheck/ready/");
 }
 
 #[test]
@@ -144,13 +163,38 @@ fn one_problem_each() {
             "no name of a cookie",
         ),
         ("[{ address = \"0.0.0.0:8080\" }]", "[]", "listen", "is empty"),
-        ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "0 addresses"),
+        ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "is empty"),
         (
             "[\"http://web:9000\"]",
-            "[\"http://a\", \"http://b\"]",
-            "upstream.web.urls",
-            "2 addresses",
+            "[\"http://a\", \"https://b\"]",
+            "upstream.web.urls[1]",
+            "another scheme",
         ),
+        (
+            "[\"http://web:9000\"]",
+            "[\"http://a\", \"http://b\", \"http://A:80/\"]",
+            "upstream.web.urls[2]",
+            "there twice",
+        ),
+        (
+            "credential =",
+            "health_path = \"_health\"\ncredential =",
+            "upstream.web.health_path",
+            "is not a path",
+        ),
+        (
+            "credential =",
+            "health_path = \"/a b\"\nhealth_interval = \"0s\"\ncredential =",
+            "upstream.web.health_path",
+            "is not a path",
+        ),
+        (
+            "credential =",
+            "max_in_flight = 0\ncredential =",
+            "upstream.web.max_in_flight",
+            "is zero",
+        ),
+        ("credential =", "max_wait = \"0s\"\ncredential =", "upstream.web.max_wait", "is zero"),
         ("http://web:9000", "http://web:9000/x", "upstream.web.urls[0]", "has a path"),
         ("credential = { file = \"sentry-token\" }", "", "upstream.web.credential", "is missing"),
         (

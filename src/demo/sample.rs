@@ -23,6 +23,7 @@ impl Sample {
     fn answer(method: &Method, path: &str, query: &str) -> (StatusCode, Value, Option<String>) {
         let plain = |value| (StatusCode::OK, value, None);
         match (method, path) {
+            (&Method::GET, "/_health/") => plain(json!("ok")),
             (&Method::GET, "/api/0/") => {
                 plain(json!({"version": "0", "auth": {"scopes": []}, "user": null}))
             }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -103,6 +103,8 @@ pub(super) struct Patient<'a> {
     pub(super) clock: Arc<dyn Clock>,
     /// As the gateway that serves has it.
     pub(super) rewriter: UrlRewriter,
+    /// The first address of the web service that answers.
+    web: OnceLock<BaseUrl>,
     plain: HttpClient,
     tls: Result<HttpClient, String>,
     deadline: Instant,
@@ -110,7 +112,7 @@ pub(super) struct Patient<'a> {
 
 /// Every address of a part of Sentry.
 pub(super) fn addresses(upstream: &Upstream) -> impl Iterator<Item = &BaseUrl> {
-    std::iter::once(&upstream.address)
+    upstream.urls.iter()
 }
 
 impl<'a> Patient<'a> {
@@ -119,17 +121,18 @@ impl<'a> Patient<'a> {
         options: &'a Options,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let web = config.upstreams.web.address.clone();
         let addresses = config.upstreams.iter().flat_map(addresses).cloned();
         let mut names = config.canonical.iter().cloned().chain(addresses);
-        let rewriter = UrlRewriter::new(names.next().unwrap_or(web), names);
+        let nowhere = || io::Error::other("there is no upstream");
+        let rewriter = UrlRewriter::new(names.next().ok_or_else(nowhere)?, names);
         let tls = client(Speaks::Https).map_err(|error| {
             format!(
                 "the certificates of the system can't be read ({error}); install ca-certificates"
             )
         });
         let deadline = clock.instant() + WHOLE;
-        Ok(Self { config, options, clock, rewriter, plain: client(Speaks::Http)?, tls, deadline })
+        let (plain, web) = (client(Speaks::Http)?, OnceLock::new());
+        Ok(Self { config, options, clock, rewriter, web, plain, tls, deadline })
     }
 
     /// The name of the gateway that Sentry is told.
@@ -142,9 +145,23 @@ impl<'a> Patient<'a> {
         self.sentry(address, path, As::Nobody, self.public().scheme()).await
     }
 
-    /// Asks the web service for a client that called by `scheme`.
+    /// Notes that the web service answers at `address`.
+    pub(super) fn found_web(&self, address: &BaseUrl) {
+        self.web.get_or_init(|| address.clone());
+    }
+
+    /// Whether the web service answers anywhere.
+    pub(super) fn has_web(&self) -> bool {
+        self.web.get().is_some()
+    }
+
+    /// Asks the web service, where it answers, for a client that called by `scheme`.
     pub(super) async fn web(&self, path: &str, who: As, scheme: HttpScheme) -> Asked {
-        self.sentry(&self.config.upstreams.web.address, path, who, scheme).await
+        let address = self.web.get().or_else(|| self.config.upstreams.web.urls.first());
+        match address {
+            Some(address) => self.sentry(address, path, who, scheme).await,
+            None => Asked { tried: String::new(), answer: Err("it has no address".to_owned()) },
+        }
     }
 
     async fn sentry(&self, address: &BaseUrl, path: &str, who: As, scheme: HttpScheme) -> Asked {

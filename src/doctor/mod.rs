@@ -47,7 +47,8 @@ pub async fn examine(
         sentry::bypass(patient),
     );
     progress("asking Sentry as the gateway does, and watching an idle connection");
-    let down = (!parts.web).then_some("the web service does not answer; see `upstream.web`");
+    let down =
+        (!patient.has_web()).then_some("the web service does not answer; see `upstream.web`");
     let (of_sentry, keep_alive) =
         tokio::join!(of_sentry(patient, down), upstreams::keep_alive(patient));
     progress("asking Sentry through the gateway");

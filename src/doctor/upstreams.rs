@@ -21,8 +21,6 @@ const LONGEST_WATCH: Duration = Duration::from_secs(31);
 /// What the parts of Sentry answered.
 pub(super) struct Seen {
     pub(super) checks: Vec<Check>,
-    /// Whether the web service answers.
-    pub(super) web: bool,
     /// By what service: its answer, for its clock.
     pub(super) answers: Vec<(Service, Answer)>,
 }
@@ -43,7 +41,7 @@ const fn health(service: Service) -> &'static str {
 }
 
 pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
-    let mut seen = Seen { checks: Vec::new(), web: false, answers: Vec::new() };
+    let mut seen = Seen { checks: Vec::new(), answers: Vec::new() };
     for (service, upstream) in parts(patient) {
         for address in addresses(upstream) {
             let Asked { tried, answer } = patient.upstream(address, health(service)).await;
@@ -53,7 +51,9 @@ pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
             if let Ok(answer) = answer.as_ref().cloned() {
                 seen.answers.push((service, answer));
             }
-            seen.web |= service == Service::Web && healthy;
+            if service == Service::Web && healthy {
+                patient.found_web(address);
+            }
         }
     }
     seen

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::credential::{Digest, Scheme};
+use super::frame::Body;
 use super::identity::Holder;
 use super::method::{Method, MethodSet};
 use super::reason::Reason;
@@ -22,6 +23,15 @@ pub struct Decision {
     pub name: Option<NameId>,
     /// The credential that was presented, as far as it was one.
     pub caller: Caller,
+}
+
+impl Decision {
+    /// The same request, refused after all for what its body turned out to be.
+    #[must_use]
+    pub fn refused(&self, denial: Denial) -> Self {
+        let caller = self.caller.clone();
+        Self { verdict: Verdict::Deny(denial), rule: self.rule, name: self.name, caller }
+    }
 }
 
 /// What was decided.
@@ -71,6 +81,7 @@ pub enum Forward {
 pub struct Permit {
     pub(super) rule: RuleId,
     pub(super) method: Method,
+    pub(super) body: Body,
     pub(super) forward: Forward,
     pub(super) prefix_len: usize,
     pub(super) websocket: bool,
@@ -86,6 +97,12 @@ impl Permit {
     /// The method.
     pub const fn method(&self) -> Method {
         self.method
+    }
+
+    /// How the request body is delimited. A chunked one may be larger than its rule takes: who reads
+    /// it counts, and refuses it with [`Denial::too_large`].
+    pub const fn body(&self) -> Body {
+        self.body
     }
 
     /// What goes upstream as the credential.
@@ -132,6 +149,12 @@ impl Denial {
     pub const fn new(reason: Reason) -> Self {
         let (required, held) = (ScopeSet::EMPTY, ScopeSet::EMPTY);
         Self { reason, note: None, required, held, allow: MethodSet::EMPTY, retry_after: None }
+    }
+
+    /// A chunked body that turned out to be larger than `limit` bytes.
+    pub fn too_large(limit: u64) -> Self {
+        let note = format!("the request body is larger than {limit} bytes; send at most that");
+        Self::new(Reason::TooLarge).note(note)
     }
 
     /// With a sentence of its own.
@@ -203,9 +226,6 @@ impl Denial {
                 return format!("`{route}` does not take `{method}`; send one of `{}`", self.allow)
                     .into();
             }
-            Reason::LengthRequired => {
-                "Sentry reads a chunked request body as empty; send it with `Content-Length`"
-            }
             Reason::TooLarge => {
                 "the request body is larger than this route takes; send it in parts"
             }
@@ -216,6 +236,14 @@ impl Denial {
             Reason::GuessingLimited => {
                 "too many tokens that the gateway does not know came in the last second, so it did \
                  not look this one up; try again"
+            }
+            Reason::SpoolFull => {
+                "the gateway has no room for chunked request bodies at the moment; try again, or send \
+                 the body with `Content-Length`"
+            }
+            Reason::SpoolUnavailable => {
+                "the gateway can't keep chunked request bodies; send the body with \
+                 `Content-Length`, and tell the gateway's operator"
             }
             Reason::StoreUnavailable => {
                 "the gateway can't reach its token store, so it can't tell who you are; try again"
@@ -250,10 +278,11 @@ impl Denial {
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute
             | Reason::MethodNotAllowed
-            | Reason::LengthRequired
             | Reason::TooLarge
             | Reason::Misdirected
             | Reason::GuessingLimited
+            | Reason::SpoolFull
+            | Reason::SpoolUnavailable
             | Reason::StoreUnavailable => None,
         }
     }

@@ -119,6 +119,12 @@ impl Policy {
         self.observe_until.filter(|until| now < *until)
     }
 
+    /// The largest request body that a rule takes, in bytes.
+    pub fn max_body(&self, rule: RuleId) -> u64 {
+        let rule = self.rules.rule(rule);
+        rule.max_body.unwrap_or(self.max_body[rule.service as usize])
+    }
+
     /// Reads the request: frame, host, path, route, credential, in this order.
     pub fn screen<'a>(&'a self, head: &RequestHead<'a>) -> Screened<'a> {
         match self.route(head) {
@@ -292,8 +298,8 @@ impl Request<'_> {
 
     fn permit(&self, policy: &Policy, forward: Forward) -> Permit {
         let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
-        let websocket = policy.rules.rule(rule).websocket;
-        Permit { rule, method, forward, prefix_len, websocket, observed: None }
+        let (body, websocket) = (self.frame.body, policy.rules.rule(rule).websocket);
+        Permit { rule, method, body, forward, prefix_len, websocket, observed: None }
     }
 
     /// Whether cookies go on: not beside a credential, and not where no page is let in.
@@ -317,18 +323,16 @@ impl Request<'_> {
     }
 
     fn body(&self, policy: &Policy) -> Result<(), Denial> {
-        let rule = policy.rules.rule(self.rule);
-        let limit = rule.max_body.unwrap_or(policy.max_body[rule.service as usize]);
+        let limit = policy.max_body(self.rule);
         match self.frame.body {
-            Body::None => Ok(()),
-            Body::Chunked => Err(Denial::new(Reason::LengthRequired)),
             Body::Length(length) if length > limit => {
                 let note = format!(
                     "the request body has {length} bytes; send at most {limit} to this route"
                 );
                 Err(Denial::new(Reason::TooLarge).note(note))
             }
-            Body::Length(_) => Ok(()),
+            // How long a chunked one is shows while it is read.
+            Body::None | Body::Length(_) | Body::Chunked => Ok(()),
         }
     }
 

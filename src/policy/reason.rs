@@ -68,14 +68,16 @@ reasons! {
     NoSuchRoute = "no_such_route", 404;
     /// There is, but not for this method.
     MethodNotAllowed = "method_not_allowed", 405;
-    /// A body of unknown length, which Sentry would read as empty.
-    LengthRequired = "length_required", 411;
     /// A body larger than the route takes.
     TooLarge = "too_large", 413;
     /// A `Host` that is not ours.
     Misdirected = "misdirected", 421;
     /// Too many credentials that nobody knows came in a second.
     GuessingLimited = "guessing_limited", 429;
+    /// There is no room to keep a chunked body until its length is known.
+    SpoolFull = "spool_full", 503;
+    /// Chunked bodies can't be kept, for a reason that does not pass.
+    SpoolUnavailable = "spool_unavailable", 503;
     /// The token store can't answer and nothing usable is cached.
     StoreUnavailable = "store_unavailable", 503;
 }
@@ -99,10 +101,11 @@ impl Reason {
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute
             | Reason::MethodNotAllowed
-            | Reason::LengthRequired
             | Reason::TooLarge
             | Reason::Misdirected
             | Reason::GuessingLimited
+            | Reason::SpoolFull
+            | Reason::SpoolUnavailable
             | Reason::StoreUnavailable => false,
         }
     }
@@ -124,6 +127,41 @@ pub enum UpstreamFailure {
     Timeout,
     /// It refused the credential that stands in for tokens of the gateway.
     CredentialRefused,
+    /// It answered, with JSON that can't be rewritten.
+    RewriteFailed,
+    /// As many requests as may be are in flight to it; nothing was sent.
+    Busy,
+}
+
+/// Why a request that found no room at the upstream got none by waiting either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// As many requests wait already as may.
+    QueueFull,
+    /// It waited for as long as it may.
+    WaitOver,
+    /// The gateway is stopping.
+    Stopping,
+}
+
+impl Busy {
+    /// What the client is told.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Busy::QueueFull => {
+                "Sentry is busy, and the gateway's queue for it is full; nothing was sent to it: try \
+                 again in a second"
+            }
+            Busy::WaitOver => {
+                "Sentry is busy, and none of its requests ended while this one waited; nothing was \
+                 sent to it: try again in a second"
+            }
+            Busy::Stopping => {
+                "Sentry is busy, and this gateway is stopping; nothing was sent to it: try again in a \
+                 second"
+            }
+        }
+    }
 }
 
 impl UpstreamFailure {
@@ -132,6 +170,8 @@ impl UpstreamFailure {
         UpstreamFailure::Unreachable,
         UpstreamFailure::Timeout,
         UpstreamFailure::CredentialRefused,
+        UpstreamFailure::Busy,
+        UpstreamFailure::RewriteFailed,
     ];
 
     /// The stable name.
@@ -140,14 +180,30 @@ impl UpstreamFailure {
             UpstreamFailure::Unreachable => "upstream_unreachable",
             UpstreamFailure::Timeout => "upstream_timeout",
             UpstreamFailure::CredentialRefused => "upstream_credential_refused",
+            UpstreamFailure::Busy => "upstream_busy",
+            UpstreamFailure::RewriteFailed => "rewrite_failed",
         }
     }
 
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            UpstreamFailure::Unreachable | UpstreamFailure::CredentialRefused => 502,
+            UpstreamFailure::Unreachable
+            | UpstreamFailure::CredentialRefused
+            | UpstreamFailure::RewriteFailed => 502,
             UpstreamFailure::Timeout => 504,
+            UpstreamFailure::Busy => 503,
+        }
+    }
+
+    /// After how many seconds it is worth another try, where that is known.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            UpstreamFailure::Busy => Some(1),
+            UpstreamFailure::Unreachable
+            | UpstreamFailure::Timeout
+            | UpstreamFailure::CredentialRefused
+            | UpstreamFailure::RewriteFailed => None,
         }
     }
 
@@ -165,6 +221,13 @@ impl UpstreamFailure {
             UpstreamFailure::CredentialRefused => {
                 "Sentry refused the gateway's own credential, not your token; tell the gateway's \
                  operator to replace `upstream.web.credential`"
+            }
+            UpstreamFailure::Busy => {
+                "Sentry is busy; nothing was sent to it: try again in a second"
+            }
+            UpstreamFailure::RewriteFailed => {
+                "Sentry answered, and the gateway can't make its answer name the address that you \
+                 called, so it keeps it back; what was asked is done: tell the gateway's operator"
             }
         }
     }
@@ -194,13 +257,33 @@ mod tests {
             ("route_not_exposed", 403),
             ("no_such_route", 404),
             ("method_not_allowed", 405),
-            ("length_required", 411),
             ("too_large", 413),
             ("misdirected", 421),
             ("guessing_limited", 429),
+            ("spool_full", 503),
+            ("spool_unavailable", 503),
             ("store_unavailable", 503),
         ];
         let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();
         assert_eq!(seen, rows);
+    }
+
+    #[test]
+    fn failures_are_the_contract_too() {
+        let rows = [
+            ("upstream_unreachable", 502, None),
+            ("upstream_timeout", 504, None),
+            ("upstream_credential_refused", 502, None),
+            ("upstream_busy", 503, Some(1)),
+        ];
+        let seen: Vec<_> = UpstreamFailure::ALL
+            .iter()
+            .map(|failure| (failure.code(), failure.status(), failure.retry_after()))
+            .collect();
+        assert_eq!(seen, rows);
+        // The metrics find a failure by its number.
+        for (number, failure) in UpstreamFailure::ALL.iter().enumerate() {
+            assert_eq!(*failure as usize, number);
+        }
     }
 }

@@ -1,18 +1,23 @@
 //! What is kept of a request from its head to its record.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use ipnet::IpNet;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use prometheus::IntGauge;
+use tokio::sync::oneshot;
 
+use super::counted::Counted;
+use super::upstream::Attempt;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
-use crate::policy::decision::Decision;
-use crate::policy::reason::UpstreamFailure;
+use crate::policy::decision::{Decision, Denial};
+use crate::policy::reason::{Busy, UpstreamFailure};
 use crate::store::cache::CacheResult;
 use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{CLIENT_CLOSED, Record};
@@ -47,52 +52,98 @@ pub struct Context {
     /// Its number.
     pub(super) request_id: HeaderValue,
     /// The decision, once there is one.
-    pub(super) decision: Option<Decision>,
+    pub(super) decision: Option<Arc<Decision>>,
     /// Where the identity came from.
     pub(super) cache: Option<CacheResult>,
-    /// Why the upstream gave no answer.
-    pub(super) failure: Option<UpstreamFailure>,
-    /// When the request was handed to the upstream.
-    pub(super) handed_over: Option<Instant>,
-    /// How many connections to the upstream could not be made.
-    pub(super) connects: usize,
+    /// What it has of the upstream's pool.
+    pub(super) attempt: Attempt,
+    /// What became of it upstream.
+    pub(super) progress: Progress,
+    /// How long its body was waited for before anything else.
+    pub(super) waited: Duration,
+    /// How much of its body has come, where that is counted.
+    pub(super) received: u64,
     started: Instant,
     trace: Option<TraceContext>,
     client: Option<IpAddr>,
-    answered: Option<(u16, Instant)>,
-    _in_flight: InFlight,
+    /// Whose part this is, when it is one.
+    whole: Option<oneshot::Sender<Progress>>,
+    in_flight: Option<Counted>,
 }
 
-/// Counts a request as in flight for as long as it is kept, however it ends.
-#[derive(Debug)]
-struct InFlight(IntGauge);
+/// What became of a request upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Why the upstream gave no answer.
+    pub(super) failure: Option<UpstreamFailure>,
+    /// When the request was handed to it.
+    pub(super) handed_over: Option<Instant>,
+    /// Why there was no room for it.
+    pub(super) busy: Option<Busy>,
+    answered: Option<(u16, Instant)>,
+}
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+/// A request's exchange with the upstream, which runs as a request of its own: what it takes over.
+/// It was decided on already.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The head that was decided on.
+    pub(super) head: RequestHeader,
+    request_id: HeaderValue,
+    decision: Option<Arc<Decision>>,
+    client: Option<IpAddr>,
+    whole: oneshot::Sender<Progress>,
 }
 
 impl Context {
-    pub(super) fn new(started: Instant, in_flight: &IntGauge) -> Self {
-        in_flight.inc();
+    pub(super) fn new(started: Instant) -> Self {
         Self {
             request_id: HeaderValue::from_static("-"),
             decision: None,
             cache: None,
-            failure: None,
-            handed_over: None,
-            connects: 0,
+            attempt: Attempt::default(),
+            progress: Progress::default(),
+            waited: Duration::ZERO,
+            received: 0,
             started,
             trace: None,
             client: None,
-            answered: None,
-            _in_flight: InFlight(in_flight.clone()),
+            whole: None,
+            in_flight: None,
         }
     }
 
-    /// Notes who sent the request and gives it a number.
-    pub(super) fn identify(&mut self, session: &Session, ids: &RequestIds, trusted: &[IpNet]) {
+    /// What a part of this request with `head` takes over, and where its progress comes back when it
+    /// ends, however it does.
+    pub(super) fn part(&self, head: RequestHeader) -> (Part, oneshot::Receiver<Progress>) {
+        let (whole, progress) = oneshot::channel();
+        let (request_id, decision) = (self.request_id.clone(), self.decision.clone());
+        (Part { head, request_id, decision, client: self.client, whole }, progress)
+    }
+
+    /// Becomes a part, and gives the head that it forwards.
+    pub(super) fn take_over(&mut self, part: Part) -> RequestHeader {
+        self.request_id = part.request_id;
+        self.decision = part.decision;
+        self.client = part.client;
+        self.whole = Some(part.whole);
+        part.head
+    }
+
+    /// Whether this is a part of a request, which answers and is recorded as a whole.
+    pub(super) const fn is_part(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// Counts the request, notes who sent it and gives it a number.
+    pub(super) fn identify(
+        &mut self,
+        session: &Session,
+        ids: &RequestIds,
+        trusted: &[IpNet],
+        in_flight: &IntGauge,
+    ) {
+        self.in_flight = Some(Counted::new(in_flight));
         let headers = &session.req_header().headers;
         self.trace = TraceContext::of(headers);
         let peer = session.client_addr().and_then(|address| address.as_inet());
@@ -111,6 +162,13 @@ impl Context {
         self.client
     }
 
+    /// The request was let through, and is refused after all.
+    pub(super) fn refuse(&mut self, denial: Denial) {
+        if let Some(decision) = &self.decision {
+            self.decision = Some(Arc::new(decision.refused(denial)));
+        }
+    }
+
     /// Who the upstream is told sent the request.
     pub(super) fn origin(&self) -> Origin {
         let client = self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -119,7 +177,7 @@ impl Context {
 
     /// The head of the upstream's answer has come.
     pub(super) fn answered(&mut self, status: u16, at: Instant) {
-        self.answered.get_or_insert((status, at));
+        self.progress.answered.get_or_insert((status, at));
     }
 
     /// The record of the request, which has ended.
@@ -138,8 +196,10 @@ impl Context {
             None => CLIENT_CLOSED,
         };
         // A try that failed before one that did not is no failure.
-        let failure = self.failure.filter(|_| failed);
-        let upstream = self.handed_over.zip(self.answered);
+        let Progress { failure, handed_over, answered, .. } = self.progress;
+        let failure = failure.filter(|_| failed);
+        let upstream = handed_over.zip(answered);
+        let overhead = handed_over.map(|at| at.saturating_duration_since(self.started));
         Record {
             at,
             request_id: self.request_id.to_str().unwrap_or_default(),
@@ -147,16 +207,25 @@ impl Context {
             client: self.client,
             method: head.method.as_str(),
             path: target.split('?').next().unwrap_or_default(),
-            decision: self.decision.as_ref(),
+            decision: self.decision.as_deref(),
             cache: self.cache.map(CacheResult::as_str),
             status,
             failure,
             bytes_in: session.body_bytes_read() as u64,
             bytes_out: session.body_bytes_sent() as u64,
             duration: ended.saturating_duration_since(self.started),
-            overhead: self.handed_over.map(|at| at.saturating_duration_since(self.started)),
+            overhead: overhead.map(|time| time.saturating_sub(self.waited)),
             upstream: upstream.map(|(from, (_, to))| to.saturating_duration_since(from)),
-            upstream_status: self.answered.map(|(status, _)| status),
+            upstream_status: answered.map(|(status, _)| status),
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let Some(whole) = self.whole.take() {
+            // Nobody listens when the whole request has ended.
+            let _ = whole.send(self.progress);
         }
     }
 }

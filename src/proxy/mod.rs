@@ -7,7 +7,9 @@
 //! messages about a request are switched off, because they print it.
 
 mod context;
+mod counted;
 mod head;
+mod held;
 mod listeners;
 mod respond;
 mod response;
@@ -16,6 +18,7 @@ mod upstream;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{StatusCode, Version};
 use ipnet::IpNet;
@@ -26,22 +29,25 @@ use pingora::upstreams::peer::H1UpgradePolicy;
 
 use crate::forward::{HeaderEdits, Outbound};
 use crate::gateway::Gateway;
-use crate::policy::decision::{Forward, Permit, Verdict};
+use crate::policy::decision::{Denial, Forward, Permit, Verdict};
+use crate::policy::frame::Body;
+use crate::policy::method::Method;
 use crate::policy::reason::UpstreamFailure;
+use crate::policy::rules::RuleId;
+use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
+use crate::spool::{Kept, Spool};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
 pub use listeners::Listeners;
-pub use upstream::{UpstreamPeer, Upstreams};
+pub use upstream::{MAX_TRIES, Pool, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
 const KEEP_ALIVE: u64 = 75;
-/// How many addresses of the upstream's are tried for one request.
-const TRIES: usize = 2;
 
 /// Everything that serving a request takes.
 #[derive(Debug)]
@@ -62,6 +68,8 @@ pub struct Proxy {
     pub ids: RequestIds,
     /// Is told of events.
     pub metrics: Arc<Metrics>,
+    /// Keeps chunked bodies for an upstream that must be told their length.
+    pub spool: Spool,
     /// Gets a line for each request; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
     /// Counts what no rule knew.
@@ -75,25 +83,36 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.gateway.clock().instant(), self.metrics.in_flight())
+        Context::new(self.gateway.clock().instant())
+    }
+
+    fn allow_spawning_subrequest(&self, session: &Session, _: &Context) -> bool {
+        session.subrequest_ctx.is_none()
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        if session.subrequest_ctx.is_some() {
+            let Some(part) = held::part(session) else {
+                return Error::e_explain(ErrorType::InternalError, "a part of nothing");
+            };
+            *session.req_header_mut() = ctx.take_over(part);
+            return Ok(false);
+        }
         if self.readiness.is_stopping() {
             session.set_keepalive(None);
         } else if session.req_header().version >= Version::HTTP_11 {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
-        ctx.identify(session, &self.ids, &self.trusted_proxies);
+        ctx.identify(session, &self.ids, &self.trusted_proxies, self.metrics.in_flight());
         let (exposed, raw) = (self.listeners.exposed(session), head::raw(session));
         let admission =
             self.gateway.admit(&head::of(session.req_header(), exposed, &raw), ctx.client()).await;
         ctx.cache = admission.cache;
-        let decision = &*ctx.decision.insert(admission.decision);
+        let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
             Verdict::Permit(_) => {
                 respond::go_on(session).await?;
-                Ok(false)
+                self.hold(session, ctx).await
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 respond::local(session, decision, &ctx.request_id, self.gateway.policy()).await?;
@@ -102,10 +121,18 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        ctx.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Box<HttpPeer>> {
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
-        let mut peer = self.upstreams.of(rule.service)?.peer(rule.timeout)?;
+        let pool = self.upstreams.of(rule.service)?;
+        let peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await;
+        ctx.progress.busy = ctx.attempt.busy();
+        let mut peer = peer?;
+        // To wait for a slot is the gateway's own time.
+        ctx.progress.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         if rule.websocket {
             peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::WebSocketOnly;
         }
@@ -123,7 +150,29 @@ impl ProxyHttp for Proxy {
         let headers = &session.req_header().headers;
         let edits = HeaderEdits::plan(permit, headers, &self.outbound, &origin)
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
+        let rule = self.gateway.policy().rules.rule(permit.rule());
+        let edits = if rule.rewrite.is_some() { edits.for_a_whole_answer() } else { edits };
         head::apply(edits, permit.prefix_len(), upstream)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let permit = permit(ctx)?;
+        if permit.body() != Body::Chunked || ctx.is_part() {
+            return Ok(());
+        }
+        let limit = self.gateway.policy().max_body(permit.rule());
+        ctx.received += body.as_ref().map_or(0, |body| body.len() as u64);
+        if ctx.received > limit {
+            ctx.refuse(Denial::too_large(limit));
+            return Error::e_explain(ErrorType::HTTPStatus(413), "a chunked body");
+        }
+        Ok(())
     }
 
     async fn response_filter(
@@ -132,11 +181,14 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
-        let public = &self.gateway.policy().site.names()[name.index()];
-        response::rewrite(response, &self.rewriter, public, &self.metrics)?;
+        response::rewrite(response, &self.rewriter, self.public(ctx), &self.metrics)?;
         if response.status.is_informational() {
             return Ok(());
+        }
+        let permitted = permit(ctx)?;
+        let rule = self.gateway.policy().rules.rule(permitted.rule());
+        if rule.rewrite.is_some() && permitted.method() == Method::Head {
+            held::headless(response);
         }
         ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
         if session.req_header().version < Version::HTTP_11
@@ -148,7 +200,7 @@ impl ProxyHttp for Proxy {
         match permit(ctx)?.forward() {
             Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
-                ctx.failure = Some(UpstreamFailure::CredentialRefused);
+                ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
             }
             Forward::Exchange => response::exchanged(response, &session.req_header().headers)?,
@@ -163,14 +215,30 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        ctx.failure = Some(upstream::failure(&error));
-        // Nothing was sent yet, so another address of the upstream's may be tried.
-        ctx.connects += 1;
+        ctx.progress.failure = Some(upstream::failure(&error));
+        // Nothing was sent yet, so another address of the upstream's may be tried, whatever the method.
         let rule = permit(ctx).map(|permit| self.gateway.policy().rules.rule(permit.rule()));
-        let upstream = rule.and_then(|rule| self.upstreams.of(rule.service));
-        if ctx.connects < TRIES && upstream.is_ok_and(|upstream| upstream.pass_over()) {
-            error.set_retry(true);
-        }
+        let pool = rule.and_then(|rule| self.upstreams.of(rule.service));
+        error.set_retry(pool.is_ok_and(|pool| pool.pass_over(&mut ctx.attempt, &error)));
+        error
+    }
+
+    /// A kept connection may turn out to be dead, since the upstream ends it when it likes. Whether
+    /// it had read the request is not known, so only what does the same when it is done twice is
+    /// sent again, whole, and once.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        error.retry.decide_reuse(reused);
+        let again = error.retry()
+            && session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
+        error.set_retry(again && ctx.attempt.may_resend());
         error
     }
 
@@ -180,10 +248,18 @@ impl ProxyHttp for Proxy {
         error: &Error,
         ctx: &mut Context,
     ) -> FailToProxy {
-        respond::failure(session, error, ctx).await
+        if ctx.is_part() {
+            // The whole answers.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        respond::failure(session, error, ctx, self.gateway.policy()).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        ctx.attempt.end();
+        if ctx.is_part() {
+            return;
+        }
         let policy = self.gateway.policy();
         let clock = self.gateway.clock();
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
@@ -213,9 +289,74 @@ impl ProxyHttp for Proxy {
     }
 }
 
+impl Proxy {
+    /// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
+    /// whether that was so.
+    async fn hold(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let policy = self.gateway.policy();
+        let permit = permit(ctx)?;
+        let rule = policy.rules.rule(permit.rule());
+        // The answer to `HEAD` has no body, and another protocol no answer.
+        let upgrades = permit.websocket() && session.is_upgrade_req();
+        let plain = permit.method() == Method::Head || upgrades;
+        let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
+        let takes_chunks = self.upstreams.of(rule.service)?.takes_chunks();
+        let keeps = permit.body() == Body::Chunked && (rewrite.is_some() || !takes_chunks);
+        if !keeps && rewrite.is_none() {
+            return Ok(false);
+        }
+        let body = if keeps {
+            match self.keep(permit.rule(), session, ctx).await? {
+                Some(kept) => held::Rest::Kept(kept),
+                None => return Ok(true),
+            }
+        } else if session.as_downstream_mut().is_body_empty() {
+            held::Rest::None
+        } else {
+            held::Rest::Client
+        };
+        let (rewriter, metrics, public) = (&self.rewriter, &*self.metrics, self.public(ctx));
+        let rewriting =
+            rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
+        held::exchange(session, ctx, body, rewriting).await.map(|()| true)
+    }
+
+    /// Keeps the body of a request; or refuses the request, when it can't be kept.
+    async fn keep(
+        &self,
+        rule: RuleId,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Option<Kept>> {
+        let (policy, clock) = (self.gateway.policy(), self.gateway.clock());
+        let (since, limit) = (clock.instant(), policy.max_body(rule));
+        let rule = policy.rules.rule(rule);
+        let silent = self.upstreams.of(rule.service)?.timeout(rule.timeout);
+        session.set_read_timeout(Some(silent));
+        let kept = held::keep(session, self.spool.body(limit)).await?;
+        ctx.waited = clock.instant().saturating_duration_since(since);
+        match kept {
+            Ok(kept) => Ok(Some(kept)),
+            Err(denial) => {
+                ctx.refuse(denial);
+                if let Some(decision) = &ctx.decision {
+                    respond::last(session, decision, &ctx.request_id, policy).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The name of the gateway that the client called.
+    fn public(&self, ctx: &Context) -> &BaseUrl {
+        let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
+        &self.gateway.policy().site.names()[name.index()]
+    }
+}
+
 /// The permit, without which nothing is forwarded.
 fn permit(ctx: &Context) -> Result<&Permit> {
-    match ctx.decision.as_ref().map(|decision| &decision.verdict) {
+    match ctx.decision.as_deref().map(|decision| &decision.verdict) {
         Some(Verdict::Permit(permit)) => Ok(permit),
         Some(Verdict::Deny(_) | Verdict::Options(_)) | None => {
             Error::e_explain(ErrorType::InternalError, "a request without a permit")

@@ -22,6 +22,7 @@ use crate::forward::X_REQUEST_ID;
 use crate::policy::Policy;
 use crate::policy::decision::{Decision, Denial, Verdict};
 use crate::policy::method::MethodSet;
+use crate::policy::reason::Busy;
 use crate::policy::scope::ScopeSet;
 
 /// Bodies up to this size, in bytes, are read and thrown away before an answer, so that the
@@ -168,6 +169,23 @@ async fn settle(session: &mut Session, close: bool) {
     }
 }
 
+/// Answers a request whose body is not read to its end, and lets the client come to read it: a
+/// connection that is closed over bytes on their way takes the answer with it.
+pub(super) async fn last(
+    session: &mut Session,
+    decision: &Decision,
+    request_id: &HeaderValue,
+    policy: &Policy,
+) -> Result<()> {
+    local(session, decision, request_id, policy).await?;
+    let client = session.as_downstream_mut();
+    client.finish_body().await?;
+    client.set_total_drain_timeout(Some(DRAIN_TIME));
+    // It has its answer; whether it stops sending is its own affair.
+    client.drain_request_body().await.unwrap_or_default();
+    Ok(())
+}
+
 async fn write(session: &mut Session, head: ResponseHeader, body: Bytes) -> Result<()> {
     let empty = body.is_empty();
     session.write_response_header(Box::new(head), empty).await?;
@@ -183,36 +201,52 @@ pub(super) async fn failure(
     session: &mut Session,
     error: &Error,
     ctx: &mut Context,
+    policy: &Policy,
 ) -> FailToProxy {
     let started = session.response_written().is_some_and(|head| !head.status.is_informational());
     let can_reuse_downstream = false;
-    if upstream::is_downstream(error) {
+    // Refused for what its body turned out to be.
+    if let Some(decision) = &ctx.decision
+        && let Verdict::Deny(denial) = &decision.verdict
+    {
+        session.set_keepalive(None);
+        if !started {
+            last(session, decision, &ctx.request_id, policy).await.unwrap_or_default();
+        }
+        return FailToProxy { error_code: denial.reason.status(), can_reuse_downstream };
+    }
+    // The upstream, or the gateway, waits for a body that the client does not send.
+    let is_silent = *error.etype() == ErrorType::ReadTimedout;
+    if upstream::is_downstream(error) && !is_silent {
         // A body that is framed wrongly, or a client that went away.
-        let bad_frame = *error.etype() == ErrorType::InvalidHTTPHeader;
+        let bad_frame = upstream::is_bad_frame(error);
         if bad_frame && !started {
             session.respond_error(400).await.unwrap_or_default();
         }
         return FailToProxy { error_code: if bad_frame { 400 } else { 0 }, can_reuse_downstream };
     }
-    // The upstream waits for a body that the client does not send.
-    if *error.etype() == ErrorType::ReadTimedout && !session.as_downstream_mut().is_body_done() {
+    if is_silent && !session.as_downstream_mut().is_body_done() {
         session.set_keepalive(None);
         if !started {
             session.respond_error(408).await.unwrap_or_default();
         }
         return FailToProxy { error_code: 408, can_reuse_downstream };
     }
-    let failure = *ctx.failure.get_or_insert_with(|| upstream::failure(error));
+    let failure = *ctx.progress.failure.get_or_insert_with(|| upstream::failure(error));
     let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());
-    tracing::warn!(
-        request_id = id,
-        cause,
-        code = failure.code(),
-        "the upstream gave no answer, or half of one"
-    );
+    let busy = ctx.progress.busy;
+    // A line for each request that is too many would make it worse; metrics and access log have them.
+    if busy.is_none() {
+        tracing::warn!(
+            request_id = id,
+            cause,
+            code = failure.code(),
+            "a permitted request got no answer of the upstream's, or half of one"
+        );
+    }
     if !started {
         let body = Body {
-            detail: failure.detail(),
+            detail: busy.map_or(failure.detail(), Busy::detail),
             code: failure.code(),
             request_id: id,
             route: None,
@@ -221,7 +255,11 @@ pub(super) async fn failure(
         }
         .to_bytes();
         session.set_keepalive(None);
-        if let Ok(head) = json(failure.status(), body.len(), &ctx.request_id) {
+        if let Ok(mut head) = json(failure.status(), body.len(), &ctx.request_id) {
+            if let Some(seconds) = failure.retry_after() {
+                // Digits are a header value.
+                head.insert_header(RETRY_AFTER, seconds.to_string()).unwrap_or_default();
+            }
             // A client that has gone can't be told.
             write(session, head, body).await.unwrap_or_default();
         }

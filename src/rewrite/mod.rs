@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** pure, and no opinion on which header or field is rewritten.
 
+pub mod encoding;
 pub mod json;
 pub mod link;
 

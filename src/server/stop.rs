@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::proxy::Upstreams;
 use crate::readiness::Readiness;
 use crate::telemetry::metrics::Metrics;
 
@@ -15,6 +16,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub(super) struct Signal {
     pub(super) readiness: Arc<Readiness>,
+    pub(super) upstreams: Upstreams,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Duration,
 }
@@ -26,6 +28,7 @@ impl ShutdownSignalWatch for Signal {
     async fn recv(&self) -> ShutdownSignal {
         signalled().await;
         self.readiness.stopping();
+        self.upstreams.stop_waiting();
         let in_flight = self.metrics.in_flight();
         tracing::info!(in_flight = in_flight.get(), drain = ?self.drain, "stopping");
         let drained = async {

@@ -4,12 +4,15 @@
 //! series has a bound that is known at start. Handles are resolved at load.
 
 mod register;
+mod upstream;
 
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+
+pub use upstream::UpstreamMetrics;
 
 use register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
 
@@ -48,11 +51,17 @@ metrics! {
     DURATION: "histogram" "request_duration_seconds" ["route"],
         "From the request head to the end of the response.";
     OVERHEAD: "histogram" "overhead_duration_seconds" [],
-        "From the request head until the request was handed to the upstream: what the gateway itself adds.";
+        "From the request head until the request was handed to the upstream: what the gateway itself adds, a wait for room at the upstream included.";
     UPSTREAM: "histogram" "upstream_duration_seconds" ["upstream"],
         "From then until the head of the upstream's response.";
     UPSTREAM_FAILURES: "counter" "upstream_failures_total" ["upstream", "reason"],
         "Permitted requests that got no answer of the upstream's, or half of one.";
+    UPSTREAM_IN_FLIGHT: "gauge" "upstream_requests_in_flight" ["upstream"],
+        "Requests that are at the upstream; at most `max_in_flight`.";
+    UPSTREAM_WAITING: "gauge" "upstream_requests_waiting" ["upstream"],
+        "Requests that wait for one of these to end; at most `max_waiting`.";
+    UPSTREAM_ADDRESSES: "gauge" "upstream_addresses" ["upstream", "url", "state"],
+        "Addresses of each of the upstream's `urls`: `up`, or `down` and left out while another is up.";
     IN_FLIGHT: "gauge" "requests_in_flight" [],
         "Requests that are being served.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
@@ -61,6 +70,8 @@ metrics! {
         "Until when `mode = \"observe\"` lets through what a scope or a binding would refuse, in seconds since the epoch; 0 when everything is enforced.";
     LINKS: "counter" "link_rewrites_total" ["result"],
         "`Link` fields: `rewritten`, `unchanged`, or `dropped` because they could not be read.";
+    JSON: "counter" "json_rewrites_total" ["result"],
+        "JSON answers of rules with `rewrite`: `rewritten`, `unchanged`, `failed` because they could not be read (answered with 502), or `passed` as they were all the same.";
     CACHE: "counter" "cache_requests_total" ["result"],
         "Look-ups of identities: `hit`, `miss`, `negative` (known to be unknown), `stale` (the store is down).";
     CACHE_ENTRIES: "gauge" "cache_entries" [],
@@ -121,6 +132,29 @@ impl LinkResult {
     ];
 }
 
+/// What became of a JSON answer whose URLs are rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum JsonResult {
+    /// At least one URL was the upstream's.
+    Rewritten,
+    /// None was.
+    Unchanged,
+    /// It could not be read, and was kept back.
+    Failed,
+    /// It could not be read, and its rule lets it pass.
+    Passed,
+}
+
+impl JsonResult {
+    const ALL: &'static [(JsonResult, &'static str)] = &[
+        (JsonResult::Rewritten, "rewritten"),
+        (JsonResult::Unchanged, "unchanged"),
+        (JsonResult::Failed, "failed"),
+        (JsonResult::Passed, "passed"),
+    ];
+}
+
 /// The handles of one token store.
 #[derive(Debug)]
 struct StoreHandles {
@@ -138,11 +172,13 @@ pub struct Metrics {
     overhead: Histogram,
     upstream: Histogram,
     failures: Vec<IntCounter>,
+    upstreams: upstream::Families,
     in_flight: IntGauge,
     /// By scheme (none last), then: allow, answer, each reason refused, each reason observed.
     decisions: Vec<Vec<IntCounter>>,
     observe_until: IntGauge,
     links: Vec<IntCounter>,
+    json: Vec<IntCounter>,
     cache: Vec<(&'static str, IntCounter)>,
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
@@ -181,6 +217,7 @@ impl Metrics {
         let failures = counter_vec(registry, UPSTREAM_FAILURES)?;
         let decisions = counter_vec(registry, DECISIONS)?;
         let links = counter_vec(registry, LINKS)?;
+        let json = counter_vec(registry, JSON)?;
         let cache = counter_vec(registry, CACHE)?;
         let lookups = counter_vec(registry, STORE_LOOKUPS)?;
         let store_durations = histogram_vec(registry, STORE_DURATION, STORE)?;
@@ -208,12 +245,17 @@ impl Metrics {
                 .iter()
                 .map(|failure| failures.with_label_values(&["web", failure.code()]))
                 .collect(),
+            upstreams: upstream::Families::register(registry)?,
             in_flight: gauge(registry, IN_FLIGHT)?,
             decisions: schemes.chain(["none"]).map(by_outcome).collect(),
             observe_until: gauge(registry, OBSERVE_UNTIL)?,
             links: LinkResult::ALL
                 .iter()
                 .map(|(_, label)| links.with_label_values(&[label]))
+                .collect(),
+            json: JsonResult::ALL
+                .iter()
+                .map(|(_, label)| json.with_label_values(&[label]))
                 .collect(),
             cache: CACHE_RESULTS
                 .iter()
@@ -270,6 +312,15 @@ impl Metrics {
         self.observe_until.set(until.map_or(0, seconds));
     }
 
+    /// The handles of an upstream of this name, which is reached at `urls`.
+    pub fn upstream<'a>(
+        &self,
+        name: &str,
+        urls: impl IntoIterator<Item = &'a str>,
+    ) -> UpstreamMetrics {
+        self.upstreams.of(name, urls)
+    }
+
     /// The gauge of requests that are being served.
     pub fn in_flight(&self) -> &IntGauge {
         &self.in_flight
@@ -283,6 +334,11 @@ impl Metrics {
     /// A `Link` field was read.
     pub fn link(&self, result: LinkResult) {
         self.links[result as usize].inc();
+    }
+
+    /// A JSON answer was to be rewritten.
+    pub fn json(&self, result: JsonResult) {
+        self.json[result as usize].inc();
     }
 
     /// So many identities are cached.

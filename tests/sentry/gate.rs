@@ -164,6 +164,7 @@ address = "127.0.0.1:0"
 address = "127.0.0.1:0"
 [upstream.web]
 urls = ["http://{upstream}"]
+health_interval = "0s"
 credential = {{ file = "token" }}
 [server]
 threads = 2

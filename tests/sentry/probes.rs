@@ -33,7 +33,6 @@ const ON_PURPOSE: &[&str] = &[
     "bad_path",
     "malformed_request",
     "multiple_credentials",
-    "length_required",
     "misdirected",
     "no_such_route",
     "route_not_exposed",

@@ -58,6 +58,8 @@ pub struct Options {
     pub rules: String,
     /// Instead of the upstream's own address.
     pub upstream_url: Option<String>,
+    /// More addresses of the upstream, after it.
+    pub more_upstreams: Vec<SocketAddr>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
 }
@@ -193,6 +195,14 @@ impl Gate {
         create(&self.store(), new)
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.serving.process.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// Everything that it has written: access log and messages.
     pub fn output(&self) -> String {
         let access = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
@@ -241,6 +251,13 @@ fn config(upstream: &Upstream, options: &Options) -> String {
     let public = options.public_url.clone().unwrap_or_else(|| format!("http://{HOST}"));
     let url =
         options.upstream_url.clone().unwrap_or_else(|| format!("http://{}", upstream.address));
+    let more = options.more_upstreams.iter().map(|address| format!("http://{address}"));
+    let urls: Vec<_> = std::iter::once(url).chain(more).collect();
+    // A test that looks at what the upstream received asks for checks itself.
+    let health = match options.web.contains("health_interval") {
+        true => "",
+        false => "health_interval = \"0s\"",
+    };
     let Options { top, admin, web, store, tables, .. } = options;
     let own = || format!("{OWN_STORE}{store}");
     let stores = options.stores.clone().unwrap_or_else(own);
@@ -253,7 +270,8 @@ address = "127.0.0.1:0"
 address = "127.0.0.1:0"
 {admin}
 [upstream.web]
-urls = ["{url}"]
+urls = {urls:?}
+{health}
 canonical_url = "{CANONICAL}"
 credential = {{ file = "sentry-token" }}
 {web}

@@ -11,6 +11,7 @@
 
 mod answers;
 mod attacks;
+mod chunked;
 mod client;
 mod clients;
 mod doctor;
@@ -19,9 +20,13 @@ mod explain;
 mod gate;
 mod introspection;
 mod outage;
+mod pool;
 mod process;
+mod queue;
 mod quickstart;
+mod replica;
 mod resilience;
+mod rewritten;
 mod routes;
 mod samples;
 mod stores;

@@ -128,10 +128,17 @@ impl Upstream {
 }
 
 fn serve(stream: TcpStream, records: &Mutex<Vec<Seen>>, answer: &Answer) {
+    each(stream, |seen, stream| {
+        records.lock().unwrap().push(seen.clone());
+        answer(seen, stream);
+    });
+}
+
+/// Answers every request of a connection.
+pub fn each(stream: TcpStream, mut answer: impl FnMut(&Seen, &mut TcpStream)) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     while let Some(seen) = read(&mut reader) {
-        records.lock().unwrap().push(seen.clone());
         answer(&seen, &mut stream);
     }
 }

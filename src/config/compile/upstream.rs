@@ -1,9 +1,10 @@
 //! The parts of Sentry that requests go to, and what is particular to its web service.
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 
-use super::super::raw::{RawUpstream, RawUpstreams};
-use super::super::{Upstream, Upstreams};
+use super::super::raw::{ChunkedBodies, RawUpstream, RawUpstreams};
+use super::super::{HealthCheck, Upstream, Upstreams};
 use super::Compiler;
 use crate::policy::SESSION_COOKIE;
 use crate::policy::exposure::Service;
@@ -21,27 +22,26 @@ impl Compiler<'_> {
 
     fn upstream(&mut self, service: Service, raw: &RawUpstream) -> Option<Upstream> {
         let at = format!("upstream.{service}");
-        let address = match raw.urls.as_slice() {
-            [url] => self.base_url(&format!("{at}.urls[0]"), url),
-            urls => {
-                let what = format!("has {} addresses, and this version takes one", urls.len());
-                self.problem(format!("{at}.urls"), what, "write exactly one URL");
-                None
-            }
-        };
-        if address.as_ref().is_some_and(|address| !address.prefix().is_empty()) {
-            let help = "write scheme, host and port alone; `canonical_url` may have a prefix";
-            self.problem(format!("{at}.urls[0]"), "has a path, which would be lost", help);
-        }
+        let urls = self.urls(&at, &raw.urls);
+        let health = self.health(&at, service, raw);
         let timeouts = [
             ("connect_timeout", raw.connect_timeout),
             ("timeout", raw.timeout),
             ("idle_timeout", raw.idle_timeout),
+            ("max_wait", raw.max_wait),
         ];
         for (name, timeout) in timeouts {
             if timeout.0.is_zero() {
                 self.problem(format!("{at}.{name}"), "is zero", "write a time such as `\"10s\"`");
             }
+        }
+        if raw.max_in_flight == 0 {
+            let what = "is zero, so that no request could be sent";
+            self.problem(
+                format!("{at}.max_in_flight"),
+                what,
+                "delete the line to take the default",
+            );
         }
         let of_web = [
             ("canonical_url", raw.canonical_url.is_some()),
@@ -59,13 +59,56 @@ impl Compiler<'_> {
             let help = "write it under `[upstream.relay]`, or delete it";
             self.problem(format!("{at}.check_keys"), "is of Relay alone", help);
         }
-        Some(Upstream {
-            address: address?,
+        (urls.len() == raw.urls.len() && !urls.is_empty()).then_some(Upstream {
+            urls,
             max_body: raw.max_body.0,
             connect_timeout: raw.connect_timeout.0,
             timeout: raw.timeout.0,
             idle_timeout: raw.idle_timeout.0,
+            health,
+            max_in_flight: raw.max_in_flight,
+            max_waiting: raw.max_waiting,
+            max_wait: raw.max_wait.0,
+            takes_chunks: match raw.chunked_bodies {
+                Some(chunked) => chunked == ChunkedBodies::Stream,
+                None => service == Service::Relay,
+            },
         })
+    }
+
+    fn urls(&mut self, at: &str, raw: &[String]) -> Vec<BaseUrl> {
+        if raw.is_empty() {
+            self.problem(format!("{at}.urls"), "is empty", "write where it is reached");
+        }
+        let mut urls: Vec<BaseUrl> = Vec::new();
+        for (index, url) in raw.iter().enumerate() {
+            let at = format!("{at}.urls[{index}]");
+            let Some(url) = self.base_url(&at, url) else { continue };
+            if !url.prefix().is_empty() {
+                let help = "write scheme, host and port alone; `canonical_url` may have a prefix";
+                self.problem(&at, "has a path, which would be lost", help);
+            }
+            if urls.first().is_some_and(|first| first.scheme() != url.scheme()) {
+                let help = "write all of them with `https://`, or all with `http://`";
+                self.problem(&at, format!("`{url}` has another scheme than the first"), help);
+            }
+            if urls.contains(&url) {
+                self.problem(&at, format!("`{url}` is there twice"), "delete one");
+            }
+            urls.push(url);
+        }
+        urls
+    }
+
+    fn health(&mut self, at: &str, service: Service, raw: &RawUpstream) -> Option<HealthCheck> {
+        let path = raw.health_path.as_deref().unwrap_or(health_path(service));
+        let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+        if !plain || path.contains('#') || path.parse::<PathAndQuery>().is_err() {
+            let what = format!("`{path}` is not a path");
+            self.problem(format!("{at}.health_path"), what, "write one such as `/_health/`");
+        }
+        let interval = raw.health_interval.0;
+        (!interval.is_zero()).then(|| HealthCheck { path: path.to_owned(), interval })
     }
 
     /// What Sentry calls itself: where it is reached, unless it is said.
@@ -100,6 +143,15 @@ impl Compiler<'_> {
             );
         }
         name.into()
+    }
+}
+
+/// What says whether it works. The web service answers before it looks at the `Host`, and Sentry's
+/// nginx hands that on.
+const fn health_path(service: Service) -> &'static str {
+    match service {
+        Service::Web | Service::Assets => "/_health/",
+        Service::Relay => "/api/relay/healthcheck/ready/",
     }
 }
 

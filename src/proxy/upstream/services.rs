@@ -1,0 +1,61 @@
+//! The parts of Sentry, each with its pool.
+
+use std::sync::Arc;
+
+use pingora::prelude::{Error, ErrorType, Result};
+
+use super::Pool;
+use crate::config::{Upstream, Upstreams as Configured};
+use crate::policy::exposure::Service;
+use crate::telemetry::metrics::Metrics;
+
+/// The parts of Sentry that requests go to.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// The web service.
+    pub web: Arc<Pool>,
+    /// Relay.
+    pub relay: Option<Arc<Pool>>,
+    /// What serves the files of the pages, where that is not the web service.
+    pub assets: Option<Arc<Pool>>,
+}
+
+impl Upstreams {
+    /// Those of a config.
+    pub fn new(config: &Configured, metrics: &Metrics) -> Self {
+        let pool = |service: Service, upstream: &Upstream| {
+            Arc::new(Pool::new(service.as_str(), upstream, metrics))
+        };
+        Self {
+            web: pool(Service::Web, &config.web),
+            relay: config.relay.as_ref().map(|relay| pool(Service::Relay, relay)),
+            assets: config.assets.as_ref().map(|assets| pool(Service::Assets, assets)),
+        }
+    }
+
+    /// The one for a service.
+    ///
+    /// # Errors
+    /// When there is no Relay, which a config that loads does not let happen.
+    pub(in crate::proxy) fn of(&self, service: Service) -> Result<&Arc<Pool>> {
+        let no_relay = || Error::explain(ErrorType::ConnectNoRoute, "no relay").into_up();
+        match service {
+            Service::Web => Ok(&self.web),
+            Service::Relay => self.relay.as_ref().ok_or_else(no_relay),
+            Service::Assets => Ok(self.assets.as_ref().unwrap_or(&self.web)),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
+    }
+
+    /// Refuses what waits for one of them, and what would: the gateway is stopping. What finds room
+    /// is served.
+    pub fn stop_waiting(&self) {
+        for pool in self.iter() {
+            pool.stop_waiting();
+        }
+    }
+}
