@@ -23,7 +23,7 @@ use crate::rewrite::UrlRewriter;
 use crate::store::Chain;
 
 /// How long one question may take.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// After this nothing more is asked.
 const WHOLE: Duration = Duration::from_secs(60);
 /// The largest answer, in bytes. Metrics are long.

@@ -29,6 +29,11 @@ pub(super) struct Seen {
     pub(super) accepted: bool,
 }
 
+/// The checks of [`look_at`] when Sentry can't be asked, and why.
+pub(super) fn skipped(why: &str) -> [Check; 2] {
+    ["credential", "credential_owner"].map(|check| Check::skipped(check, "", why))
+}
+
 /// Whether Sentry takes the upstream's credential, and whose it is. `held` are the scopes of the tokens
 /// that it stands in for, where they could be read.
 pub(super) async fn look_at(patient: &Patient<'_>, held: &[ScopeSet]) -> Seen {

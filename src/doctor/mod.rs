@@ -26,7 +26,6 @@ use ask::Patient;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::policy::exposure::Service;
 
 /// Asks everything; `progress` is told what is being asked.
 ///
@@ -67,9 +66,12 @@ pub async fn examine(
     checks.extend([caller, credential::organization_token(patient, token)]);
     checks.extend(bypass);
     checks.push(clocks::of_answer("gateway", gateway.answer.as_ref()));
-    for service in [Service::Web, Service::Relay] {
-        let answers = parts.answers.iter().filter(|(of, _)| *of == service);
-        checks.extend(answers.map(|(of, answer)| clocks::of_answer(of.as_str(), Some(answer))));
+    for service in parts.services {
+        let mut told = parts.answers.iter().filter(|(of, _)| *of == service).peekable();
+        if told.peek().is_none() {
+            checks.push(clocks::of_answer(service.as_str(), None));
+        }
+        checks.extend(told.map(|(of, answer)| clocks::of_answer(of.as_str(), Some(answer))));
     }
     checks.extend(databases);
     checks.extend(keep_alive);
@@ -78,21 +80,22 @@ pub async fn examine(
 
 /// What is asked of the web service as the gateway asks it; `down` says why it is not.
 async fn of_sentry(patient: &Patient<'_>, down: Option<&str>) -> urls::Seen {
-    if let Some(why) = down {
-        let checks = ["host", "scheme", "client_address", "credential", "link"];
-        let checks = checks.map(|check| Check::skipped(check, "", why)).into();
-        return urls::Seen { checks, link: None, region: false };
-    }
-    let mut checks = sentry::name(patient).await;
+    let mut checks = match down {
+        Some(why) => {
+            ["host", "scheme", "client_address"].map(|check| Check::skipped(check, "", why)).into()
+        }
+        None => sentry::name(patient).await,
+    };
     // Whoever is not let in, or is sent elsewhere, learns no more.
-    let turned_away = checks.iter().any(|check| {
+    let turned_away = checks.iter().any(|check: &Check| {
         matches!(check.check.as_str(), "host" | "scheme") && check.verdict == Verdict::Problem
     });
-    if turned_away {
-        let why = "Sentry lets no request of the gateway's in; see `host` and `scheme`";
-        let rest = ["credential", "link"].map(|check| Check::skipped(check, "", why));
-        checks.extend(rest);
-        return urls::Seen { checks, link: None, region: false };
+    let why = "Sentry lets no request of the gateway's in; see `host` and `scheme`";
+    if let Some(why) = down.or(turned_away.then_some(why)) {
+        let urls = urls::look_at(patient, Some(why)).await;
+        checks.extend(credential::skipped(why));
+        checks.extend(urls.checks);
+        return urls::Seen { checks, ..urls };
     }
     let held = databases::scopes_in_use(patient).await;
     let credential = credential::look_at(patient, &held).await;

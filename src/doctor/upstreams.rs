@@ -21,6 +21,8 @@ const LONGEST_WATCH: Duration = Duration::from_secs(31);
 /// What the parts of Sentry answered.
 pub(super) struct Seen {
     pub(super) checks: Vec<Check>,
+    /// The parts that there are.
+    pub(super) services: Vec<Service>,
     /// By what service: its answer, for its clock.
     pub(super) answers: Vec<(Service, Answer)>,
 }
@@ -41,8 +43,9 @@ const fn health(service: Service) -> &'static str {
 }
 
 pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
-    let mut seen = Seen { checks: Vec::new(), answers: Vec::new() };
+    let mut seen = Seen { checks: Vec::new(), services: Vec::new(), answers: Vec::new() };
     for (service, upstream) in parts(patient) {
+        seen.services.push(service);
         for address in addresses(upstream) {
             let Asked { tried, answer } = patient.upstream(address, health(service)).await;
             let check = judge(service, &tried, &answer);

@@ -71,25 +71,27 @@ pub(super) struct Seen {
     pub(super) region: bool,
 }
 
+impl Seen {
+    fn skipped(tried: &str, why: &str) -> Self {
+        let checks = ["link", "url_prefix", "region_url", "upload_url"];
+        let checks = checks.map(|check| Check::skipped(check, tried, why)).into();
+        Self { checks, link: None, region: false }
+    }
+}
+
 /// Every check that needs a list of Sentry's; `missing` says why there is none to ask for.
 pub(super) async fn look_at(patient: &Patient<'_>, missing: Option<&str>) -> Seen {
-    const CHECKS: [&str; 4] = ["link", "url_prefix", "region_url", "upload_url"];
-    let skipped = |tried: &str, why: &str| Seen {
-        checks: CHECKS.map(|check| Check::skipped(check, tried, why)).into(),
-        link: None,
-        region: false,
-    };
     if let Some(why) = missing {
-        return skipped("", why);
+        return Seen::skipped("", why);
     }
     let (tried, answer) = match list(patient).await {
         Ok(list) => list,
-        Err((tried, why)) => return skipped(&tried, &why),
+        Err((tried, why)) => return Seen::skipped(&tried, &why),
     };
     let value = answer.headers.get(LINK).map(|value| value.as_bytes().to_vec());
     let target = value.as_deref().and_then(first_target);
     let Some((value, target)) = value.zip(target) else {
-        return skipped(&tried, "the answer has no `Link` that can be read");
+        return Seen::skipped(&tried, "the answer has no `Link` that can be read");
     };
     let whose = Whose::of(&target, patient);
     let link = link(patient, &tried, &whose);

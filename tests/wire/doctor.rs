@@ -10,9 +10,8 @@ use crate::upstream::{Upstream, ok};
 fn problems(told: &Told, wanted: &[&str]) {
     assert_eq!(told.with("problem"), wanted, "{}", told.text);
     assert_eq!(told.code, Some(i32::from(!wanted.is_empty())), "{}", told.text);
-    for name in wanted {
-        let fix = told.check(name)["fix"].as_str().unwrap();
-        assert!(!fix.is_empty(), "{}", told.text);
+    for check in told.checks.iter().filter(|check| check["verdict"] == "problem") {
+        assert!(check["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{check}");
     }
 }
 
@@ -125,6 +124,48 @@ fn a_sentry_that_calls_itself_as_the_gateway_needs_nothing() {
     problems(&told, &[]);
     let seen = told.check("url_prefix")["seen"].as_str().unwrap();
     assert!(seen.contains("nothing has to be rewritten"), "{seen}");
+}
+
+#[test]
+fn each_address_of_a_part_is_asked_and_one_that_answers_is_enough_for_the_rest() {
+    let more_urls = ", \"http://127.0.0.1:1\"";
+    let pair = Pair::start(Sentry::default(), Options { more_urls, ..Options::default() });
+    let told = pair.ask(&[], "");
+    problems(&told, &["upstream.web"]);
+    let down = told.checks.iter().find(|check| check["verdict"] == "problem").unwrap();
+    assert!(down["tried"].as_str().unwrap().contains("http://127.0.0.1:1/"), "{down}");
+    assert_eq!(told.check("link")["verdict"], "ok", "{}", told.text);
+}
+
+/// Where the gateway asks for the key of a project itself, Relay is not asked without one.
+#[test]
+fn a_gateway_that_checks_keys_refuses_for_relay() {
+    let relay = "check_keys = true\n";
+    let pair = Pair::start(Sentry::default(), Options { relay, ..Options::default() });
+    let told = pair.ask(&[], "");
+    problems(&told, &[]);
+    let seen = told.check("ingest")["seen"].as_str().unwrap();
+    assert!(seen.contains("the gateway asks for the key of the project"), "{seen}");
+    let envelopes = pair.relay.take().into_iter().filter(|seen| seen.method == "POST");
+    assert_eq!(envelopes.count(), 0);
+}
+
+/// Every check has its line, whatever else is wrong, so that `--skip` means the same.
+#[test]
+fn what_can_not_be_asked_is_told_all_the_same() {
+    let pair = Pair::healthy();
+    let names = |told: &Told| -> Vec<String> {
+        told.checks.iter().map(|check| check["check"].as_str().unwrap().to_owned()).collect()
+    };
+    let healthy = names(&pair.ask(&[], ""));
+    for sentry in [
+        Sentry { health: "500 Oops", ..Sentry::default() },
+        Sentry { refuses_host: true, ..Sentry::default() },
+        Sentry { refuses_credential: true, ..Sentry::default() },
+    ] {
+        let what = format!("{sentry:?}");
+        assert_eq!(names(&pair.becomes(sentry).ask(&[], "")), healthy, "{what}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::Address;
 use crate::clock::Timestamp;
 
 /// How long connecting, or one question, may take.
-const TIMEOUT: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The clock of the server, in milliseconds.
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint::text";
 /// What the role has beyond what `deploy/postgres/sentry-store.sql` gives it.

@@ -158,7 +158,11 @@ pub struct Options {
     pub top: String,
     /// Instead of a host that nobody reaches.
     pub canonical: Option<String>,
-    /// What what stands in front of the gateway makes of its answers.
+    /// More addresses of the web service, as the list goes on.
+    pub more_urls: &'static str,
+    /// Lines of `[upstream.relay]`.
+    pub relay: &'static str,
+    /// What stands in front of the gateway makes of its answers.
     pub front: Option<fn(String) -> String>,
     /// Whether that passes metrics on.
     pub publishes_metrics: bool,
@@ -198,6 +202,7 @@ impl Pair {
         std::fs::write(folder.path().join("sentry-token"), CREDENTIAL).unwrap();
         let public = options.public_url.unwrap_or(PUBLIC);
         let (top, web, relay_at) = (options.top, sentry.address, relay.address);
+        let (more, relay_lines) = (options.more_urls, options.relay);
         let config = format!(
             r#"public_url = "{public}"
 {top}
@@ -207,12 +212,13 @@ expose = ["api", "ingest"]
 [admin]
 address = "127.0.0.1:0"
 [upstream.web]
-urls = ["http://{web}"]
+urls = ["http://{web}"{more}]
 canonical_url = "{base}"
 credential = {{ file = "sentry-token" }}
 idle_timeout = "100ms"
 [upstream.relay]
 urls = ["http://{relay_at}"]
+{relay_lines}
 idle_timeout = "100ms"
 [[store]]
 kind = "portcullis"
