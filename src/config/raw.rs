@@ -156,8 +156,9 @@ pub(super) struct RawUpstream {
     /// `spool`, of `relay` `stream`.
     pub(super) chunked_bodies: Option<ChunkedBodies>,
     /// What every address is asked for, to see whether it works; by default `/_health/`, and
-    /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails twice in a row, or that a request can't connect
-    /// to, is left out until it answers; if all are, all are used.
+    /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails
+    /// twice in a row, or that a request can't connect to, is left out until it answers; if all are,
+    /// all are used.
     pub(super) health_path: Option<String>,
     /// How long between two of these checks; `"0s"` is none, and an address that a request can't
     /// connect to is left out for 5 s.

@@ -275,6 +275,7 @@ mod tests {
             ("upstream_timeout", 504, None),
             ("upstream_credential_refused", 502, None),
             ("upstream_busy", 503, Some(1)),
+            ("rewrite_failed", 502, None),
         ];
         let seen: Vec<_> = UpstreamFailure::ALL
             .iter()

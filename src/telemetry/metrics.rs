@@ -4,6 +4,7 @@
 //! series has a bound that is known at start. Handles are resolved at load.
 
 mod register;
+mod results;
 mod upstream;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
 
+pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
 
 use register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
@@ -112,49 +114,6 @@ const STORE: &[f64] =
 /// What the identity cache says of a look-up.
 pub const CACHE_RESULTS: &[&str] = &["hit", "miss", "negative", "stale"];
 
-/// What became of a `Link` field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum LinkResult {
-    /// At least one target was the upstream's.
-    Rewritten,
-    /// None was.
-    Unchanged,
-    /// It could not be read, and was taken off.
-    Dropped,
-}
-
-impl LinkResult {
-    const ALL: &'static [(LinkResult, &'static str)] = &[
-        (LinkResult::Rewritten, "rewritten"),
-        (LinkResult::Unchanged, "unchanged"),
-        (LinkResult::Dropped, "dropped"),
-    ];
-}
-
-/// What became of a JSON answer whose URLs are rewritten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum JsonResult {
-    /// At least one URL was the upstream's.
-    Rewritten,
-    /// None was.
-    Unchanged,
-    /// It could not be read, and was kept back.
-    Failed,
-    /// It could not be read, and its rule lets it pass.
-    Passed,
-}
-
-impl JsonResult {
-    const ALL: &'static [(JsonResult, &'static str)] = &[
-        (JsonResult::Rewritten, "rewritten"),
-        (JsonResult::Unchanged, "unchanged"),
-        (JsonResult::Failed, "failed"),
-        (JsonResult::Passed, "passed"),
-    ];
-}
-
 /// The handles of one token store.
 #[derive(Debug)]
 struct StoreHandles {
@@ -184,17 +143,6 @@ pub struct Metrics {
     stores: Vec<StoreHandles>,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
-}
-
-/// The result of a look-up in a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreResult {
-    /// It knows the credential.
-    Found,
-    /// It does not.
-    Unknown,
-    /// It could not answer.
-    Error,
 }
 
 impl Metrics {
