@@ -48,6 +48,13 @@ pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
 fn judge(key: &str, name: &BaseUrl, tried: &str, answer: &Result<Answer, String>) -> Check {
     let answer = match answer {
         Ok(answer) => answer,
+        Err(why) if super::sentry::is_about_trust(why) => {
+            let fix = format!(
+                "have what ends TLS there present a certificate for `{}` that this machine trusts",
+                name.host()
+            );
+            return Check::problem(key, tried, super::answer::shown(why), fix);
+        }
         Err(why) => {
             let fix = format!(
                 "lead `{}` to the gateway; before it does, or from where it does not, ask with `--gateway http://127.0.0.1:8080`",

@@ -117,7 +117,7 @@ pub(super) async fn bypass(patient: &Patient<'_>) -> Vec<Check> {
             Ok(answer) => {
                 Check::ok(check, &tried, format!("not Sentry's API: {}", answer.outline()))
             }
-            Err(why) => Check::ok(check, &tried, format!("not reachable from here: {}", shown(&why))),
+            Err(why) => unanswered(check, &tried, &why),
         });
     }
     if checks.is_empty() {
@@ -127,4 +127,37 @@ pub(super) async fn bypass(patient: &Patient<'_>) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// What it means that Sentry's own host gave no answer.
+fn unanswered(check: &str, tried: &str, why: &str) -> Check {
+    if is_about_trust(why) {
+        let seen = format!("something answers, which this machine does not trust: {}", shown(why));
+        let fix =
+            "ask from here with `curl --insecure`, or have this machine trust its certificate";
+        return Check::skipped(check, tried, seen).with_fix(fix);
+    }
+    Check::ok(check, tried, format!("not reachable from here: {}", shown(why)))
+}
+
+/// Whether somebody was reached over TLS, and not believed.
+pub(super) fn is_about_trust(why: &str) -> bool {
+    why.contains("certificate")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    #[test]
+    fn who_is_not_trusted_is_not_out_of_reach() {
+        for (why, verdict) in [
+            ("client error (Connect): tcp connect error: Connection refused", Verdict::Ok),
+            ("no answer within 10s", Verdict::Ok),
+            ("client error (Connect): invalid peer certificate: UnknownIssuer", Verdict::Skipped),
+        ] {
+            assert_eq!(unanswered("bypass", "", why).verdict, verdict, "{why}");
+        }
+    }
 }
