@@ -170,8 +170,8 @@ impl UpstreamFailure {
         UpstreamFailure::Unreachable,
         UpstreamFailure::Timeout,
         UpstreamFailure::CredentialRefused,
-        UpstreamFailure::Busy,
         UpstreamFailure::RewriteFailed,
+        UpstreamFailure::Busy,
     ];
 
     /// The stable name.
@@ -274,8 +274,8 @@ mod tests {
             ("upstream_unreachable", 502, None),
             ("upstream_timeout", 504, None),
             ("upstream_credential_refused", 502, None),
-            ("upstream_busy", 503, Some(1)),
             ("rewrite_failed", 502, None),
+            ("upstream_busy", 503, Some(1)),
         ];
         let seen: Vec<_> = UpstreamFailure::ALL
             .iter()

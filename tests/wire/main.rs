@@ -31,4 +31,5 @@ mod routes;
 mod samples;
 mod stores;
 mod upstream;
+mod volume;
 mod websocket;
