@@ -183,7 +183,7 @@ pub(super) async fn ingest(patient: &Patient<'_>, is_ours: bool) -> Option<Check
             &tried,
             format!("the gateway asks for the key of the project: `{code}`"),
         ),
-        Some(code @ ("upstream_unreachable" | "upstream_timeout")) => {
+        Some(code @ ("upstream_unreachable" | "upstream_timeout" | "upstream_busy")) => {
             Check::skipped(check, &tried, format!("`{code}`; see `upstream.relay`"))
         }
         Some(code) => {
