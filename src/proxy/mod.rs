@@ -128,6 +128,8 @@ impl ProxyHttp for Proxy {
     ) -> Result<Box<HttpPeer>> {
         let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
         let pool = self.upstreams.of(rule.service)?;
+        // What is sent again is counted again.
+        ctx.received = 0;
         let peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await;
         ctx.progress.busy = ctx.attempt.busy();
         let mut peer = peer?;

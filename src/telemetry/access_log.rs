@@ -116,7 +116,7 @@ impl<'a> Line<'a> {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             duration_ms: millis(record.duration),
-            upstream: record.overhead.map(|_| "web"),
+            upstream: record.overhead.and(rule).map(|rule| rule.service.as_str()),
             upstream_status: record.upstream_status,
             upstream_ms: record.upstream.map(millis),
             scheme: caller.and_then(|caller| caller.scheme).map(Scheme::as_str),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Scheme;
 use crate::policy::decision::{Denial, Verdict};
+use crate::policy::exposure::Service;
 use crate::policy::reason::{Reason, UpstreamFailure};
 
 /// A metric: what the table in the documentation is made of.
@@ -129,8 +130,10 @@ struct StoreHandles {
 pub struct Metrics {
     routes: RouteHandles,
     overhead: Histogram,
-    upstream: Histogram,
-    failures: Vec<IntCounter>,
+    /// By service.
+    upstream: Vec<Histogram>,
+    /// By service, then by failure.
+    failures: Vec<Vec<IntCounter>>,
     upstreams: upstream::Families,
     in_flight: IntGauge,
     /// By scheme (none last), then: allow, answer, each reason refused, each reason observed.
@@ -184,15 +187,14 @@ impl Metrics {
                 .map(|(decision, reason)| decisions.with_label_values(&[scheme, decision, reason]))
                 .collect()
         };
+        let durations = histogram_vec(registry, UPSTREAM, SECONDS)?;
+        let services = Service::ALL.iter().map(|service| service.as_str());
         let schemes = Scheme::ALL.iter().map(|scheme| scheme.as_str());
         Ok(Self {
             routes,
             overhead: histogram(registry, OVERHEAD, FINE)?,
-            upstream: histogram_vec(registry, UPSTREAM, SECONDS)?.with_label_values(&["web"]),
-            failures: UpstreamFailure::ALL
-                .iter()
-                .map(|failure| failures.with_label_values(&["web", failure.code()]))
-                .collect(),
+            upstream: services.clone().map(|name| durations.with_label_values(&[name])).collect(),
+            failures: services.map(|name| of_service(&failures, name)).collect(),
             upstreams: upstream::Families::register(registry)?,
             in_flight: gauge(registry, IN_FLIGHT)?,
             decisions: schemes.chain(["none"]).map(by_outcome).collect(),
@@ -233,11 +235,12 @@ impl Metrics {
         if let Some(overhead) = record.overhead {
             self.overhead.observe(overhead.as_secs_f64());
         }
+        let service = rule.map_or(Service::Web, |rule| policy.rules.rule(rule).service) as usize;
         if let Some(upstream) = record.upstream {
-            self.upstream.observe(upstream.as_secs_f64());
+            self.upstream[service].observe(upstream.as_secs_f64());
         }
         if let Some(failure) = record.failure {
-            self.failures[failure as usize].inc();
+            self.failures[service][failure as usize].inc();
         }
         if let Some(result) = record.cache
             && let Some((_, counter)) = self.cache.iter().find(|(name, _)| *name == result)
@@ -322,6 +325,12 @@ impl Metrics {
 
 fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis() / 1000).unwrap_or(i64::MAX)
+}
+
+/// The failures of one service, by number.
+fn of_service(failures: &IntCounterVec, service: &str) -> Vec<IntCounter> {
+    let codes = UpstreamFailure::ALL.iter().map(|failure| failure.code());
+    codes.map(|code| failures.with_label_values(&[service, code])).collect()
 }
 
 /// Where a refusal that was only observed is counted.

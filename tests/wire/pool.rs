@@ -219,6 +219,11 @@ fn a_kept_connection_that_is_dead_costs_a_read_nothing() {
     });
     let gate = Gate::before(upstream);
     let token = gate.token("read");
-    answered(&gate, &token, LINE, 12);
+    // Several at once, so that several are kept: all of them are dead.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| answered(&gate, &token, LINE, 10));
+        }
+    });
     assert_eq!(gate.metric("portcullis_upstream_failures_total", &[]), 0.0);
 }

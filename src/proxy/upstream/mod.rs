@@ -166,6 +166,11 @@ impl Pool {
         let timeout = self.timeout(timeout);
         peer.options.read_timeout = Some(timeout);
         peer.options.write_timeout = Some(timeout);
+        if attempt.resent {
+            // On a connection of its own: others that were kept may be as dead as the first.
+            peer.group_key = u64::try_from(turn).unwrap_or_default().saturating_add(1);
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
         Ok(peer)
     }
 
