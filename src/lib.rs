@@ -14,16 +14,18 @@
 //!
 //! # Layers
 //!
-//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`;
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `client`;
 //! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
-//! `explain`; `proxy`; `stores`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
+//! `explain`; `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod forward;
 pub mod gateway;

@@ -88,7 +88,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     })
 }
 
-fn first_line() -> anyhow::Result<String> {
+/// What stands on the first line of standard input.
+pub(super) fn first_line() -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("standard input can't be read")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())

@@ -5,6 +5,7 @@
 mod block;
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod generate;
 mod own;
@@ -63,6 +64,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Read the config, its rules and its token stores as a start would, and change nothing
     Check(ConfigArgs),
+    /// Ask the gateway and the Sentry that run what operators get wrong, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// Say what would become of a request, and why: exit 0 allowed, 1 refused
     Explain(explain::ExplainArgs),
     /// List the rules, compare them with a version of Sentry, and make rules of its document
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Routes(args) => routes::run(args),

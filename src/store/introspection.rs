@@ -23,17 +23,13 @@ use http::header::{
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Found, StoreError, TokenStore};
+use crate::client::{HttpClient, Speaks, client};
 use crate::policy::credential::{self, Presented};
 use crate::policy::identity::{IdentityKind, KindSet};
 
@@ -94,7 +90,7 @@ pub struct IntrospectionStore {
     name: Box<str>,
     url: Uri,
     protocol: Protocol,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
     /// Where requests run: those who wait come from several runtimes, and a connection belongs to one.
     runtime: Handle,
     places: Arc<Semaphore>,
@@ -106,22 +102,8 @@ impl IntrospectionStore {
     /// # Errors
     /// When the certificates of the system can't be read, and the URL needs them.
     pub fn new(name: &str, url: Uri, protocol: Protocol) -> std::io::Result<Self> {
-        let builder = HttpsConnectorBuilder::new();
-        let provider = rustls::crypto::ring::default_provider();
-        let builder = if url.scheme() == Some(&Scheme::HTTPS) {
-            builder.with_provider_and_native_roots(provider)?.https_only().enable_http1()
-        } else {
-            let config = ClientConfig::builder_with_provider(provider.into())
-                .with_safe_default_protocol_versions()
-                .map_err(std::io::Error::other)?
-                .with_root_certificates(RootCertStore::empty())
-                .with_no_client_auth();
-            builder.with_tls_config(config).https_or_http().enable_http1()
-        };
-        // No connection is used twice: what comes on it late, or too much, would be taken for the answer
-        // to the next question, which is about somebody else.
-        let client =
-            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(builder.build());
+        let https = url.scheme() == Some(&Scheme::HTTPS);
+        let client = client(if https { Speaks::Https } else { Speaks::Http })?;
         let (runtime, places) = (Handle::current(), Arc::new(Semaphore::new(AT_ONCE)));
         Ok(Self { name: name.into(), url, protocol, client, runtime, places })
     }

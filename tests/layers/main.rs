@@ -29,6 +29,11 @@ struct Layer {
 /// From the bottom up: a row may use rows above it in this list, never below.
 const LAYERS: &[Layer] = &[
     Layer { module: "clock", may_use: &[], forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC] },
+    Layer {
+        module: "client",
+        may_use: &[],
+        forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, READS_A_CLOCK],
+    },
     Layer { module: "readiness", may_use: &[], forbidden: PURE },
     // What is decided and rewritten: values in, values out.
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
@@ -61,7 +66,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "store",
-        may_use: &["policy", "clock", "limit"],
+        may_use: &["policy", "clock", "client", "limit"],
         forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus"]],
     },
     Layer {
@@ -127,6 +132,12 @@ const LAYERS: &[Layer] = &[
         may_use: &["config", "store"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
     },
+    // It asks a gateway and its Sentry from outside, so it knows no part that serves.
+    Layer {
+        module: "doctor",
+        may_use: &["clock", "client", "policy", "rewrite", "config", "store", "stores"],
+        forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "toml"]],
+    },
     Layer {
         module: "admin",
         may_use: &[
@@ -176,6 +187,7 @@ const LAYERS: &[Layer] = &[
             "routes",
             "explain",
             "telemetry",
+            "doctor",
             "server",
             "demo",
         ],

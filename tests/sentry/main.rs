@@ -13,6 +13,7 @@
 mod client;
 mod clients;
 mod database;
+mod doctor;
 mod document;
 mod fleet;
 mod gate;

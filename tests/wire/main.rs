@@ -14,6 +14,7 @@ mod attacks;
 mod chunked;
 mod client;
 mod clients;
+mod doctor;
 mod exchange;
 mod explain;
 mod gate;

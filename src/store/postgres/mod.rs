@@ -4,6 +4,7 @@
 //! a restart; no statement and no secret is logged.
 
 mod address;
+pub mod audit;
 mod listener;
 
 use std::fmt;
