@@ -165,7 +165,7 @@ fn a_config_with_problems_is_refused_with_every_one_and_its_place() {
     let public_and_scopes = "access = \"public\"\nscopes = [\"org:read\"]";
     // What is wrong, the config, the operator's rules, and what must be said of it.
     let rows: &[(&str, String, String, &[&str])] = &[
-        ("syntax", with("[[store]]", "[[store]"), nothing.clone(), &["line 11", "expected `]`"]),
+        ("syntax", with("[[store]]", "[[store]"), nothing.clone(), &["line 12", "expected `]`"]),
         (
             "an unknown key",
             with("urls =", "url ="),
