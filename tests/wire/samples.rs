@@ -170,13 +170,13 @@ fn a_config_with_problems_is_refused_with_every_one_and_its_place() {
             "an unknown key",
             with("urls =", "url ="),
             nothing.clone(),
-            &["line 7", "unknown field `url`"],
+            &["line 8", "unknown field `url`"],
         ),
         (
             "a number for a time",
             format!("{}[cache]\nttl = 60\n", readme()),
             nothing.clone(),
-            &["line 15", "60", "\"30s\""],
+            &["line 16", "60", "\"30s\""],
         ),
         (
             "no credential",
