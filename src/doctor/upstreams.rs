@@ -34,20 +34,12 @@ fn parts<'a>(patient: &Patient<'a>) -> impl Iterator<Item = (Service, &'a Upstre
     std::iter::once((Service::Web, &upstreams.web)).chain(relay).chain(assets)
 }
 
-/// Where a part says that it is well.
-const fn health(service: Service) -> &'static str {
-    match service {
-        Service::Web | Service::Assets => "/_health/",
-        Service::Relay => "/api/relay/healthcheck/ready/",
-    }
-}
-
 pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
     let mut seen = Seen { checks: Vec::new(), services: Vec::new(), answers: Vec::new() };
     for (service, upstream) in parts(patient) {
         seen.services.push(service);
         for address in addresses(upstream) {
-            let Asked { tried, answer } = patient.upstream(address, health(service)).await;
+            let Asked { tried, answer } = patient.upstream(address, service.health_path()).await;
             let check = judge(service, &tried, &answer);
             let healthy = check.verdict == Verdict::Ok;
             seen.checks.push(check);
@@ -125,7 +117,8 @@ async fn watch(service: Service, address: &BaseUrl, host: &str, idle: Duration) 
     }
     let wait = (idle + MARGIN).min(LONGEST_WATCH);
     let tried = format!("a connection to {address}, idle for {wait:?} after one answer");
-    let mut stream = match timeout(TIMEOUT, one_answer(address, health(service), host)).await {
+    let mut stream = match timeout(TIMEOUT, one_answer(address, service.health_path(), host)).await
+    {
         Ok(Ok(Some(stream))) => stream,
         Ok(Ok(None)) => {
             return Check::ok(check, &tried, "each connection is closed, so none is used twice");

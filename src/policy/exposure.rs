@@ -113,6 +113,15 @@ impl Service {
         }
     }
 
+    /// Where it says whether it works. The web service answers before it looks at the `Host`, and
+    /// Sentry's nginx hands that on.
+    pub const fn health_path(self) -> &'static str {
+        match self {
+            Service::Web | Service::Assets => "/_health/",
+            Service::Relay => "/api/relay/healthcheck/ready/",
+        }
+    }
+
     /// The part of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|service| service.as_str() == name)

@@ -101,7 +101,7 @@ impl Compiler<'_> {
     }
 
     fn health(&mut self, at: &str, service: Service, raw: &RawUpstream) -> Option<HealthCheck> {
-        let path = raw.health_path.as_deref().unwrap_or(health_path(service));
+        let path = raw.health_path.as_deref().unwrap_or(service.health_path());
         let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
         if !plain || path.contains('#') || path.parse::<PathAndQuery>().is_err() {
             let what = format!("`{path}` is not a path");
@@ -143,15 +143,6 @@ impl Compiler<'_> {
             );
         }
         name.into()
-    }
-}
-
-/// What says whether it works. The web service answers before it looks at the `Host`, and Sentry's
-/// nginx hands that on.
-const fn health_path(service: Service) -> &'static str {
-    match service {
-        Service::Web | Service::Assets => "/_health/",
-        Service::Relay => "/api/relay/healthcheck/ready/",
     }
 }
 
