@@ -119,6 +119,7 @@ fn what_can_be_rewritten_is_whole_and_has_its_length() {
         ("to the end of the connection", to_the_end),
         ("with a charset", of_type("Application/JSON; charset=utf-8")),
         ("a suffix", of_type("application/vnd.sentry.v1+json")),
+        ("another tree", of_type("text/json")),
         ("as large as may be", padded),
         ("gzip", raw("200 OK", "Content-Encoding: gzip\r\n", &gzip(json))),
         ("deflate", raw("200 OK", "Content-Encoding: deflate\r\n", &zlib(json))),

@@ -261,7 +261,7 @@ fn says_json(headers: &HeaderMap) -> bool {
             let at = essence.len().checked_sub(end.len());
             at.is_some_and(|at| essence[at..].eq_ignore_ascii_case(end))
         };
-        essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json")
+        ends(b"/json") || ends(b"+json")
     })
 }
 
