@@ -256,9 +256,14 @@ impl Database {
     }
 
     pub fn set_up(&self) {
+        self.try_set_up().unwrap();
+    }
+
+    /// Runs the SQL that is shipped. The role is one for the whole server, so one does at a time.
+    pub fn try_set_up(&self) -> sqlx::Result<()> {
         let _one = SETTING_UP.lock().unwrap_or_else(PoisonError::into_inner);
-        self.run(SETUP);
-        self.run(&format!("ALTER ROLE portcullis PASSWORD '{PASSWORD}'"));
+        self.try_run(SETUP)?;
+        self.try_run(&format!("ALTER ROLE portcullis PASSWORD '{PASSWORD}'"))
     }
 
     /// Runs SQL as the owner.

@@ -312,7 +312,7 @@ fn strangers_are_kept_out() {
     let may = "SELECT has_function_privilege('stranger', 'portcullis.find_token(bytea)', 'EXECUTE')::text";
     assert_eq!(database.value(may), "false");
     database.run("ALTER FUNCTION portcullis.digest(text) OWNER TO stranger");
-    let error = database.try_run(portcullis::store::sentry::SETUP).unwrap_err();
+    let error = database.try_set_up().unwrap_err();
     assert!(error.to_string().contains("is not of postgres"), "{error}");
     database.run("ALTER FUNCTION portcullis.digest(text) OWNER TO postgres; DROP ROLE stranger");
     database.set_up();
