@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::problem::Problem;
 use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawSpool};
 use super::value::{PointInTime, SecretRef};
-use super::{Cache, Config, Listen, Log, Own, Server, Source, Upstreams};
+use super::{Cache, Config, Listen, Log, Own, Server, Source, Store, Upstreams};
 use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
@@ -61,8 +61,14 @@ pub(super) fn compile(
     let session_cookie = compiler.session_cookie(&raw.upstream.web);
     let stores = compiler.stores(&raw.store);
     let sentry_version = compiler.sentry_version(&raw.rules);
-    let check_keys = raw.upstream.relay.as_ref().and_then(|relay| relay.check_keys);
-    let rules = compiler.rules(&raw.rules, sentry_version, check_keys == Some(true), &mut hash);
+    let check_keys = raw.upstream.relay.as_ref().and_then(|relay| relay.check_keys) == Some(true);
+    if check_keys && compiler.problems.is_empty() && !stores.iter().any(Store::knows_project_keys) {
+        let what = "is set, and no store knows the keys of Sentry's projects";
+        let help = "add a `[[store]]` with `kind = \"sentry\"` that is asked for `project_key`, or \
+                    delete the line";
+        compiler.problem("upstream.relay.check_keys", what, help);
+    }
+    let rules = compiler.rules(&raw.rules, sentry_version, check_keys, &mut hash);
     if let (Some(rules), Some(upstreams)) = (&rules, &upstreams) {
         compiler.reachable(rules, &listen, upstreams);
     }

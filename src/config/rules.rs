@@ -148,6 +148,7 @@ impl RawRule {
         let methods = parse_methods(&self.methods, passes, place, problems);
         let credentials = self.credentials(access, place, problems);
         let (exposure, service) = (self.exposure(place, problems), self.service(place, problems));
+        self.lends(access, service, place, problems);
         let rewrite = self.rewrite.as_ref().map(|rewrite| rewrite.compile(place, problems));
         let paths = std::iter::once(self.path.get_ref()).chain(&self.aliases);
         let mut rules = Vec::new();
@@ -265,6 +266,29 @@ impl RawRule {
             problems.push(Problem::new(place, what, "write one of `web`, `relay`, `assets`"));
             Service::Web
         })
+    }
+
+    /// The credential that stands in for tokens of the gateway is for the web service.
+    fn lends(&self, access: Access, service: Service, place: &str, problems: &mut Vec<Problem>) {
+        let exchanges = match access {
+            Access::Public | Access::Authenticated | Access::AnyOf(_) => self.exchange,
+            Access::NotExposed | Access::Pass | Access::ProjectKey => false,
+        };
+        let is_web = match service {
+            Service::Web => true,
+            Service::Relay | Service::Assets => false,
+        };
+        if exchanges && !is_web {
+            let path = self.path.get_ref();
+            let what = format!(
+                "rule `{path}` would send the credential of the web service to `{service}`"
+            );
+            problems.push(Problem::new(
+                place,
+                what,
+                "write `exchange = false`, or `access = \"pass\"`",
+            ));
+        }
     }
 
     fn credentials(&self, access: Access, place: &str, problems: &mut Vec<Problem>) -> KindSet {

@@ -8,7 +8,7 @@ use http::Uri;
 use super::Source;
 use super::value::{SecretRef, TextOrSecret};
 use crate::limit::Rates;
-use crate::policy::identity::KindSet;
+use crate::policy::identity::{IdentityKind, KindSet};
 use crate::store::introspection::Protocol;
 use crate::store::portcullis::{StoreLocation, TokenKind};
 use crate::store::postgres::Address;
@@ -37,6 +37,19 @@ pub enum StoreKind {
     Introspection(Box<Introspection>),
     /// Digests in a file of an operator's.
     File(PathBuf),
+}
+
+impl Store {
+    /// Whether it is asked for the keys of Sentry's projects. The gateway's own are not Sentry's, so
+    /// Relay takes none of them.
+    pub(super) fn knows_project_keys(&self) -> bool {
+        let of_sentry = match self.kind {
+            StoreKind::Sentry(_) | StoreKind::Introspection(_) => true,
+            StoreKind::Portcullis(_) | StoreKind::File(_) => false,
+        };
+        let key = IdentityKind::ProjectKey;
+        of_sentry && self.kind.knows().contains(key) && self.credentials.contains(key)
+    }
 }
 
 impl StoreKind {

@@ -158,6 +158,9 @@ impl Policy {
             {
                 return Err(nothing());
             }
+            Found::Rule(rule) if !self.rules.rule(rule).is_spelled_out(rest) => {
+                return Err(nothing());
+            }
             Found::Rule(rule) => rule,
             Found::Nothing => return Err(nothing()),
             Found::MethodNotAllowed(rule) => {

@@ -30,11 +30,20 @@ pub(super) fn rewrite(
     response.remove_header(PROXY_URL);
     links(response, rewriter, public, metrics)?;
     for name in [LOCATION, CONTENT_LOCATION] {
-        let url = response.headers.get(&name).map(|url| rewriter.rewrite(url.as_bytes(), public));
-        if let Some(Cow::Owned(url)) = url
-            && let Ok(value) = HeaderValue::from_bytes(&url)
-        {
-            response.insert_header(name, value)?;
+        let values: Vec<_> = response.headers.get_all(&name).iter().cloned().collect();
+        let mut first = true;
+        for value in &values {
+            // One that became no header value is none that a client may follow.
+            let value = match rewriter.rewrite(value.as_bytes(), public) {
+                Cow::Owned(url) => HeaderValue::from_bytes(&url).ok(),
+                Cow::Borrowed(_) => Some(value.clone()),
+            };
+            if std::mem::take(&mut first) {
+                response.remove_header(&name);
+            }
+            if let Some(value) = value {
+                response.append_header(&name, value)?;
+            }
         }
     }
     Ok(())

@@ -19,7 +19,10 @@ fn policy(relay: &str) -> Policy {
         r#"
         public_url = "https://sentry.example.com"
         listen = [{{ address = "0.0.0.0:8080", expose = ["api", "ui"] }}]
-        store = [{{ kind = "portcullis", url = "sqlite:///tokens.db" }}]
+        store = [
+            {{ kind = "portcullis", url = "sqlite:///tokens.db" }},
+            {{ kind = "sentry", url = "postgres://portcullis@postgres/sentry" }},
+        ]
         upstream.web = {{ urls = ["http://web:9000"], credential = {{ file = "sentry-token" }} }}
         upstream.relay = {{ urls = ["http://relay:3000"]{relay} }}
     "#
@@ -110,6 +113,13 @@ fn what_is_let_in_and_where_it_goes() {
         ("ingest", "POST /api/7/envelope/x/", "", "no_such_route"),
         ("ingest", "POST /api/7/projects/", "", "no_such_route"),
         ("ingest", "POST /api/7%2e/envelope/", "", "no_such_route"),
+        // Relay compares bytes, and hands what it does not know to the web service.
+        ("ingest", "POST /%61pi/7/envelope/", "", "no_such_route"),
+        ("ingest", "POST /api/7/envelop%65/", "", "no_such_route"),
+        ("ingest", "OPTIONS /api/7/envelop%65/", "", "no_such_route"),
+        ("ingest", "POST /api/%37/envelope/", "", "relay: untouched"),
+        ("ingest", "POST /api/7/cron/a%20b/", "", "relay: untouched"),
+        ("api relays", "POST /api/0/relays/projectconfig%73/", "", "no_such_route"),
         ("ingest", "POST /api/1/envelope/../../0/", "", "bad_path"),
         ("ingest", "POST /api/1%2Fenvelope/", "", "bad_path"),
         ("ingest", "POST //api/1/envelope/", "", "bad_path"),
@@ -283,7 +293,7 @@ proptest! {
         let decision = decide(policy, all, &format!("{method} {path}"), "cookie: sentrysid=a");
         if let Verdict::Permit(permit) = &decision.verdict {
             let to_relay = policy.rules.rule(permit.rule()).service == Service::Relay;
-            prop_assert_eq!(to_relay, is_relays(&path.replace("%61", "a")), "{}", path);
+            prop_assert_eq!(to_relay, is_relays(&path), "{}", path);
         }
     }
 }

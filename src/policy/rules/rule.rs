@@ -7,7 +7,7 @@ use crate::policy::identity::KindSet;
 use crate::policy::method::MethodSet;
 use crate::policy::pointer::JsonPointer;
 use crate::policy::scope::ScopeSet;
-use crate::policy::template::PathTemplate;
+use crate::policy::template::{PathTemplate, Segment};
 
 /// What a rule asks for. There is no default: absence never widens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,18 @@ impl Rule {
             rewrite: None,
             place: "".into(),
         }
+    }
+
+    /// Whether `path`, as it came and from the template's first segment on, is a route to who is
+    /// behind. Relay compares the bytes of a route, and hands what it does not know to the web
+    /// service; to Sentry an encoded letter is that letter.
+    pub fn is_spelled_out(&self, path: &str) -> bool {
+        let mut pairs = self.template.segments().iter().zip(path.split('/').skip(1));
+        self.service != Service::Relay
+            || pairs.all(|(segment, raw)| match segment {
+                Segment::Literal(text) => **text == *raw,
+                Segment::Digits(_) | Segment::Id(_) | Segment::Param(_) | Segment::Rest(_) => true,
+            })
     }
 }
 

@@ -254,15 +254,22 @@ fn is_json(head: &ResponseHeader) -> bool {
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_TYPE).iter().any(|value| {
-        let value = value.as_bytes();
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let ends = |end: &[u8]| {
-            let at = essence.len().checked_sub(end.len());
-            at.is_some_and(|at| essence[at..].eq_ignore_ascii_case(end))
-        };
-        ends(b"/json") || ends(b"+json")
-    })
+    headers
+        .get_all(CONTENT_TYPE)
+        .iter()
+        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_json_type))
+}
+
+/// Whether a media type is JSON, as readers take it who look no further than its name.
+fn is_json_type(media_type: &[u8]) -> bool {
+    let media_type = media_type.trim_ascii();
+    let end = |byte: &u8| *byte == b';' || byte.is_ascii_whitespace();
+    let name = media_type.split(end).next().unwrap_or_default();
+    let ends = |end: &[u8]| {
+        let at = name.len().checked_sub(end.len());
+        at.is_some_and(|at| name[at..].eq_ignore_ascii_case(end))
+    };
+    ends(b"/json") || ends(b"/x-json") || ends(b"+json")
 }
 
 async fn write(session: &mut Session, tasks: Vec<HttpTask>) -> Result<bool> {
