@@ -37,8 +37,12 @@ impl Listeners {
         };
         let any =
             |(own, _): &&(SocketAddr, Exposures)| own.port() == port && own.ip().is_unspecified();
+        // Where IPv6 sockets take IPv6 alone, both families may have a listener at one port.
+        let family = local.ip().to_canonical().is_ipv4();
+        let of_family = |own: &&(SocketAddr, Exposures)| any(own) && own.0.ip().is_ipv4() == family;
         let own = self.own.iter();
-        own.clone().find(named).or_else(|| own.clone().find(any)).map(|(_, exposed)| *exposed)
+        let found = own.clone().find(named).or_else(|| own.clone().find(of_family));
+        found.or_else(|| own.clone().find(any)).map(|(_, exposed)| *exposed)
     }
 }
 
@@ -57,6 +61,8 @@ mod tests {
             (at("127.0.0.1:81"), b),
             (at("10.0.0.1:81"), c),
             (at("[::]:82"), c),
+            (at("0.0.0.0:84"), a),
+            (at("[::]:84"), c),
         ]);
         assert_eq!(listeners.same, None);
         for (local, exposed) in [
@@ -68,6 +74,9 @@ mod tests {
             ("[::ffff:10.0.0.2]:82", Some(c)),
             ("[::1]:82", Some(c)),
             ("127.0.0.1:83", None),
+            ("127.0.0.1:84", Some(a)),
+            ("[::ffff:127.0.0.1]:84", Some(a)),
+            ("[::1]:84", Some(c)),
         ] {
             assert_eq!(listeners.at(at(local)), exposed, "{local}");
         }
