@@ -140,8 +140,17 @@ fn each_address_of_a_part_is_asked_and_one_that_answers_is_enough_for_the_rest()
 /// Where the gateway asks for the key of a project itself, Relay is not asked without one.
 #[test]
 fn a_gateway_that_checks_keys_refuses_for_relay() {
-    let relay = "check_keys = true\n";
-    let pair = Pair::start(Sentry::default(), Options { relay, ..Options::default() });
+    // As `check_keys` has it, which needs a store of Sentry's own.
+    let rules = r#"
+[[rule]]
+methods = ["POST"]
+path = "/api/{project_id:id}/envelope/"
+access = "project_key"
+expose = "ingest"
+upstream = "relay"
+override = true
+"#;
+    let pair = Pair::start(Sentry::default(), Options { rules, ..Options::default() });
     let told = pair.ask(&[], "");
     problems(&told, &[]);
     let seen = told.check("ingest")["seen"].as_str().unwrap();

@@ -160,8 +160,8 @@ pub struct Options {
     pub canonical: Option<String>,
     /// More addresses of the web service, as the list goes on.
     pub more_urls: &'static str,
-    /// Lines of `[upstream.relay]`.
-    pub relay: &'static str,
+    /// An own rule file.
+    pub rules: &'static str,
     /// What stands in front of the gateway makes of its answers.
     pub front: Option<fn(String) -> String>,
     /// Whether that passes metrics on.
@@ -202,7 +202,8 @@ impl Pair {
         std::fs::write(folder.path().join("sentry-token"), CREDENTIAL).unwrap();
         let public = options.public_url.unwrap_or(PUBLIC);
         let (top, web, relay_at) = (options.top, sentry.address, relay.address);
-        let (more, relay_lines) = (options.more_urls, options.relay);
+        let more = options.more_urls;
+        std::fs::write(folder.path().join("own.toml"), options.rules).unwrap();
         let config = format!(
             r#"public_url = "{public}"
 {top}
@@ -218,7 +219,6 @@ credential = {{ file = "sentry-token" }}
 idle_timeout = "100ms"
 [upstream.relay]
 urls = ["http://{relay_at}"]
-{relay_lines}
 idle_timeout = "100ms"
 [[store]]
 kind = "portcullis"
@@ -226,6 +226,8 @@ url = "sqlite://tokens.db"
 [[store]]
 kind = "introspection"
 url = "http://{web}/api/0/"
+[rules]
+files = ["own.toml"]
 [server]
 threads = 2
 "#
