@@ -30,7 +30,6 @@ use crate::forward::Outbound;
 use crate::gateway::Gateway;
 use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
 use crate::readiness::Readiness;
-use crate::rewrite::UrlRewriter;
 use crate::spool::Spool;
 use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
@@ -138,11 +137,9 @@ impl Server {
         let access_log = config.log.access.then(|| start_access_log(sink, &config.hash, &metrics));
         let access_log = access_log.transpose()?;
         let readiness = Arc::new(Readiness::default());
+        let rewriter = config.rewriter();
         let gateway =
             Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let addresses_of = config.upstreams.iter().flat_map(|upstream| upstream.urls.clone());
-        let mut names = config.canonical.into_iter().chain(addresses_of.collect::<Vec<_>>());
-        let canonical = names.next().context("there is no upstream")?;
         let upstreams = Upstreams::new(&config.upstreams, &metrics);
         let unmatched = Arc::new(Unmatched::default());
         if config.upstreams.spool()
@@ -153,7 +150,7 @@ impl Server {
         let proxy = Proxy {
             spool: Spool::new(config.spool),
             outbound: outbound(&gateway, config.credential)?,
-            rewriter: UrlRewriter::new(canonical, names),
+            rewriter,
             gateway: Arc::clone(&gateway),
             listeners: exposed(&listeners, &config.listen)?,
             upstreams: upstreams.clone(),

@@ -8,9 +8,9 @@ use portcullis::policy::pointer::JsonPointer;
 use portcullis::policy::site::BaseUrl;
 use portcullis::rewrite::{UrlRewriter, json};
 
-static PUBLIC: LazyLock<BaseUrl> = LazyLock::new(|| base("https://gate.example.com/s"));
+static PUBLIC: LazyLock<BaseUrl> = LazyLock::new(|| base("https://gate.example.com"));
 static REWRITER: LazyLock<UrlRewriter> =
-    LazyLock::new(|| UrlRewriter::new(base("https://a.b"), [base("http://w:9000")]));
+    LazyLock::new(|| UrlRewriter::new([base("https://a.b"), base("http://w:9000")]));
 static FIELDS: LazyLock<Vec<JsonPointer>> = LazyLock::new(|| {
     ["/u", "/*/u", "/*/*", "/0"].iter().map(|field| field.parse().expect("a pointer")).collect()
 });
@@ -29,7 +29,7 @@ fuzz_target!(|body: &[u8]| {
     same(&before, &after);
     // What is rewritten once is rewritten.
     let again = json::rewrite(&rewritten, &FIELDS, &REWRITER, &PUBLIC).expect("what we write, we read");
-    assert!(again == rewritten || PUBLIC.to_string().starts_with("https://a.b"));
+    assert_eq!(again, rewritten);
 });
 
 /// The same shape, and texts that differ only as a rewritten URL does.

@@ -9,7 +9,7 @@ use portcullis::rewrite::{UrlRewriter, link};
 
 static PUBLIC: LazyLock<BaseUrl> = LazyLock::new(|| base("https://gate.example.com/s"));
 static REWRITER: LazyLock<UrlRewriter> =
-    LazyLock::new(|| UrlRewriter::new(base("https://a.b"), [base("http://w:9000")]));
+    LazyLock::new(|| UrlRewriter::new([base("https://a.b"), base("http://w:9000")]));
 
 fn base(url: &str) -> BaseUrl {
     BaseUrl::parse(url).expect("a URL of ours")

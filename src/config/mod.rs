@@ -35,6 +35,7 @@ use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
+use crate::rewrite::UrlRewriter;
 use crate::spool::SpoolSettings;
 
 /// The annotated default config, as it is shipped.
@@ -86,6 +87,14 @@ pub struct Config {
     pub notes: Vec<Problem>,
 }
 
+impl Config {
+    /// What recognises Sentry's own URLs.
+    pub fn rewriter(&self) -> UrlRewriter {
+        let urls = self.upstreams.iter().flat_map(|(_, upstream)| &upstream.urls);
+        UrlRewriter::new(self.canonical.iter().chain(urls).cloned())
+    }
+}
+
 /// A listener for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -108,13 +117,15 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// Those that there are.
-    pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
-        std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
+    pub fn iter(&self) -> impl Iterator<Item = (Service, &Upstream)> {
+        let relay = self.relay.as_ref().map(|relay| (Service::Relay, relay));
+        let assets = self.assets.as_ref().map(|assets| (Service::Assets, assets));
+        std::iter::once((Service::Web, &self.web)).chain(relay).chain(assets)
     }
 
     /// Whether chunked request bodies to any of them are kept.
     pub fn spool(&self) -> bool {
-        self.iter().any(|upstream| !upstream.takes_chunks)
+        self.iter().any(|(_, upstream)| !upstream.takes_chunks)
     }
 
     /// Whether there is one to go to.

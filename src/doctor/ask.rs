@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::answer::Answer;
 use crate::client::{HttpClient, Speaks, client};
 use crate::clock::Clock;
-use crate::config::{Config, Upstream};
+use crate::config::Config;
 use crate::policy::site::{BaseUrl, HttpScheme};
 use crate::rewrite::UrlRewriter;
 use crate::store::Chain;
@@ -110,21 +110,12 @@ pub(super) struct Patient<'a> {
     deadline: Instant,
 }
 
-/// Every address of a part of Sentry.
-pub(super) fn addresses(upstream: &Upstream) -> impl Iterator<Item = &BaseUrl> {
-    upstream.urls.iter()
-}
-
 impl<'a> Patient<'a> {
     pub(super) fn new(
         config: &'a Config,
         options: &'a Options,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let addresses = config.upstreams.iter().flat_map(addresses).cloned();
-        let mut names = config.canonical.iter().cloned().chain(addresses);
-        let nowhere = || io::Error::other("there is no upstream");
-        let rewriter = UrlRewriter::new(names.next().ok_or_else(nowhere)?, names);
         let tls = client(Speaks::Https).map_err(|error| {
             format!(
                 "the certificates of the system can't be read ({error}); install ca-certificates"
@@ -132,7 +123,7 @@ impl<'a> Patient<'a> {
         });
         let deadline = clock.instant() + WHOLE;
         let (plain, web) = (client(Speaks::Http)?, OnceLock::new());
-        Ok(Self { config, options, clock, rewriter, web, plain, tls, deadline })
+        Ok(Self { config, options, clock, rewriter: config.rewriter(), web, plain, tls, deadline })
     }
 
     /// The name of the gateway that Sentry is told.

@@ -100,7 +100,8 @@ pub(super) async fn bypass(patient: &Patient<'_>) -> Vec<Check> {
     let (site, upstreams) = (&patient.config.policy.site, &patient.config.upstreams);
     let known = |base: &BaseUrl| {
         let is = |other: &BaseUrl| other.authority() == base.authority();
-        site.names().iter().any(is) || upstreams.iter().flat_map(super::ask::addresses).any(is)
+        let mut urls = upstreams.iter().flat_map(|(_, upstream)| &upstream.urls);
+        site.names().iter().any(is) || urls.any(is)
     };
     let mut checks = Vec::new();
     for base in patient.config.canonical.iter().filter(|base| !known(base)) {

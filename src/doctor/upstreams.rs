@@ -7,9 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use super::ask::{Asked, Patient, TIMEOUT, addresses};
+use super::ask::{Asked, Patient, TIMEOUT};
 use super::check::{Check, Verdict};
-use crate::config::Upstream;
 use crate::policy::exposure::Service;
 use crate::policy::site::{BaseUrl, HttpScheme};
 
@@ -27,18 +26,11 @@ pub(super) struct Seen {
     pub(super) answers: Vec<(Service, Answer)>,
 }
 
-fn parts<'a>(patient: &Patient<'a>) -> impl Iterator<Item = (Service, &'a Upstream)> {
-    let upstreams = &patient.config.upstreams;
-    let relay = upstreams.relay.as_ref().map(|relay| (Service::Relay, relay));
-    let assets = upstreams.assets.as_ref().map(|assets| (Service::Assets, assets));
-    std::iter::once((Service::Web, &upstreams.web)).chain(relay).chain(assets)
-}
-
 pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
     let mut seen = Seen { checks: Vec::new(), services: Vec::new(), answers: Vec::new() };
-    for (service, upstream) in parts(patient) {
+    for (service, upstream) in patient.config.upstreams.iter() {
         seen.services.push(service);
-        for address in addresses(upstream) {
+        for address in &upstream.urls {
             let Asked { tried, answer } = patient.upstream(address, service.health_path()).await;
             let check = judge(service, &tried, &answer);
             let healthy = check.verdict == Verdict::Ok;
@@ -94,8 +86,8 @@ fn judge(service: Service, tried: &str, answer: &Result<Answer, String>) -> Chec
 pub(super) async fn keep_alive(patient: &Patient<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut watched = tokio::task::JoinSet::new();
-    for (service, upstream) in parts(patient) {
-        for address in addresses(upstream) {
+    for (service, upstream) in patient.config.upstreams.iter() {
+        for address in &upstream.urls {
             let (address, host) = (address.clone(), patient.public().authority().to_owned());
             let idle = upstream.idle_timeout;
             watched.spawn(async move { watch(service, &address, &host, idle).await });

@@ -152,7 +152,7 @@ mod tests {
 
     fn rewriter() -> (UrlRewriter, BaseUrl) {
         let base = |url| BaseUrl::parse(url).unwrap();
-        let rewriter = UrlRewriter::new(base("https://sentry.internal"), [base("http://web:9000")]);
+        let rewriter = UrlRewriter::new([base("https://sentry.internal"), base("http://web:9000")]);
         (rewriter, base("https://gw.example.com"))
     }
 

@@ -196,7 +196,7 @@ mod tests {
 
     fn rewriter() -> UrlRewriter {
         let base = |url| BaseUrl::parse(url).unwrap();
-        UrlRewriter::new(base("https://sentry.internal"), [base("http://sentry-web:9000")])
+        UrlRewriter::new([base("https://sentry.internal"), base("http://sentry-web:9000")])
     }
 
     fn rewritten(value: &str) -> Result<Option<String>, BadLink> {

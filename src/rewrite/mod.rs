@@ -21,9 +21,10 @@ pub struct UrlRewriter {
 }
 
 impl UrlRewriter {
-    /// `canonical` is Sentry's `system.url-prefix`; `addresses` are where the gateway reaches it.
-    pub fn new(canonical: BaseUrl, addresses: impl IntoIterator<Item = BaseUrl>) -> Self {
-        Self { upstream: std::iter::once(canonical).chain(addresses).collect() }
+    /// `own` are all bases of Sentry's own URLs: its `system.url-prefix`, more of its names, and where
+    /// the gateway reaches it.
+    pub fn new(own: impl IntoIterator<Item = BaseUrl>) -> Self {
+        Self { upstream: own.into_iter().collect() }
     }
 
     /// The same place under `public`, or the URL as it is when it is none of the upstream's.
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn only_the_upstreams_own_urls() {
-        let rewriter = UrlRewriter::new(base("https://sentry.internal"), [base("http://web:9000")]);
+        let rewriter = UrlRewriter::new([base("https://sentry.internal"), base("http://web:9000")]);
         let public = base("https://sentry.example.com");
         let rows = [
             ("https://sentry.internal/api/0/?a=b", "https://sentry.example.com/api/0/?a=b"),
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn prefixes_come_off_and_on() {
-        let rewriter = UrlRewriter::new(base("https://sentry.internal/sentry"), []);
+        let rewriter = UrlRewriter::new([base("https://sentry.internal/sentry")]);
         let public = base("http://gw:8080/gate");
         let rows = [
             ("https://sentry.internal/sentry/api/0/", "http://gw:8080/gate/api/0/"),
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_path_never_becomes_a_host() {
-        let rewriter = UrlRewriter::new(base("https://sentry.internal/sentry"), []);
+        let rewriter = UrlRewriter::new([base("https://sentry.internal/sentry")]);
         let public = base("http://gw:8080");
         for (url, wanted) in [
             ("/sentry/x", "/x"),
