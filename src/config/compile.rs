@@ -224,8 +224,7 @@ impl Compiler<'_> {
     }
 
     fn exposed(&mut self, at: &str, names: &[String]) -> Exposures {
-        let known = Exposure::ALL.iter().map(|exposure| format!("`{exposure}`"));
-        let help = format!("write some of {}", known.collect::<Vec<_>>().join(", "));
+        let help = format!("write some of {}", Exposure::list());
         if names.is_empty() {
             self.problem(at, "is empty, so nobody gets in", &*help);
         }

@@ -253,7 +253,7 @@ impl RawRule {
         let Some(name) = &self.expose else { return Exposure::Api };
         Exposure::from_name(name).unwrap_or_else(|| {
             let what = format!("`{name}` is not what a listener can expose");
-            let help = "write one of `api`, `ingest`, `relays`, `webhooks`, `oauth`, `ui`";
+            let help = format!("write one of {}", Exposure::list());
             problems.push(Problem::new(place, what, help));
             Exposure::Api
         })
@@ -263,7 +263,7 @@ impl RawRule {
         let Some(name) = &self.upstream else { return Service::Web };
         Service::from_name(name).unwrap_or_else(|| {
             let what = format!("`{name}` is not an upstream");
-            problems.push(Problem::new(place, what, "write one of `web`, `relay`, `assets`"));
+            problems.push(Problem::new(place, what, format!("write one of {}", Service::list())));
             Service::Web
         })
     }
@@ -292,15 +292,7 @@ impl RawRule {
     }
 
     fn credentials(&self, access: Access, place: &str, problems: &mut Vec<Problem>) -> KindSet {
-        let Some(names) = &self.credentials else {
-            return match access {
-                Access::ProjectKey => KindSet::EMPTY.with(IdentityKind::ProjectKey),
-                Access::Pass => KindSet::EMPTY,
-                Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {
-                    KindSet::DEFAULT
-                }
-            };
-        };
+        let Some(names) = &self.credentials else { return access.usual_credentials() };
         let path = self.path.get_ref();
         let known = || {
             let names: Vec<_> = IdentityKind::ALL.iter().map(|kind| format!("`{kind}`")).collect();

@@ -62,9 +62,7 @@ pub enum BadQuestion {
     #[error("a token is looked up or made up; give `token` or `scopes`")]
     TwoCallers,
     /// What no listener can expose.
-    #[error(
-        "that can't be exposed; write some of `api`, `ingest`, `relays`, `webhooks`, `oauth`, `ui`"
-    )]
+    #[error("that can't be exposed; write some of {all}", all = Exposure::list())]
     Exposure,
     /// Organizations of nobody.
     #[error("`organizations` are those of a token that is made up; give `scopes` too")]

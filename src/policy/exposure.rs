@@ -43,6 +43,11 @@ impl Exposure {
         }
     }
 
+    /// The names of all, for people.
+    pub fn list() -> String {
+        quoted(Self::ALL)
+    }
+
     /// The group of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|exposure| exposure.as_str() == name)
@@ -122,6 +127,11 @@ impl Service {
         }
     }
 
+    /// The names of all, for people.
+    pub fn list() -> String {
+        quoted(Self::ALL)
+    }
+
     /// The part of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|service| service.as_str() == name)
@@ -132,4 +142,8 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+fn quoted(names: &[impl fmt::Display]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

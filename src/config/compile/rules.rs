@@ -11,7 +11,6 @@ use super::super::version::SentryVersion;
 use super::super::{EDGE_RULES, EDGE_RULES_NAME, SENTRY_RULES, SENTRY_RULES_NAME};
 use super::Compiler;
 use crate::policy::exposure::{Exposure, Service};
-use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::rules::{Access, Rule, RuleTable};
 
 /// Has the key looked up where SDKs send what Relay takes.
@@ -19,7 +18,7 @@ fn check_key(rule: &mut Rule) {
     let ingests = rule.exposure == Exposure::Ingest && rule.service == Service::Relay;
     if ingests && rule.access == Access::Pass {
         rule.access = Access::ProjectKey;
-        rule.credentials = KindSet::EMPTY.with(IdentityKind::ProjectKey);
+        rule.credentials = rule.access.usual_credentials();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::exposure::{Exposure, Service};
-use crate::policy::identity::KindSet;
+use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::MethodSet;
 use crate::policy::pointer::JsonPointer;
 use crate::policy::scope::ScopeSet;
@@ -36,6 +36,17 @@ impl Access {
             Access::NotExposed => "not_exposed",
             Access::Pass => "pass",
             Access::ProjectKey => "project_key",
+        }
+    }
+
+    /// The kinds of credential that are taken where a rule does not say.
+    pub const fn usual_credentials(self) -> KindSet {
+        match self {
+            Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {
+                KindSet::DEFAULT
+            }
+            Access::ProjectKey => KindSet::EMPTY.with(IdentityKind::ProjectKey),
+            Access::Pass => KindSet::EMPTY,
         }
     }
 
@@ -90,7 +101,7 @@ impl Rule {
             methods,
             template,
             access,
-            credentials: KindSet::DEFAULT,
+            credentials: access.usual_credentials(),
             exchange: true,
             timeout: None,
             max_body: None,
