@@ -148,6 +148,9 @@ pub enum Busy {
 }
 
 impl Busy {
+    /// Every one.
+    pub const ALL: &'static [Busy] = &[Busy::QueueFull, Busy::WaitOver, Busy::Stopping];
+
     /// What the client is told.
     pub const fn detail(self) -> &'static str {
         match self {

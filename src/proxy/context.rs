@@ -17,7 +17,7 @@ use super::upstream::Attempt;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
 use crate::policy::decision::{Decision, Denial};
-use crate::policy::reason::{Busy, UpstreamFailure};
+use crate::policy::reason::UpstreamFailure;
 use crate::store::cache::CacheResult;
 use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{CLIENT_CLOSED, Record};
@@ -78,8 +78,6 @@ pub(super) struct Progress {
     pub(super) failure: Option<UpstreamFailure>,
     /// When the request was handed to it.
     pub(super) handed_over: Option<Instant>,
-    /// Why there was no room for it.
-    pub(super) busy: Option<Busy>,
     answered: Option<(u16, Instant)>,
 }
 

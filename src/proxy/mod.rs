@@ -33,7 +33,7 @@ use crate::policy::decision::{Denial, Forward, Permit, Verdict};
 use crate::policy::frame::Body;
 use crate::policy::method::Method;
 use crate::policy::reason::{Reason, UpstreamFailure};
-use crate::policy::rules::RuleId;
+use crate::policy::rules::{Rule, RuleId};
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
 use crate::rewrite::UrlRewriter;
@@ -126,13 +126,11 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        let rule = self.gateway.policy().rules.rule(permit(ctx)?.rule());
+        let rule = self.rule(permit(ctx)?);
         let pool = self.upstreams.of(rule.service)?;
         // What is sent again is counted again.
         ctx.received = 0;
-        let peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await;
-        ctx.progress.busy = ctx.attempt.busy();
-        let mut peer = peer?;
+        let mut peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await?;
         // To wait for a slot is the gateway's own time.
         ctx.progress.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
         if rule.websocket {
@@ -152,8 +150,8 @@ impl ProxyHttp for Proxy {
         let headers = &session.req_header().headers;
         let edits = HeaderEdits::plan(permit, headers, &self.outbound, &origin)
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
-        let rule = self.gateway.policy().rules.rule(permit.rule());
-        let edits = if rule.rewrite.is_some() { edits.for_a_whole_answer() } else { edits };
+        let edits =
+            if self.rule(permit).rewrite.is_some() { edits.for_a_whole_answer() } else { edits };
         head::apply(edits, permit.prefix_len(), upstream)
     }
 
@@ -191,11 +189,11 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() {
             return Ok(());
         }
-        let permitted = permit(ctx)?;
-        let rule = self.gateway.policy().rules.rule(permitted.rule());
-        if rule.rewrite.is_some() && permitted.method() == Method::Head {
+        let permit = permit(ctx)?;
+        if permit.method() == Method::Head && self.rule(permit).rewrite.is_some() {
             held::headless(response);
         }
+        let forward = permit.forward();
         ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
         if session.req_header().version < Version::HTTP_11
             && response.remove_header(&TRANSFER_ENCODING).is_some()
@@ -203,7 +201,7 @@ impl ProxyHttp for Proxy {
             // Chunks are unknown to it (RFC 9112, 6.1): the body ends with the connection.
             session.set_keepalive(None);
         }
-        match permit(ctx)?.forward() {
+        match forward {
             Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
@@ -223,8 +221,7 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         ctx.progress.failure = Some(upstream::failure(&error));
         // Nothing was sent yet, so another address of the upstream's may be tried, whatever the method.
-        let rule = permit(ctx).map(|permit| self.gateway.policy().rules.rule(permit.rule()));
-        let pool = rule.and_then(|rule| self.upstreams.of(rule.service));
+        let pool = permit(ctx).and_then(|permit| self.upstreams.of(self.rule(permit).service));
         error.set_retry(pool.is_ok_and(|pool| pool.pass_over(&mut ctx.attempt, &error)));
         error
     }
@@ -296,12 +293,16 @@ impl ProxyHttp for Proxy {
 }
 
 impl Proxy {
+    /// The rule that let a request through.
+    fn rule(&self, permit: &Permit) -> &Rule {
+        self.gateway.policy().rules.rule(permit.rule())
+    }
+
     /// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
     /// whether that was so.
     async fn hold(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let policy = self.gateway.policy();
         let permit = permit(ctx)?;
-        let rule = policy.rules.rule(permit.rule());
+        let rule = self.rule(permit);
         // The answer to `HEAD` has no body, and another protocol no answer.
         let upgrades = permit.websocket() && session.is_upgrade_req();
         let plain = permit.method() == Method::Head || upgrades;

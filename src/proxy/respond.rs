@@ -234,7 +234,7 @@ pub(super) async fn failure(
     }
     let failure = *ctx.progress.failure.get_or_insert_with(|| upstream::failure(error));
     let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());
-    let busy = ctx.progress.busy;
+    let busy = upstream::busy(error);
     // A line for each request that is too many would make it worse; metrics and access log have them.
     if busy.is_none() {
         tracing::warn!(

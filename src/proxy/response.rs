@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_LOCATION, HeaderMap,
-    HeaderValue, LINK, LOCATION, ORIGIN, SET_COOKIE, VARY, WWW_AUTHENTICATE,
+    HeaderName, HeaderValue, LINK, LOCATION, ORIGIN, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use pingora::http::ResponseHeader;
 use pingora::prelude::Result;
@@ -30,21 +30,11 @@ pub(super) fn rewrite(
     response.remove_header(PROXY_URL);
     links(response, rewriter, public, metrics)?;
     for name in [LOCATION, CONTENT_LOCATION] {
-        let values: Vec<_> = response.headers.get_all(&name).iter().cloned().collect();
-        let mut first = true;
-        for value in &values {
+        replace(response, &name, |url| match rewriter.rewrite(url.as_bytes(), public) {
+            Cow::Borrowed(_) => Some(url.clone()),
             // One that became no header value is none that a client may follow.
-            let value = match rewriter.rewrite(value.as_bytes(), public) {
-                Cow::Owned(url) => HeaderValue::from_bytes(&url).ok(),
-                Cow::Borrowed(_) => Some(value.clone()),
-            };
-            if std::mem::take(&mut first) {
-                response.remove_header(&name);
-            }
-            if let Some(value) = value {
-                response.append_header(&name, value)?;
-            }
-        }
+            Cow::Owned(url) => HeaderValue::from_bytes(&url).ok(),
+        })?;
     }
     Ok(())
 }
@@ -73,9 +63,7 @@ fn links(
     public: &BaseUrl,
     metrics: &Metrics,
 ) -> Result<()> {
-    let mut changed = false;
-    let mut values = Vec::new();
-    for value in response.headers.get_all(LINK) {
+    replace(response, &LINK, |value| {
         let rewritten = link::rewrite(value.as_bytes(), rewriter, public);
         let (result, value) = match rewritten.map(|new| new.map(HeaderValue::try_from)) {
             Ok(None) => (LinkResult::Unchanged, Some(value.clone())),
@@ -83,14 +71,24 @@ fn links(
             Ok(Some(Err(_))) | Err(link::BadLink) => (LinkResult::Dropped, None),
         };
         metrics.link(result);
-        changed |= result != LinkResult::Unchanged;
-        values.extend(value);
+        value
+    })
+}
+
+/// Puts what becomes of each value of a field in its place, or nothing.
+fn replace(
+    response: &mut ResponseHeader,
+    name: &HeaderName,
+    becomes: impl FnMut(&HeaderValue) -> Option<HeaderValue>,
+) -> Result<()> {
+    let own = response.headers.get_all(name);
+    let values: Vec<_> = own.iter().map(becomes).collect();
+    if own.iter().map(Some).eq(values.iter().map(Option::as_ref)) {
+        return Ok(());
     }
-    if changed {
-        response.remove_header(&LINK);
-        for value in values {
-            response.append_header(LINK, value)?;
-        }
+    response.remove_header(name);
+    for value in values.into_iter().flatten() {
+        response.append_header(name, value)?;
     }
     Ok(())
 }

@@ -36,8 +36,6 @@ const MAX_ADDRESSES: usize = 3;
 /// How often a request may be tried in all: at so many addresses, and once more where a kept
 /// connection turned out to be dead.
 pub const MAX_TRIES: usize = MAX_ADDRESSES + 1;
-/// What the error of a request without a slot is called.
-const BUSY: &str = "UpstreamBusy";
 
 /// The addresses of an upstream, and room for requests to it.
 #[derive(Debug)]
@@ -61,8 +59,6 @@ pub(super) struct Attempt {
     at: Option<InUse>,
     /// Addresses that could not be connected to.
     passed: Vec<Arc<Address>>,
-    /// Why there was no slot.
-    busy: Option<Busy>,
     /// Whether it was sent a second time.
     resent: bool,
 }
@@ -148,10 +144,7 @@ impl Pool {
             attempt.slot = Some(match self.queue.slot(gone(session)).await {
                 Ok(slot) => slot,
                 Err(NoSlot::Gone(error)) => return Err(error.into_down()),
-                Err(NoSlot::Busy(busy)) => {
-                    attempt.busy = Some(busy);
-                    return Error::e_explain(ErrorType::Custom(BUSY), "no slot");
-                }
+                Err(NoSlot::Busy(busy)) => return Error::e_explain(no_slot(busy), "no slot"),
             });
         }
         // This try is at no address yet.
@@ -221,11 +214,6 @@ impl Pool {
 }
 
 impl Attempt {
-    /// Why there was no slot, if there was none.
-    pub(super) const fn busy(&self) -> Option<Busy> {
-        self.busy
-    }
-
     /// Whether the request may be sent once more, given that nothing speaks against it but this;
     /// that is true once.
     pub(super) const fn may_resend(&mut self) -> bool {
@@ -252,6 +240,20 @@ async fn gone(session: &mut Session) -> Box<Error> {
     std::future::pending().await
 }
 
+/// The error of a request without a slot; [`busy`] knows it again.
+const fn no_slot(busy: Busy) -> ErrorType {
+    ErrorType::Custom(match busy {
+        Busy::QueueFull => "UpstreamQueueFull",
+        Busy::WaitOver => "UpstreamWaitOver",
+        Busy::Stopping => "UpstreamStopping",
+    })
+}
+
+/// Why there was no slot, if that is what an error says.
+pub(super) fn busy(error: &Error) -> Option<Busy> {
+    Busy::ALL.iter().copied().find(|busy| no_slot(*busy) == *error.etype())
+}
+
 /// What an error on the way to the upstream means.
 pub(super) fn failure(error: &Error) -> UpstreamFailure {
     match error.etype() {
@@ -259,7 +261,7 @@ pub(super) fn failure(error: &Error) -> UpstreamFailure {
         | ErrorType::TLSHandshakeTimedout
         | ErrorType::ReadTimedout
         | ErrorType::WriteTimedout => UpstreamFailure::Timeout,
-        ErrorType::Custom(BUSY) => UpstreamFailure::Busy,
+        _ if busy(error).is_some() => UpstreamFailure::Busy,
         obstacle if is_obstacle(obstacle) => UpstreamFailure::RewriteFailed,
         // Not our own list: whatever pingora adds is a failure to reach it.
         _ => UpstreamFailure::Unreachable,
