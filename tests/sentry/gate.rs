@@ -55,13 +55,7 @@ impl Gate {
     }
 
     pub fn wait_until(&self, condition: impl Fn() -> bool) {
-        for _ in 0..2_000 {
-            if condition() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("not within 20 s: {}", self.messages());
+        assert!(eventually(condition), "not within 20 s: {}", self.messages());
     }
 
     /// Sends a request whose header lines are these, the public name before them if they have none.
@@ -136,6 +130,17 @@ impl Gate {
         let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
+}
+
+/// Whether a condition holds within 20 s.
+pub fn eventually(condition: impl Fn() -> bool) -> bool {
+    for _ in 0..2_000 {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 /// Runs `portcullis` on a config.

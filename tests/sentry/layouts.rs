@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::client::{Reply, request, send};
 use crate::database::Database;
-use crate::gate::{folder, portcullis};
+use crate::gate::{eventually, folder, portcullis};
 use crate::process::Serving;
 use crate::upstream::{Seen, Upstream, ok};
 
@@ -56,13 +56,10 @@ impl Layout {
         let serving = Serving::start(folder.path());
         let layout = Self { serving, web, relay, nginx, _database: database, folder };
         let ready = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
-        for _ in 0..2_000 {
-            if send(layout.serving.admin, ready).is_some_and(|reply| reply.status == 200) {
-                return layout;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("{}", layout.serving.log.lock().unwrap());
+        let is_ready =
+            || send(layout.serving.admin, ready).is_some_and(|reply| reply.status == 200);
+        assert!(eventually(is_ready), "{}", layout.serving.log.lock().unwrap());
+        layout
     }
 
     fn listener(&self, index: usize) -> SocketAddr {
@@ -310,21 +307,15 @@ fn the_public_edge_lets_in_events_and_webhooks_alone() {
     assert_eq!(seen.unwrap().value("x-sentry-relay-signature"), Some("s"));
     // Lines are written in batches, and name where a request went, but no key of a project.
     let access = layout.folder.path().join("access.log");
-    let went = |line: &str, path: &str, upstream: &str| {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-        line["path"] == path && line["upstream"] == upstream
+    let said = || std::fs::read_to_string(&access).unwrap();
+    let told = |path: &str, upstream: &str| {
+        said().lines().any(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            line["path"] == path && line["upstream"] == upstream
+        })
     };
-    let (relay, web) = (("/api/2/envelope/", "relay"), ("/extensions/slack/event/", "web"));
-    let mut said = String::new();
-    for _ in 0..2_000 {
-        said = std::fs::read_to_string(&access).unwrap();
-        let told = |(path, upstream)| said.lines().any(|line| went(line, path, upstream));
-        if told(relay) && told(web) {
-            said += &layout.serving.log.lock().unwrap();
-            assert!(!said.contains("dsnp0"), "{said}");
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("{said}");
+    let both = || told("/api/2/envelope/", "relay") && told("/extensions/slack/event/", "web");
+    assert!(eventually(both), "{}", said());
+    let said = said() + &layout.serving.log.lock().unwrap();
+    assert!(!said.contains("dsnp0"), "{said}");
 }
