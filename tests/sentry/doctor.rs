@@ -138,3 +138,33 @@ fn a_database_that_is_not_there_is_told_once() {
     assert_eq!(check(&checks, "clock.sentry")["verdict"], "problem", "{checks:#?}");
     assert_eq!(check(&checks, "grants.sentry")["verdict"], "skipped", "{checks:#?}");
 }
+
+#[test]
+fn a_database_whose_clock_is_off_is_told() {
+    let database = Database::recorded();
+    // The path is what the role finds names by: another clock before the server's own.
+    database.run(
+        "CREATE SCHEMA skewed; GRANT USAGE ON SCHEMA skewed TO portcullis;
+         CREATE FUNCTION skewed.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+         AS $$SELECT pg_catalog.clock_timestamp() + interval '90 seconds'$$",
+    );
+    let path = |path: &str| {
+        let name = &database.name;
+        format!("ALTER ROLE portcullis IN DATABASE {name} SET search_path = {path}")
+    };
+    database.run(&path("pg_catalog, skewed, public"));
+    let healthy = ask(&database.store());
+    assert_eq!(check(&healthy, "clock.sentry")["verdict"], "ok", "{healthy:#?}");
+    database.run(&path("skewed, pg_catalog, public"));
+    let checks = ask(&database.store());
+    let clock = check(&checks, "clock.sentry");
+    assert_eq!(clock["verdict"], "problem", "{clock}");
+    let seen = text(clock, "seen");
+    let ahead = seen.strip_suffix(" s ahead of this machine: tokens expire early or late");
+    assert!(
+        ahead.is_some_and(|ahead| (88..=92).contains(&ahead.parse::<u32>().unwrap())),
+        "{seen}"
+    );
+    assert!(text(clock, "fix").contains("NTP"), "{clock}");
+    assert_eq!(check(&checks, "grants.sentry")["verdict"], "ok", "{checks:#?}");
+}
