@@ -16,7 +16,7 @@
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `client`;
 //! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
-//! `explain`; `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
+//! `explain`; `reload`, `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -33,6 +33,7 @@ pub mod limit;
 pub mod policy;
 pub mod proxy;
 pub mod readiness;
+pub mod reload;
 pub mod rewrite;
 pub mod routes;
 pub mod server;

@@ -3,18 +3,21 @@
 //! **Invariant:** everything that can fail at start fails before the first request, with an error
 //! that names it; pingora alone would live on without a listener.
 
+mod assembly;
+mod callers;
+mod files;
 mod listener;
 mod observer;
+mod reload;
 mod stop;
 mod stores;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use http::HeaderValue;
+use arc_swap::ArcSwap;
 use pingora::apps::ServerApp;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Pingora};
@@ -25,25 +28,23 @@ use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Listen};
-use crate::forward::Outbound;
-use crate::gateway::Gateway;
-use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
+use crate::config::Config;
+use crate::policy::exposure::Service as Part;
+use crate::proxy::{InForce, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
-use crate::spool::Spool;
-use crate::store::Observer;
-use crate::store::cache::{CacheSettings, Identities};
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::Metrics;
+use crate::reload::Reloads;
+use crate::store::cache::Identities;
+use crate::telemetry::metrics::Families;
 use crate::telemetry::unmatched::Unmatched;
 
+use assembly::{Awaited, Ground};
 use listener::Held;
 pub use listener::Listener;
+pub use reload::Loaded;
+use reload::{Origin, Reloader};
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
-/// How long background work may take to end.
-const BACKGROUND_END: Duration = Duration::from_secs(5);
 
 /// Where access lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,29 +59,26 @@ pub enum AccessSink {
 pub struct Server {
     pingora: Pingora,
     background: Runtime,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-    stop_tasks: watch::Sender<bool>,
+    reloader: JoinHandle<()>,
+    stop_reloader: watch::Sender<bool>,
     readiness: Arc<Readiness>,
-    upstreams: Upstreams,
-    metrics: Arc<Metrics>,
-    access_log: Option<Arc<AccessLog>>,
+    in_force: InForce,
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
-    config_hash: String,
-    rules: usize,
-    drain: Duration,
 }
 
 impl Server {
-    /// Takes the addresses, opens the stores and puts everything together.
+    /// Takes the addresses, opens the stores and puts everything together. The config is read again
+    /// when its files change, at SIGHUP and when an operator asks.
     ///
     /// # Errors
     /// What could not be taken, opened or started.
-    pub fn build(config: Config, sink: AccessSink) -> anyhow::Result<Self> {
+    pub fn build(loaded: Loaded, sink: AccessSink) -> anyhow::Result<Self> {
+        let Loaded { config, files, path } = loaded;
         let listeners = config.listen.iter().map(|listen| Listener::open(listen.address));
         let listeners = listeners.collect::<anyhow::Result<_>>()?;
         let operators = Listener::open(config.admin)?;
-        Self::build_on(config, listeners, operators, sink)
+        Self::put_together(config, Some(Origin { path, files }), listeners, operators, sink)
     }
 
     /// Puts everything together on these listeners, whatever addresses the config has.
@@ -93,118 +91,63 @@ impl Server {
         operators: Listener,
         sink: AccessSink,
     ) -> anyhow::Result<Self> {
+        Self::put_together(config, None, listeners, operators, sink)
+    }
+
+    fn put_together(
+        config: Config,
+        origin: Option<Origin>,
+        listeners: Vec<Listener>,
+        operators: Listener,
+        sink: AccessSink,
+    ) -> anyhow::Result<Self> {
         let background = background()?;
-        let stores = background.block_on(stores::open(&config))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let rules = config.policy.rules.len();
-        let addresses = listeners.iter().map(Listener::address).collect();
-        let admin_address = operators.address();
-
         let registry = Registry::new();
-        let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-        let version = config.sentry_version.to_string();
-        let info = [config.hash.as_str(), version.as_str()];
-        let metrics = Metrics::register(&registry, &config.policy, &names, info, clock.now())?;
-        let metrics = Arc::new(metrics);
-        let observer: Arc<dyn Observer> =
-            Arc::new(observer::MetricsObserver::new(Arc::clone(&metrics)));
-        let identities = Identities::new(
-            stores.consulted(&config),
-            CacheSettings {
-                ttl: config.cache.ttl,
-                unknown_ttl: config.cache.unknown_ttl,
-                stale_if_error: config.cache.stale_if_error,
-                capacity: config.cache.capacity,
-                ..CacheSettings::default()
-            },
-            Arc::clone(&clock),
-            Arc::clone(&observer),
-            background.handle().clone(),
-        );
-        let (stop_tasks, stopped) = watch::channel(false);
-        let tasks = background.block_on(async {
-            let tasks = stores.keep_up(&config, &identities, &clock, &observer, &stopped).await?;
-            Ok::<_, anyhow::Error>(match config.cache.snapshot.clone() {
-                Some(path) => {
-                    stores::read_snapshot(&identities, &path).await;
-                    let kept = Arc::clone(&identities).keep_snapshot(path, stopped);
-                    tasks.into_iter().chain([background.spawn(kept)]).collect()
-                }
-                None => tasks,
-            })
-        })?;
+        let families = Arc::new(Families::register(&registry)?);
+        let addresses: Vec<_> = listeners.iter().map(Listener::address).collect();
+        let admin_address = operators.address();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let threads = config.server.threads;
+        let mut ground =
+            Ground { clock, families, addresses: addresses.clone(), sink, access_log: None };
+        let (current, awaited) = background.block_on(ground.assemble(config, None))?;
+        current.tell(&ground);
 
-        let access_log = config.log.access.then(|| start_access_log(sink, &config.hash, &metrics));
-        let access_log = access_log.transpose()?;
         let readiness = Arc::new(Readiness::default());
-        let rewriter = config.rewriter();
-        let gateway =
-            Arc::new(Gateway::new(config.policy, Arc::clone(&identities), Arc::clone(&clock)));
-        let upstreams = Upstreams::new(&config.upstreams, &metrics);
+        background.spawn(ready(awaited, Arc::clone(current.identities()), Arc::clone(&readiness)));
+        let in_force: InForce = Arc::new(ArcSwap::new(Arc::clone(&current.serving)));
         let unmatched = Arc::new(Unmatched::default());
-        if config.upstreams.spool()
-            && let Err(error) = config.spool.try_folder()
-        {
-            tracing::error!("{error}");
-        }
+        let (reloads, asked) = Reloads::new();
+        let reloads = Arc::new(reloads);
         let proxy = Proxy {
-            spool: Spool::new(config.spool),
-            outbound: outbound(&gateway, config.credential)?,
-            rewriter,
-            gateway: Arc::clone(&gateway),
-            listeners: exposed(&listeners, &config.listen)?,
-            upstreams: upstreams.clone(),
-            trusted_proxies: config.trusted_proxies,
+            in_force: Arc::clone(&in_force),
             ids: RequestIds::new(random()?),
-            metrics: Arc::clone(&metrics),
-            access_log: access_log.clone(),
             unmatched: Arc::clone(&unmatched),
             readiness: Arc::clone(&readiness),
         };
         let admin = Admin {
             readiness: Arc::clone(&readiness),
             registry,
-            metrics: Arc::clone(&metrics),
-            gateway: Arc::clone(&gateway),
+            in_force: Arc::clone(&in_force),
             unmatched,
-            credential: config.admin_credential,
+            reloads: origin.is_some().then(|| Arc::clone(&reloads)),
         };
-
-        // These two end with their runtime.
-        for upstream in upstreams.iter().map(Arc::clone) {
-            let readiness = Arc::clone(&readiness);
-            let web = Arc::ptr_eq(&upstream, &upstreams.web);
-            let known = move || {
-                if web {
-                    readiness.upstream_known();
-                }
-            };
-            background.spawn(upstream.keep_up(known));
-        }
-        background.spawn({
-            let readiness = Arc::clone(&readiness);
-            async move {
-                stores.wait(&identities).await;
-                readiness.stores_known();
-            }
-        });
-        let mut pingora = pingora(config.server.threads);
+        let (stop_reloader, stopped) = watch::channel(false);
+        let in_force_there = Arc::clone(&in_force);
+        let reloader = Reloader { ground, current, in_force: in_force_there, reloads, asked };
+        let reloader = reloader.start(origin, stopped, background.handle().clone())?;
+        let mut pingora = pingora(threads);
         add_public(&mut pingora, proxy, listeners);
         add_small(&mut pingora, "admin", admin, operators);
         Ok(Self {
             pingora,
             background,
-            tasks,
-            stop_tasks,
+            reloader,
+            stop_reloader,
             readiness,
-            upstreams,
-            metrics,
-            access_log,
+            in_force,
             addresses,
             admin: admin_address,
-            config_hash: config.hash,
-            rules,
-            drain: config.server.drain,
         })
     }
 
@@ -230,38 +173,44 @@ impl Server {
     /// says; a second signal cuts them off.
     pub fn run(self) {
         let (addresses, admin, version) = (self.addresses, self.admin, env!("CARGO_PKG_VERSION"));
-        let (config_hash, rules) = (self.config_hash, self.rules);
-        tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
-        let signal = stop::Signal {
-            readiness: self.readiness,
-            upstreams: self.upstreams,
-            metrics: Arc::clone(&self.metrics),
-            drain: self.drain,
-        };
+        {
+            let serving = self.in_force.load();
+            let (config_hash, rules) =
+                (&*serving.config_hash, serving.gateway.policy().rules.len());
+            tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
+        }
+        let signal =
+            stop::Signal { readiness: self.readiness, in_force: Arc::clone(&self.in_force) };
         self.pingora.run(RunArgs { shutdown_signal: Box::new(signal) });
         // What ran on pingora's runtimes has ended; what is left is ours.
-        self.stop_tasks.send_replace(true);
-        self.background.block_on(async {
-            let ended = async {
-                for task in self.tasks {
-                    task.await.unwrap_or_default();
-                }
-            };
-            tokio::time::timeout(BACKGROUND_END, ended).await.unwrap_or_default();
-        });
+        self.stop_reloader.send_replace(true);
+        // One that panicked has nothing more to end.
+        self.reloader.join().unwrap_or_default();
         self.background.shutdown_background();
-        if let Some(log) = self.access_log {
+        if let Some(log) = &self.in_force.load().access_log {
             log.close();
         }
         tracing::info!("stopped");
     }
 }
 
-/// What each listener lets in, by the address that it was given.
-fn exposed(listeners: &[Listener], config: &[Listen]) -> anyhow::Result<Listeners> {
-    anyhow::ensure!(listeners.len() == config.len(), "not every listener is configured");
-    let own = listeners.iter().map(Listener::address).zip(config.iter().map(|own| own.exposed));
-    Ok(Listeners::new(own.collect()))
+/// Tells when what a start waits for is there.
+async fn ready(awaited: Awaited, identities: Arc<Identities>, readiness: Arc<Readiness>) {
+    let web = awaited.upstreams.into_iter().find(|(part, _)| *part == Part::Web);
+    let known = async {
+        if let Some((_, mut known)) = web
+            && known.wait_for(|known| *known).await.is_ok()
+        {
+            readiness.upstream_known();
+        }
+    };
+    let stores = async {
+        if let Some(stores) = awaited.stores {
+            stores.wait(&identities).await;
+        }
+        readiness.stores_known();
+    };
+    tokio::join!(known, stores);
 }
 
 fn background() -> anyhow::Result<Runtime> {
@@ -271,22 +220,6 @@ fn background() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("the background runtime can't be started")
-}
-
-fn start_access_log(sink: AccessSink, hash: &str, metrics: &Metrics) -> io::Result<Arc<AccessLog>> {
-    let dropped = metrics.access_log_dropped().clone();
-    let log = match sink {
-        AccessSink::Stdout => AccessLog::start(io::stdout(), hash, dropped),
-        AccessSink::Stderr => AccessLog::start(io::stderr(), hash, dropped),
-    };
-    log.map(Arc::new)
-}
-
-fn outbound(gateway: &Gateway, credential: Option<HeaderValue>) -> anyhow::Result<Outbound> {
-    let public = gateway.policy().site.public();
-    let host = HeaderValue::try_from(public.authority()).context("`public_url` is not a host")?;
-    let proto = HeaderValue::from_static(public.scheme().as_str());
-    Ok(Outbound { host, proto, credential })
 }
 
 fn random() -> anyhow::Result<u64> {

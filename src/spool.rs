@@ -99,6 +99,11 @@ impl Spool {
         Self { settings, folder, disk, memory, failing: AtomicBool::new(false) }
     }
 
+    /// As it was told to keep bodies.
+    pub const fn settings(&self) -> &SpoolSettings {
+        &self.settings
+    }
+
     /// Starts on a body of at most `limit` bytes, and no more than the settings have.
     pub fn body(&self, limit: u64) -> Body<'_> {
         Body {

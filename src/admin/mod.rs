@@ -21,10 +21,10 @@ use credential::{Access, access};
 
 use crate::explain::Explanation;
 use crate::explain::question::Question;
-use crate::gateway::Gateway;
-use crate::policy::credential::Digest;
+use crate::proxy::{InForce, Serving};
 use crate::readiness::Readiness;
-use crate::telemetry::metrics::Metrics;
+use crate::reload::Reloads;
+use crate::telemetry::metrics::ReloadResult;
 use crate::telemetry::unmatched::{Entry, Unmatched};
 
 /// The application behind the admin listener.
@@ -34,14 +34,12 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// Where the metrics are registered.
     pub registry: Registry,
-    /// Is told the gauges that are read rather than counted.
-    pub metrics: Arc<Metrics>,
     /// Which is asked, and whose cache is measured.
-    pub gateway: Arc<Gateway>,
+    pub in_force: InForce,
     /// What no rule knew.
     pub unmatched: Arc<Unmatched>,
-    /// What an operator presents; without one, there is nothing to ask for.
-    pub credential: Option<Digest>,
+    /// Where a reload is asked for; `None` without a file to read.
+    pub reloads: Option<Arc<Reloads>>,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -108,17 +106,18 @@ impl Admin {
         let head = session.req_header();
         let read = head.method == Method::GET || head.method == Method::HEAD;
         let post = head.method == Method::POST;
-        let granted = access(&head.headers, self.credential);
+        let serving = self.in_force.load_full();
+        let granted = access(&head.headers, serving.admin_credential);
         match head.uri.path() {
             "/livez" | "/readyz" | "/metrics" if !read => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET")
             }
             "/livez" => text(StatusCode::OK, "ok"),
             "/readyz" => match self.readiness.reason() {
-                None => text(StatusCode::OK, &self.ready()),
+                None => text(StatusCode::OK, &self.ready(&serving)),
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
-            "/metrics" => match self.metrics().await {
+            "/metrics" => match self.metrics(&serving).await {
                 Ok(metrics) => (StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
             },
@@ -134,86 +133,108 @@ impl Admin {
                 json(StatusCode::OK, &UnmatchedBody { unmatched: self.unmatched.entries() })
             }
             "/unmatched" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET"),
-            "/explain" if post => self.explain(session).await,
-            "/cache/purge" if post => self.purge(session).await,
-            "/explain" | "/cache/purge" => {
+            "/explain" if post => explain(&serving, session).await,
+            "/cache/purge" if post => purge(&serving, session).await,
+            "/reload" if post => self.reload().await,
+            "/explain" | "/cache/purge" | "/reload" => {
                 detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes POST")
             }
             _ => detail(
                 StatusCode::NOT_FOUND,
-                "not found; this listener has /livez, /readyz, /metrics, /explain, /unmatched, /cache/purge",
+                "not found; this listener has /livez, /readyz, /metrics, /explain, /unmatched, /cache/purge, /reload",
             ),
         }
     }
 
-    /// That it is ready, and whether it enforces.
-    fn ready(&self) -> String {
-        match self.gateway.policy().observing(self.gateway.clock().now()) {
+    /// That it is ready, whether it enforces, and whether it has the config that is on disk.
+    fn ready(&self, serving: &Serving) -> String {
+        let gateway = &serving.gateway;
+        let mut text = match gateway.policy().observing(gateway.clock().now()) {
             Some(until) => format!("ok, observing until {until}"),
             None => "ok".to_owned(),
+        };
+        if let Some(problems) = self.reloads.as_ref().and_then(|reloads| reloads.refused()) {
+            text.push_str(&format!(
+                ", under the config before the last one, which was refused (problems: {problems})"
+            ));
         }
+        text
     }
 
-    async fn metrics(&self) -> prometheus::Result<String> {
-        let observing = self.gateway.policy().observing(self.gateway.clock().now());
-        self.metrics.observe_until(observing);
-        self.metrics.cache_entries(self.gateway.identities().entries().await);
+    async fn metrics(&self, serving: &Serving) -> prometheus::Result<String> {
+        let Serving { gateway, metrics, .. } = serving;
+        metrics.observe_until(gateway.policy().observing(gateway.clock().now()));
+        metrics.cache_entries(gateway.identities().entries().await);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// Says what would become of a request. The question may hold a token, so it comes in a body.
-    async fn explain(&self, session: &mut ServerSession) -> Answer {
-        let body = match body(session).await {
-            Ok(body) => body,
-            Err(answer) => return answer,
+    /// Has the config read again, and says what came of it.
+    async fn reload(&self) -> Answer {
+        let Some(reloads) = &self.reloads else {
+            return detail(StatusCode::CONFLICT, "this gateway was started without a config file");
         };
-        // An error of the parser could repeat what it read.
-        let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+        let Some(outcome) = reloads.ask().await else {
+            return detail(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping");
+        };
+        let status = match outcome.result {
+            ReloadResult::Loaded | ReloadResult::Unchanged => StatusCode::OK,
+            ReloadResult::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        json(status, &outcome)
+    }
+}
+/// Says what would become of a request. The question may hold a token, so it comes in a body.
+async fn explain(serving: &Serving, session: &mut ServerSession) -> Answer {
+    let body = match body(session).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    // An error of the parser could repeat what it read.
+    let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+        return detail(
+            StatusCode::BAD_REQUEST,
+            "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
+             `Name: value`), `token`, or `scopes` and `organizations`",
+        );
+    };
+    match question.decide(&serving.gateway).await {
+        Ok(decision) => {
+            json(StatusCode::OK, &Explanation::of(&decision, &serving.gateway, &question))
+        }
+        Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
+    }
+}
+
+/// Forgets identities, so that the stores are asked anew.
+async fn purge(serving: &Serving, session: &mut ServerSession) -> Answer {
+    let body = match body(session).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let identities = serving.gateway.identities();
+    let purged = match serde_json::from_slice::<Purge>(&body) {
+        Ok(Purge::Fingerprint(text)) => match text.parse() {
+            Ok(fingerprint) => identities.purge_fingerprint(fingerprint).await,
+            Err(error) => return detail(StatusCode::BAD_REQUEST, format!("{error}")),
+        },
+        Ok(Purge::Store(name)) => match identities.purge_store(&name).await {
+            Some(purged) => purged,
+            None => return detail(StatusCode::NOT_FOUND, "there is no store of this name"),
+        },
+        Ok(Purge::All(true)) => {
+            let purged = usize::try_from(identities.entries().await).unwrap_or(usize::MAX);
+            identities.purge_all();
+            purged
+        }
+        Ok(Purge::All(false)) | Err(_) => {
             return detail(
                 StatusCode::BAD_REQUEST,
-                "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
-                 `Name: value`), `token`, or `scopes` and `organizations`",
+                "send `{\"fingerprint\": \"…\"}`, `{\"store\": \"…\"}` or `{\"all\": true}`",
             );
-        };
-        match question.decide(&self.gateway).await {
-            Ok(decision) => {
-                json(StatusCode::OK, &Explanation::of(&decision, &self.gateway, &question))
-            }
-            Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
         }
-    }
-
-    /// Forgets identities, so that the stores are asked anew.
-    async fn purge(&self, session: &mut ServerSession) -> Answer {
-        let body = match body(session).await {
-            Ok(body) => body,
-            Err(answer) => return answer,
-        };
-        let identities = self.gateway.identities();
-        let purged = match serde_json::from_slice::<Purge>(&body) {
-            Ok(Purge::Fingerprint(text)) => match text.parse() {
-                Ok(fingerprint) => identities.purge_fingerprint(fingerprint).await,
-                Err(error) => return detail(StatusCode::BAD_REQUEST, format!("{error}")),
-            },
-            Ok(Purge::Store(name)) => match identities.purge_store(&name).await {
-                Some(purged) => purged,
-                None => return detail(StatusCode::NOT_FOUND, "there is no store of this name"),
-            },
-            Ok(Purge::All(true)) => {
-                let purged = usize::try_from(identities.entries().await).unwrap_or(usize::MAX);
-                identities.purge_all();
-                purged
-            }
-            Ok(Purge::All(false)) | Err(_) => {
-                return detail(
-                    StatusCode::BAD_REQUEST,
-                    "send `{\"fingerprint\": \"…\"}`, `{\"store\": \"…\"}` or `{\"all\": true}`",
-                );
-            }
-        };
-        tracing::info!(purged, "identities were forgotten, as an operator asked");
-        json(StatusCode::OK, &Purged { purged })
-    }
+    };
+    tracing::info!(purged, "identities were forgotten, as an operator asked");
+    json(StatusCode::OK, &Purged { purged })
 }
 
 /// The body of a request that an operator sends.

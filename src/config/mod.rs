@@ -105,7 +105,7 @@ pub struct Listen {
 }
 
 /// The parts of Sentry.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Upstreams {
     /// The web service.
     pub web: Upstream,
@@ -138,7 +138,7 @@ impl Upstreams {
 }
 
 /// A part of Sentry.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Upstream {
     /// Where it is reached: at least one address, all of one scheme, without a path.
     pub urls: Vec<BaseUrl>,

@@ -14,7 +14,7 @@ use crate::store::portcullis::{StoreLocation, TokenKind};
 use crate::store::postgres::Address;
 
 /// A token store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// The name in metrics and messages.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Store {
 }
 
 /// What a token store is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StoreKind {
     /// Tokens that the gateway issues.
     Portcullis(Own),
@@ -64,7 +64,7 @@ impl StoreKind {
 }
 
 /// Where tokens are that the gateway issues.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Own {
     /// In a SQLite file.
     Sqlite(StoreLocation),
@@ -73,7 +73,7 @@ pub enum Own {
 }
 
 /// A database of a PostgreSQL.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Where it is.
     pub address: Address,
@@ -88,7 +88,7 @@ pub struct Server {
 }
 
 /// Where the URL of a database and its password are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerOrigin {
     pub(super) url: TextOrSecret,
     pub(super) password: Option<SecretRef>,
@@ -111,7 +111,7 @@ impl ServerOrigin {
 }
 
 /// An endpoint that says who a credential stands for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Introspection {
     /// Where it is.
     pub url: Uri,

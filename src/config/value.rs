@@ -21,14 +21,14 @@ pub(super) struct ByteSize(pub(super) u64);
 pub(super) struct PointInTime(pub(super) Timestamp);
 
 /// Where a secret is; never the secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecretRef {
     pub(super) env: Option<String>,
     pub(super) file: Option<String>,
 }
 
 /// A text that may be written, or a secret that may not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TextOrSecret {
     Text(String),
     Secret(SecretRef),

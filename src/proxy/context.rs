@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use ipnet::IpNet;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
 use super::counted::Counted;
+use super::serving::Serving;
 use super::upstream::Attempt;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
@@ -49,6 +48,8 @@ const MAX_ID_LEN: usize = 64;
 /// What is kept of a request.
 #[derive(Debug)]
 pub struct Context {
+    /// What it is served by to its end, whatever config comes meanwhile.
+    pub(super) serving: Arc<Serving>,
     /// Its number.
     pub(super) request_id: HeaderValue,
     /// The decision, once there is one.
@@ -87,6 +88,7 @@ pub(super) struct Progress {
 pub(super) struct Part {
     /// The head that was decided on.
     pub(super) head: RequestHeader,
+    serving: Arc<Serving>,
     request_id: HeaderValue,
     decision: Option<Arc<Decision>>,
     client: Option<IpAddr>,
@@ -94,8 +96,10 @@ pub(super) struct Part {
 }
 
 impl Context {
-    pub(super) fn new(started: Instant) -> Self {
+    pub(super) fn new(serving: Arc<Serving>) -> Self {
         Self {
+            started: serving.gateway.clock().instant(),
+            serving,
             request_id: HeaderValue::from_static("-"),
             decision: None,
             cache: None,
@@ -103,7 +107,6 @@ impl Context {
             progress: Progress::default(),
             waited: Duration::ZERO,
             received: 0,
-            started,
             trace: None,
             client: None,
             whole: None,
@@ -115,12 +118,14 @@ impl Context {
     /// ends, however it does.
     pub(super) fn part(&self, head: RequestHeader) -> (Part, oneshot::Receiver<Progress>) {
         let (whole, progress) = oneshot::channel();
-        let (request_id, decision) = (self.request_id.clone(), self.decision.clone());
-        (Part { head, request_id, decision, client: self.client, whole }, progress)
+        let (serving, decision) = (Arc::clone(&self.serving), self.decision.clone());
+        let (request_id, client) = (self.request_id.clone(), self.client);
+        (Part { head, serving, request_id, decision, client, whole }, progress)
     }
 
     /// Becomes a part, and gives the head that it forwards.
     pub(super) fn take_over(&mut self, part: Part) -> RequestHeader {
+        self.serving = part.serving;
         self.request_id = part.request_id;
         self.decision = part.decision;
         self.client = part.client;
@@ -134,14 +139,9 @@ impl Context {
     }
 
     /// Counts the request, notes who sent it and gives it a number.
-    pub(super) fn identify(
-        &mut self,
-        session: &Session,
-        ids: &RequestIds,
-        trusted: &[IpNet],
-        in_flight: &IntGauge,
-    ) {
-        self.in_flight = Some(Counted::new(in_flight));
+    pub(super) fn identify(&mut self, session: &Session, ids: &RequestIds) {
+        let Serving { metrics, trusted_proxies: trusted, .. } = &*self.serving;
+        self.in_flight = Some(Counted::new(metrics.in_flight()));
         let headers = &session.req_header().headers;
         self.trace = TraceContext::of(headers);
         let peer = session.client_addr().and_then(|address| address.as_inet());

@@ -13,6 +13,7 @@ mod held;
 mod listeners;
 mod respond;
 mod response;
+mod serving;
 mod upstream;
 
 use std::sync::Arc;
@@ -21,29 +22,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{StatusCode, Version};
-use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::H1UpgradePolicy;
 
-use crate::forward::{HeaderEdits, Outbound};
-use crate::gateway::Gateway;
+use crate::forward::HeaderEdits;
 use crate::policy::decision::{Denial, Forward, Permit, Verdict};
 use crate::policy::frame::Body;
 use crate::policy::method::Method;
 use crate::policy::reason::{Reason, UpstreamFailure};
-use crate::policy::rules::{Rule, RuleId};
+use crate::policy::rules::RuleId;
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
-use crate::rewrite::UrlRewriter;
-use crate::spool::{Kept, Spool};
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::Metrics;
+use crate::spool::Kept;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use context::{Context, RequestIds};
 pub use listeners::Listeners;
+pub use serving::{InForce, Serving};
 pub use upstream::{MAX_TRIES, Pool, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
@@ -52,26 +49,10 @@ const KEEP_ALIVE: u64 = 75;
 /// Everything that serving a request takes.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Decides.
-    pub gateway: Arc<Gateway>,
-    /// What each listener lets in.
-    pub listeners: Listeners,
-    /// Where permitted requests go.
-    pub upstreams: Upstreams,
-    /// What every upstream request gets.
-    pub outbound: Outbound,
-    /// Rewrites the upstream's URLs.
-    pub rewriter: UrlRewriter,
-    /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// What a request is served by that begins now.
+    pub in_force: InForce,
     /// Makes request numbers.
     pub ids: RequestIds,
-    /// Is told of events.
-    pub metrics: Arc<Metrics>,
-    /// Keeps chunked bodies for an upstream that must be told their length.
-    pub spool: Spool,
-    /// Gets a line for each request; `None` when switched off.
-    pub access_log: Option<Arc<AccessLog>>,
     /// Counts what no rule knew.
     pub unmatched: Arc<Unmatched>,
     /// Whether the gateway is stopping, so that connections end with their request.
@@ -83,7 +64,7 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.gateway.clock().instant())
+        Context::new(self.in_force.load_full())
     }
 
     fn allow_spawning_subrequest(&self, session: &Session, _: &Context) -> bool {
@@ -103,19 +84,21 @@ impl ProxyHttp for Proxy {
         } else if session.req_header().version >= Version::HTTP_11 {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
-        ctx.identify(session, &self.ids, &self.trusted_proxies, self.metrics.in_flight());
-        let (exposed, raw) = (self.listeners.exposed(session), head::raw(session));
-        let admission =
-            self.gateway.admit(&head::of(session.req_header(), exposed, &raw), ctx.client()).await;
+        ctx.identify(session, &self.ids);
+        let serving = Arc::clone(&ctx.serving);
+        let (exposed, raw) = (serving.listeners.exposed(session), head::raw(session));
+        let head = head::of(session.req_header(), exposed, &raw);
+        let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
             Verdict::Permit(_) => {
                 respond::go_on(session).await?;
-                self.hold(session, ctx).await
+                hold(&serving, session, ctx).await
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
-                respond::local(session, decision, &ctx.request_id, self.gateway.policy()).await?;
+                let policy = serving.gateway.policy();
+                respond::local(session, decision, &ctx.request_id, policy).await?;
                 Ok(true)
             }
         }
@@ -126,13 +109,14 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut Context,
     ) -> Result<Box<HttpPeer>> {
-        let rule = self.rule(permit(ctx)?);
-        let pool = self.upstreams.of(rule.service)?;
+        let serving = Arc::clone(&ctx.serving);
+        let rule = serving.rule(permit(ctx)?);
+        let pool = serving.upstreams.of(rule.service)?;
         // What is sent again is counted again.
         ctx.received = 0;
         let mut peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await?;
         // To wait for a slot is the gateway's own time.
-        ctx.progress.handed_over.get_or_insert_with(|| self.gateway.clock().instant());
+        ctx.progress.handed_over.get_or_insert_with(|| serving.gateway.clock().instant());
         if rule.websocket {
             peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::WebSocketOnly;
         }
@@ -146,12 +130,12 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
     ) -> Result<()> {
         let origin = ctx.origin();
-        let permit = permit(ctx)?;
+        let (serving, permit) = (&*ctx.serving, permit(ctx)?);
         let headers = &session.req_header().headers;
-        let edits = HeaderEdits::plan(permit, headers, &self.outbound, &origin)
+        let edits = HeaderEdits::plan(permit, headers, &serving.outbound, &origin)
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
-        let edits =
-            if self.rule(permit).rewrite.is_some() { edits.for_a_whole_answer() } else { edits };
+        let whole = serving.rule(permit).rewrite.is_some();
+        let edits = if whole { edits.for_a_whole_answer() } else { edits };
         head::apply(edits, permit.prefix_len(), upstream)
     }
 
@@ -170,7 +154,7 @@ impl ProxyHttp for Proxy {
         if permit.body() != Body::Chunked || ctx.is_part() {
             return Ok(());
         }
-        let limit = self.gateway.policy().max_body(permit.rule());
+        let limit = ctx.serving.gateway.policy().max_body(permit.rule());
         ctx.received += body.as_ref().map_or(0, |body| body.len() as u64);
         if ctx.received > limit {
             ctx.refuse(Denial::too_large(limit));
@@ -185,16 +169,17 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        response::rewrite(response, &self.rewriter, self.public(ctx), &self.metrics)?;
+        let serving = Arc::clone(&ctx.serving);
+        response::rewrite(response, &serving.rewriter, public(&serving, ctx), &serving.metrics)?;
         if response.status.is_informational() {
             return Ok(());
         }
         let permit = permit(ctx)?;
-        if permit.method() == Method::Head && self.rule(permit).rewrite.is_some() {
+        if permit.method() == Method::Head && serving.rule(permit).rewrite.is_some() {
             held::headless(response);
         }
         let forward = permit.forward();
-        ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
+        ctx.answered(response.status.as_u16(), serving.gateway.clock().instant());
         if session.req_header().version < Version::HTTP_11
             && response.remove_header(&TRANSFER_ENCODING).is_some()
         {
@@ -221,7 +206,9 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         ctx.progress.failure = Some(upstream::failure(&error));
         // Nothing was sent yet, so another address of the upstream's may be tried, whatever the method.
-        let pool = permit(ctx).and_then(|permit| self.upstreams.of(self.rule(permit).service));
+        let serving = Arc::clone(&ctx.serving);
+        let pool =
+            permit(ctx).and_then(|permit| serving.upstreams.of(serving.rule(permit).service));
         error.set_retry(pool.is_ok_and(|pool| pool.pass_over(&mut ctx.attempt, &error)));
         error
     }
@@ -255,7 +242,7 @@ impl ProxyHttp for Proxy {
             // The whole answers.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
-        respond::failure(session, error, ctx, self.gateway.policy()).await
+        respond::failure(session, error, ctx).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
@@ -263,13 +250,13 @@ impl ProxyHttp for Proxy {
         if ctx.is_part() {
             return;
         }
-        let policy = self.gateway.policy();
-        let clock = self.gateway.clock();
+        let Serving { gateway, metrics, access_log, config_hash, .. } = &*ctx.serving;
+        let (policy, clock) = (gateway.policy(), gateway.clock());
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
-        self.metrics.ended(&record, policy);
+        metrics.ended(&record, policy);
         self.unmatched.ended(&record, policy);
-        if let Some(log) = &self.access_log {
-            log.write(&record, policy);
+        if let Some(log) = access_log {
+            log.write(&record, policy, config_hash);
         }
     }
 
@@ -292,73 +279,66 @@ impl ProxyHttp for Proxy {
     }
 }
 
-impl Proxy {
-    /// The rule that let a request through.
-    fn rule(&self, permit: &Permit) -> &Rule {
-        self.gateway.policy().rules.rule(permit.rule())
+/// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
+/// whether that was so.
+async fn hold(serving: &Serving, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    let permit = permit(ctx)?;
+    let rule = serving.rule(permit);
+    // The answer to `HEAD` has no body, and another protocol no answer.
+    let upgrades = permit.websocket() && session.is_upgrade_req();
+    let plain = permit.method() == Method::Head || upgrades;
+    let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
+    let takes_chunks = serving.upstreams.of(rule.service)?.takes_chunks();
+    let keeps = permit.body() == Body::Chunked && (rewrite.is_some() || !takes_chunks);
+    if !keeps && rewrite.is_none() {
+        return Ok(false);
     }
-
-    /// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
-    /// whether that was so.
-    async fn hold(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let permit = permit(ctx)?;
-        let rule = self.rule(permit);
-        // The answer to `HEAD` has no body, and another protocol no answer.
-        let upgrades = permit.websocket() && session.is_upgrade_req();
-        let plain = permit.method() == Method::Head || upgrades;
-        let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
-        let takes_chunks = self.upstreams.of(rule.service)?.takes_chunks();
-        let keeps = permit.body() == Body::Chunked && (rewrite.is_some() || !takes_chunks);
-        if !keeps && rewrite.is_none() {
-            return Ok(false);
+    let body = if keeps {
+        match keep(serving, permit.rule(), session, ctx).await? {
+            Some(kept) => held::Rest::Kept(kept),
+            None => return Ok(true),
         }
-        let body = if keeps {
-            match self.keep(permit.rule(), session, ctx).await? {
-                Some(kept) => held::Rest::Kept(kept),
-                None => return Ok(true),
-            }
-        } else if session.as_downstream_mut().is_body_empty() {
-            held::Rest::None
-        } else {
-            held::Rest::Client
-        };
-        let (rewriter, metrics, public) = (&self.rewriter, &*self.metrics, self.public(ctx));
-        let rewriting =
-            rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
-        held::exchange(session, ctx, body, rewriting).await.map(|()| true)
-    }
+    } else if session.as_downstream_mut().is_body_empty() {
+        held::Rest::None
+    } else {
+        held::Rest::Client
+    };
+    let Serving { rewriter, metrics, .. } = serving;
+    let public = public(serving, ctx);
+    let rewriting = rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
+    held::exchange(session, ctx, body, rewriting).await.map(|()| true)
+}
 
-    /// Keeps the body of a request; or refuses the request, when it can't be kept.
-    async fn keep(
-        &self,
-        rule: RuleId,
-        session: &mut Session,
-        ctx: &mut Context,
-    ) -> Result<Option<Kept>> {
-        let (policy, clock) = (self.gateway.policy(), self.gateway.clock());
-        let (since, limit) = (clock.instant(), policy.max_body(rule));
-        let rule = policy.rules.rule(rule);
-        let silent = self.upstreams.of(rule.service)?.timeout(rule.timeout);
-        session.set_read_timeout(Some(silent));
-        let kept = held::keep(session, self.spool.body(limit)).await?;
-        ctx.waited = clock.instant().saturating_duration_since(since);
-        match kept {
-            Ok(kept) => Ok(Some(kept)),
-            Err(denial) => {
-                ctx.refuse(denial);
-                if let Some(decision) = &ctx.decision {
-                    respond::last(session, decision, &ctx.request_id, policy).await?;
-                }
-                Ok(None)
+/// Keeps the body of a request; or refuses the request, when it can't be kept.
+async fn keep(
+    serving: &Serving,
+    rule: RuleId,
+    session: &mut Session,
+    ctx: &mut Context,
+) -> Result<Option<Kept>> {
+    let (policy, clock) = (serving.gateway.policy(), serving.gateway.clock());
+    let (since, limit) = (clock.instant(), policy.max_body(rule));
+    let rule = policy.rules.rule(rule);
+    let silent = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
+    session.set_read_timeout(Some(silent));
+    let kept = held::keep(session, serving.spool.body(limit)).await?;
+    ctx.waited = clock.instant().saturating_duration_since(since);
+    match kept {
+        Ok(kept) => Ok(Some(kept)),
+        Err(denial) => {
+            ctx.refuse(denial);
+            if let Some(decision) = &ctx.decision {
+                respond::last(session, decision, &ctx.request_id, policy).await?;
             }
+            Ok(None)
         }
     }
+}
 
-    /// The name of the gateway that the client called.
-    fn public(&self, ctx: &Context) -> &BaseUrl {
-        let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
-        &self.gateway.policy().site.names()[name.index()]
-    }
+/// The name of the gateway that the client called.
+fn public<'a>(serving: &'a Serving, ctx: &Context) -> &'a BaseUrl {
+    let name = ctx.decision.as_ref().and_then(|decision| decision.name).unwrap_or_default();
+    &serving.gateway.policy().site.names()[name.index()]
 }
 
 /// The permit, without which nothing is forwarded.

@@ -201,7 +201,6 @@ pub(super) async fn failure(
     session: &mut Session,
     error: &Error,
     ctx: &mut Context,
-    policy: &Policy,
 ) -> FailToProxy {
     let started = session.response_written().is_some_and(|head| !head.status.is_informational());
     let can_reuse_downstream = false;
@@ -211,6 +210,7 @@ pub(super) async fn failure(
     {
         session.set_keepalive(None);
         if !started {
+            let policy = ctx.serving.gateway.policy();
             last(session, decision, &ctx.request_id, policy).await.unwrap_or_default();
         }
         return FailToProxy { error_code: denial.reason.status(), can_reuse_downstream };

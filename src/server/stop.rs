@@ -7,9 +7,8 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::proxy::Upstreams;
+use crate::proxy::InForce;
 use crate::readiness::Readiness;
-use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked whether requests are still in flight.
 const POLL: Duration = Duration::from_millis(20);
@@ -19,9 +18,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 pub(super) struct Signal {
     pub(super) readiness: Arc<Readiness>,
-    pub(super) upstreams: Upstreams,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) drain: Duration,
+    pub(super) in_force: InForce,
 }
 
 #[async_trait]
@@ -31,9 +28,10 @@ impl ShutdownSignalWatch for Signal {
     async fn recv(&self) -> ShutdownSignal {
         signalled().await;
         self.readiness.stopping();
-        self.upstreams.stop_waiting();
-        let in_flight = self.metrics.in_flight();
-        tracing::info!(in_flight = in_flight.get(), drain = ?self.drain, "stopping");
+        let serving = self.in_force.load_full();
+        serving.upstreams.stop_waiting();
+        let (in_flight, drain) = (serving.metrics.in_flight(), serving.drain);
+        tracing::info!(in_flight = in_flight.get(), ?drain, "stopping");
         let drained = async |within: Duration| {
             let drained = async {
                 while in_flight.get() > 0 {
@@ -43,7 +41,7 @@ impl ShutdownSignalWatch for Signal {
             tokio::time::timeout(within, drained).await.is_ok()
         };
         let ended = tokio::select! {
-            drained = drained(self.drain) => drained,
+            drained = drained(drain) => drained,
             () = signalled() => false,
         };
         if !ended {

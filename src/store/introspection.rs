@@ -47,7 +47,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
 
 /// How an endpoint is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Sentry's `GET /api/0/`, with the credential itself.
     Sentry,

@@ -135,7 +135,6 @@ impl<'a> Line<'a> {
 /// Where access lines go.
 #[derive(Debug)]
 pub struct AccessLog {
-    config_hash: Box<str>,
     shards: Arc<[Mutex<Vec<u8>>; SHARDS]>,
     dropped: IntCounter,
     stop: Arc<AtomicBool>,
@@ -143,35 +142,29 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Starts the thread that writes to `sink`. Every line names the config by its hash; `dropped`
-    /// counts lines that found no room.
+    /// Starts the thread that writes to `sink`; `dropped` counts lines that found no room.
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn start(
-        sink: impl Write + Send + 'static,
-        config_hash: &str,
-        dropped: IntCounter,
-    ) -> io::Result<Self> {
+    pub fn start(sink: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
         let shards = Arc::new([const { Mutex::new(Vec::new()) }; SHARDS]);
         let stop = Arc::new(AtomicBool::new(false));
         let (their_shards, their_stop) = (Arc::clone(&shards), Arc::clone(&stop));
         let writer = thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_lines(&their_shards, &their_stop, sink))?;
-        let config_hash = config_hash.into();
-        Ok(Self { config_hash, shards, dropped, stop, writer: Mutex::new(Some(writer)) })
+        Ok(Self { shards, dropped, stop, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Adds the line of a request.
-    pub fn write(&self, record: &Record<'_>, policy: &Policy) {
+    /// Adds the line of a request, which was decided under the config of this hash.
+    pub fn write(&self, record: &Record<'_>, policy: &Policy, config_hash: &str) {
         let mut shard = lock(&self.shards[shard()]);
         if shard.len() > SHARD_LIMIT {
             self.dropped.inc();
             return;
         }
         let before = shard.len();
-        match serde_json::to_writer(&mut *shard, &Line::of(record, policy, &self.config_hash)) {
+        match serde_json::to_writer(&mut *shard, &Line::of(record, policy, config_hash)) {
             Ok(()) => shard.push(b'\n'),
             Err(_) => {
                 // A vector takes any bytes; should that change, no half line gets out.

@@ -5,6 +5,7 @@
 //! that it can't read. Its place in the source is kept, its words are not.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -43,19 +44,39 @@ impl fmt::Display for Level {
     }
 }
 
+/// Takes up another level while the log runs.
+type SetFilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// Libraries stay at warnings whatever the level: their finer messages print requests.
+fn filter(level: Level) -> EnvFilter {
+    EnvFilter::new(format!("warn,portcullis={level}"))
+}
+
+/// From now on the log says so much, if it was started.
+pub fn set_level(level: Level) {
+    if let Some(set) = SET_FILTER.get() {
+        set(filter(level));
+    }
+}
+
 /// Starts the log. Does nothing when there is one already, as in tests.
 pub fn start(level: Level) {
-    // Libraries stay at warnings whatever the level: their finer messages print requests.
-    let filter = EnvFilter::new(format!("warn,portcullis={level}"));
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        .with_env_filter(filter)
+        .with_env_filter(filter(level))
         .with_writer(BoxMakeWriter::new(std::io::stderr))
-        .finish();
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    // Fails when the log has ended, which it does with the process.
+    let set: SetFilter = Box::new(move |filter| handle.reload(filter).unwrap_or_default());
+    let subscriber = subscriber.finish();
     if tracing::subscriber::set_global_default(subscriber).is_ok()
         && log::set_logger(&LIBRARIES).is_ok()
     {
+        SET_FILTER.set(set).unwrap_or_default();
         log::set_max_level(log::LevelFilter::Warn);
         std::panic::set_hook(Box::new(on_panic));
     }

@@ -3,20 +3,18 @@
 //! Labels come from closed lists or from the config, never from a request, so the number of
 //! series has a bound that is known at start. Handles are resolved at load.
 
+mod families;
 mod register;
 mod results;
 mod upstream;
 
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-use prometheus::process_collector::ProcessCollector;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
+pub use families::{Families, ReloadResult};
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
-
-use register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
 
 use super::Record;
 use super::routes::RouteHandles;
@@ -25,7 +23,7 @@ use crate::policy::Policy;
 use crate::policy::credential::Scheme;
 use crate::policy::decision::{Denial, Verdict};
 use crate::policy::exposure::Service;
-use crate::policy::reason::{Reason, UpstreamFailure};
+use crate::policy::reason::Reason;
 
 /// A metric: what the table in the documentation is made of.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +89,10 @@ metrics! {
         "Access lines that were lost because their reader was too slow.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
+    CONFIG_RELOADS: "counter" "config_reloads_total" ["result"],
+        "Configs that were read again: `loaded`, `unchanged`, or `refused`, so that the one before stayed in force.";
+    CONFIG_REFUSED: "gauge" "config_last_reload_refused" [],
+        "1 while the config that was read last is not the one in force, because it has problems.";
     CONFIG_LOADED: "gauge" "config_last_reload_success_timestamp_seconds" [],
         "When the config in force was loaded, in seconds since the epoch.";
     RULES: "gauge" "rules" [],
@@ -125,7 +127,7 @@ struct StoreHandles {
     up: IntGauge,
 }
 
-/// Every metric, ready to be told of events.
+/// Every metric, ready to be told of events under one config.
 #[derive(Debug)]
 pub struct Metrics {
     routes: RouteHandles,
@@ -145,88 +147,9 @@ pub struct Metrics {
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
     revocation_lag: Histogram,
-    access_log_dropped: IntCounter,
 }
 
 impl Metrics {
-    /// Registers every metric in `registry`, with a series for each thing that the config names.
-    /// `config_info` is its hash and the version of Sentry that its rules are for.
-    ///
-    /// # Errors
-    /// When a name is taken in the registry.
-    pub fn register(
-        registry: &Registry,
-        policy: &Policy,
-        stores: &[&str],
-        config_info: [&str; 2],
-        loaded_at: Timestamp,
-    ) -> prometheus::Result<Self> {
-        #[cfg(target_os = "linux")]
-        registry.register(Box::new(ProcessCollector::for_self()))?;
-        let durations = histogram_vec(registry, DURATION, SECONDS)?;
-        let routes = RouteHandles::new(counter_vec(registry, REQUESTS)?, durations, &policy.rules);
-        let failures = counter_vec(registry, UPSTREAM_FAILURES)?;
-        let decisions = counter_vec(registry, DECISIONS)?;
-        let links = counter_vec(registry, LINKS)?;
-        let json = counter_vec(registry, JSON)?;
-        let cache = counter_vec(registry, CACHE)?;
-        let lookups = counter_vec(registry, STORE_LOOKUPS)?;
-        let store_durations = histogram_vec(registry, STORE_DURATION, STORE)?;
-        let ups = gauge_vec(registry, STORE_UP)?;
-        gauge_vec(registry, BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        gauge_vec(registry, CONFIG_INFO)?.with_label_values(&config_info).set(1);
-        gauge(registry, CONFIG_LOADED)?.set(seconds(loaded_at));
-        let rules = i64::try_from(policy.rules.len()).unwrap_or(i64::MAX);
-        gauge(registry, RULES)?.set(rules);
-        let by_outcome = |scheme: &str| {
-            let refusals = Reason::ALL.iter().map(|reason| ("refuse", reason.code()));
-            let outcomes = [("allow", "none"), ("answer", "none")].into_iter().chain(refusals);
-            let observed = Reason::ALL.iter().filter(|reason| reason.is_about_entitlement());
-            let outcomes = outcomes.chain(observed.map(|reason| ("observe", reason.code())));
-            outcomes
-                .map(|(decision, reason)| decisions.with_label_values(&[scheme, decision, reason]))
-                .collect()
-        };
-        let durations = histogram_vec(registry, UPSTREAM, SECONDS)?;
-        let services = Service::ALL.iter().map(|service| service.as_str());
-        let schemes = Scheme::ALL.iter().map(|scheme| scheme.as_str());
-        Ok(Self {
-            routes,
-            overhead: histogram(registry, OVERHEAD, FINE)?,
-            upstream: services.clone().map(|name| durations.with_label_values(&[name])).collect(),
-            failures: services.map(|name| of_service(&failures, name)).collect(),
-            upstreams: upstream::Families::register(registry)?,
-            in_flight: gauge(registry, IN_FLIGHT)?,
-            decisions: schemes.chain(["none"]).map(by_outcome).collect(),
-            observe_until: gauge(registry, OBSERVE_UNTIL)?,
-            links: LinkResult::ALL
-                .iter()
-                .map(|(_, label)| links.with_label_values(&[label]))
-                .collect(),
-            json: JsonResult::ALL
-                .iter()
-                .map(|(_, label)| json.with_label_values(&[label]))
-                .collect(),
-            cache: CACHE_RESULTS
-                .iter()
-                .map(|name| (*name, cache.with_label_values(&[name])))
-                .collect(),
-            cache_entries: gauge(registry, CACHE_ENTRIES)?,
-            stores: stores
-                .iter()
-                .map(|store| StoreHandles {
-                    found: lookups.with_label_values(&[store, "found"]),
-                    unknown: lookups.with_label_values(&[store, "unknown"]),
-                    error: lookups.with_label_values(&[store, "error"]),
-                    duration: store_durations.with_label_values(&[store]),
-                    up: up(&ups, store),
-                })
-                .collect(),
-            revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
-            access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
-        })
-    }
-
     /// A request has ended.
     pub fn ended(&self, record: &Record<'_>, policy: &Policy) {
         let rule = record.decision.and_then(|decision| decision.rule);
@@ -277,11 +200,6 @@ impl Metrics {
         &self.in_flight
     }
 
-    /// The counter of lost access lines.
-    pub fn access_log_dropped(&self) -> &IntCounter {
-        &self.access_log_dropped
-    }
-
     /// A `Link` field was read.
     pub fn link(&self, result: LinkResult) {
         self.links[result as usize].inc();
@@ -327,23 +245,10 @@ fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.as_millis() / 1000).unwrap_or(i64::MAX)
 }
 
-/// The failures of one service, by number.
-fn of_service(failures: &IntCounterVec, service: &str) -> Vec<IntCounter> {
-    let codes = UpstreamFailure::ALL.iter().map(|failure| failure.code());
-    codes.map(|code| failures.with_label_values(&[service, code])).collect()
-}
-
 /// Where a refusal that was only observed is counted.
 fn observed_slot(denial: &Denial) -> usize {
     let before = Reason::ALL[..denial.reason as usize].iter();
     2 + Reason::ALL.len() + before.filter(|reason| reason.is_about_entitlement()).count()
-}
-
-/// A store that was opened is up until it fails.
-fn up(gauges: &IntGaugeVec, store: &str) -> IntGauge {
-    let gauge = gauges.with_label_values(&[store]);
-    gauge.set(1);
-    gauge
 }
 
 /// The metrics as a table in Markdown, as the README has it.

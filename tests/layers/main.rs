@@ -126,6 +126,11 @@ const LAYERS: &[Layer] = &[
         ],
         forbidden: &[STORAGE, READS_A_CLOCK, &["toml"]],
     },
+    Layer {
+        module: "reload",
+        may_use: &["config::Problem", "telemetry::metrics::ReloadResult"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, READS_A_CLOCK],
+    },
     // The composition: the only places that know everything.
     Layer {
         module: "stores",
@@ -145,8 +150,11 @@ const LAYERS: &[Layer] = &[
             "explain",
             "telemetry",
             "readiness",
+            "reload",
             "clock",
             "policy::credential::Digest",
+            "proxy::InForce",
+            "proxy::Serving",
         ],
         forbidden: &[STORAGE, READS_A_CLOCK],
     },
@@ -155,6 +163,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "clock",
             "readiness",
+            "reload",
             "policy",
             "rewrite",
             "forward",

@@ -24,6 +24,7 @@ mod pool;
 mod process;
 mod queue;
 mod quickstart;
+mod reload;
 mod replica;
 mod resilience;
 mod rewritten;

@@ -21,15 +21,32 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
-    /// Those of a config.
-    pub fn new(config: &Configured, metrics: &Metrics) -> Self {
+    /// Those of a config. What is as it was `before`, with the requests that are at it, is taken over.
+    pub fn new(
+        config: &Configured,
+        before: Option<(&Configured, &Self)>,
+        metrics: &Metrics,
+    ) -> Self {
         let pool = |service: Service, upstream: &Upstream| {
-            Arc::new(Pool::new(service.as_str(), upstream, metrics))
+            let same = before.and_then(|(config, pools)| {
+                let (_, before) = config.iter().find(|(other, _)| *other == service)?;
+                (before == upstream).then(|| pools.own(service)).flatten()
+            });
+            let new = || Arc::new(Pool::new(service.as_str(), upstream, metrics));
+            same.map_or_else(new, Arc::clone)
         };
         Self {
             web: pool(Service::Web, &config.web),
             relay: config.relay.as_ref().map(|relay| pool(Service::Relay, relay)),
             assets: config.assets.as_ref().map(|assets| pool(Service::Assets, assets)),
+        }
+    }
+
+    const fn own(&self, service: Service) -> Option<&Arc<Pool>> {
+        match service {
+            Service::Web => Some(&self.web),
+            Service::Relay => self.relay.as_ref(),
+            Service::Assets => self.assets.as_ref(),
         }
     }
 
@@ -40,21 +57,20 @@ impl Upstreams {
     pub(in crate::proxy) fn of(&self, service: Service) -> Result<&Arc<Pool>> {
         let no_relay = || Error::explain(ErrorType::ConnectNoRoute, "no relay").into_up();
         match service {
-            Service::Web => Ok(&self.web),
-            Service::Relay => self.relay.as_ref().ok_or_else(no_relay),
+            Service::Web | Service::Relay => self.own(service).ok_or_else(no_relay),
             Service::Assets => Ok(self.assets.as_ref().unwrap_or(&self.web)),
         }
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        std::iter::once(&self.web).chain(&self.relay).chain(&self.assets)
+    pub fn iter(&self) -> impl Iterator<Item = (Service, &Arc<Pool>)> {
+        Service::ALL.iter().filter_map(|service| Some((*service, self.own(*service)?)))
     }
 
     /// Refuses what waits for one of them, and what would: the gateway is stopping. What finds room
     /// is served.
     pub fn stop_waiting(&self) {
-        for pool in self.iter() {
+        for (_, pool) in self.iter() {
             pool.stop_waiting();
         }
     }

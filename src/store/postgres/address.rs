@@ -15,6 +15,15 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 #[derive(Clone)]
 pub struct Address {
     pub(super) options: PgConnectOptions,
+    url: Box<str>,
+}
+
+/// Whether the URLs are the same. A password that came by itself is not part of that: it changes while
+/// a store is open.
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
 }
 
 /// A URL that is none of a database.
@@ -89,13 +98,13 @@ impl Address {
         let name = format!("portcullis {}", env!("CARGO_PKG_VERSION"));
         // PgBouncer knows no `extra_float_digits`.
         let options = options.application_name(&name).extra_float_digits(None);
-        Ok(Self { options: options.disable_statement_logging() })
+        Ok(Self { options: options.disable_statement_logging(), url: url.into() })
     }
 
     /// With this password in place of the one in the URL.
     #[must_use]
     pub fn with_password(self, password: &str) -> Self {
-        Self { options: self.options.password(password) }
+        Self { options: self.options.password(password), ..self }
     }
 }
 

@@ -55,8 +55,8 @@ fn counter() -> IntCounter {
 #[test]
 fn a_line_is_json_and_closing_writes_it() {
     let (sender, lines) = mpsc::sync_channel(100);
-    let log = AccessLog::start(Sink(sender), "c0ffee00", counter()).unwrap();
-    log.write(&record("/a\"b\\\u{1b}/sntryu_1/"), &policy());
+    let log = AccessLog::start(Sink(sender), counter()).unwrap();
+    log.write(&record("/a\"b\\\u{1b}/sntryu_1/"), &policy(), "c0ffee00");
     log.close();
     let text: Vec<u8> = lines.iter().flatten().collect();
     let line: serde_json::Value = serde_json::from_slice(&text).unwrap();
@@ -72,13 +72,13 @@ fn a_line_is_json_and_closing_writes_it() {
 fn a_blocked_reader_costs_lines_and_not_requests() {
     let (sender, lines) = mpsc::sync_channel(0);
     let dropped = counter();
-    let log = AccessLog::start(Sink(sender), "c0ffee00", dropped.clone()).unwrap();
+    let log = AccessLog::start(Sink(sender), dropped.clone()).unwrap();
     let policy = policy();
     let long = "a/".repeat(200);
     let mut written = 0;
     // Nobody reads: at most two shards of lines find room, the one being written and the next.
     while dropped.get() < 10 {
-        log.write(&record(&long), &policy);
+        log.write(&record(&long), &policy, "c0ffee00");
         written += 1;
         assert!(written < 10 * SHARD_LIMIT / 400, "the buffer has no bound");
     }

@@ -6,7 +6,7 @@ use super::register::gauge_vec;
 use super::{UPSTREAM_ADDRESSES, UPSTREAM_IN_FLIGHT, UPSTREAM_WAITING};
 
 /// The gauges of every upstream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Families {
     in_flight: IntGaugeVec,
     waiting: IntGaugeVec,
@@ -20,6 +20,14 @@ impl Families {
             waiting: gauge_vec(registry, UPSTREAM_WAITING)?,
             addresses: gauge_vec(registry, UPSTREAM_ADDRESSES)?,
         })
+    }
+
+    /// This URL is no longer used.
+    pub(super) fn left(&self, name: &str, url: &str) {
+        for state in ["up", "down"] {
+            // It is gone already, if so.
+            self.addresses.remove_label_values(&[name, url, state]).unwrap_or_default();
+        }
     }
 
     pub(super) fn of<'a>(

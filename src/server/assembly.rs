@@ -1,0 +1,297 @@
+//! From a config to what requests are served by. What is as it was before is taken over: the stores
+//! and what is remembered of them, and each upstream with the requests that are at it.
+//!
+//! **Invariant:** nothing of what is in force changes before everything that can fail has worked.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::HeaderValue;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::AccessSink;
+use super::callers::Callers;
+use super::stores::Stores;
+use crate::clock::Clock;
+use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
+use crate::forward::Outbound;
+use crate::gateway::Gateway;
+use crate::policy::exposure::Service;
+use crate::policy::site::BaseUrl;
+use crate::proxy::{Listeners, Pool, Serving, Upstreams};
+use crate::spool::Spool;
+use crate::store::cache::Identities;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Families;
+
+/// How long a new config waits for the names of its upstreams, and for its stores.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// What lasts as long as the process.
+pub(super) struct Ground {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) families: Arc<Families>,
+    /// Where clients are listened to, in the order of the config.
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) sink: AccessSink,
+    /// Once there is one it stays, since its lines are in order.
+    pub(super) access_log: Option<Arc<AccessLog>>,
+}
+
+/// A config at work.
+pub(super) struct Assembly {
+    pub(super) serving: Arc<Serving>,
+    fixed: Fixed,
+    sentry_version: SentryVersion,
+    callers: Arc<Callers>,
+    stores: Vec<Store>,
+    cache: Cache,
+    upstreams: config::Upstreams,
+    kept_up: Vec<Kept>,
+}
+
+/// A pool, kept up for as long as this is there.
+#[derive(Clone)]
+struct Kept {
+    pool: Arc<Pool>,
+    _running: Arc<Running>,
+}
+
+struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What can't change while the process runs.
+#[derive(Debug, PartialEq, Eq)]
+struct Fixed {
+    listen: Vec<SocketAddr>,
+    admin: SocketAddr,
+    threads: usize,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        let listen = config.listen.iter().map(|listen| listen.address).collect();
+        Self { listen, admin: config.admin, threads: config.server.threads }
+    }
+
+    /// What `new` would change.
+    fn problems(&self, new: &Self) -> Vec<Problem> {
+        let changed = [
+            ("listen", self.listen != new.listen),
+            ("admin.address", self.admin != new.admin),
+            ("server.threads", self.threads != new.threads),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        let what = "is changed, which a gateway that runs can't take up";
+        let help = "restart the gateway, or take the change back";
+        changed.map(|(at, _)| Problem::new(at, what, help)).collect()
+    }
+}
+
+/// What a config that was just assembled is still waited for.
+pub(super) struct Awaited {
+    /// The stores that can't be asked yet; `None` when they were taken over.
+    pub(super) stores: Option<Stores>,
+    /// Of each upstream that was not, what turns true when an address of it is known.
+    pub(super) upstreams: Vec<(Service, watch::Receiver<bool>)>,
+}
+
+impl Ground {
+    /// Puts a config to work, on what of it is at work already. Must be called in the runtime of
+    /// background work.
+    ///
+    /// # Errors
+    /// What could not be opened or started.
+    pub(super) async fn assemble(
+        &mut self,
+        config: Config,
+        before: Option<&Assembly>,
+    ) -> anyhow::Result<(Assembly, Awaited)> {
+        let fixed = Fixed::of(&config);
+        let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+        let metrics = Arc::new(self.families.of(&config.policy, &names));
+        let same =
+            before.filter(|before| before.stores == config.stores && before.cache == config.cache);
+        let (callers, stores) = match same {
+            Some(before) => (Arc::clone(&before.callers), None),
+            None => {
+                let (callers, stores) = Callers::open(&config, &self.clock, &metrics).await?;
+                (Arc::new(callers), Some(stores))
+            }
+        };
+        if config.log.access && self.access_log.is_none() {
+            self.access_log = Some(self.start_access_log()?);
+        }
+        if config.upstreams.spool()
+            && let Err(error) = config.spool.try_folder()
+        {
+            tracing::error!("{error}");
+        }
+        let rewriter = config.rewriter();
+        let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
+        let upstreams = Upstreams::new(&config.upstreams, pools, &metrics);
+        let (kept_up, awaited) = keep_up(&upstreams, before);
+        let outbound = outbound(config.policy.site.public(), config.credential)?;
+        let spool = before.map(|before| &before.serving.spool);
+        let spool = spool.filter(|spool| *spool.settings() == config.spool).map(Arc::clone);
+        let (identities, clock) = (Arc::clone(&callers.identities), Arc::clone(&self.clock));
+        let serving = Serving {
+            config_hash: config.hash.into(),
+            gateway: Arc::new(Gateway::new(config.policy, identities, clock)),
+            listeners: exposed(&self.addresses, &config.listen)?,
+            upstreams,
+            outbound,
+            rewriter,
+            trusted_proxies: config.trusted_proxies,
+            spool: spool.unwrap_or_else(|| Arc::new(Spool::new(config.spool))),
+            metrics,
+            access_log: self.access_log.clone().filter(|_| config.log.access),
+            admin_credential: config.admin_credential,
+            drain: config.server.drain,
+        };
+        let assembly = Assembly {
+            serving: Arc::new(serving),
+            fixed,
+            sentry_version: config.sentry_version,
+            callers,
+            stores: config.stores,
+            cache: config.cache,
+            upstreams: config.upstreams,
+            kept_up,
+        };
+        Ok((assembly, Awaited { stores, upstreams: awaited }))
+    }
+
+    fn start_access_log(&self) -> anyhow::Result<Arc<AccessLog>> {
+        let dropped = self.families.access_log_dropped().clone();
+        let log = match self.sink {
+            AccessSink::Stdout => AccessLog::start(io::stdout(), dropped),
+            AccessSink::Stderr => AccessLog::start(io::stderr(), dropped),
+        };
+        Ok(Arc::new(log.context("the access log can't be started")?))
+    }
+}
+
+impl Awaited {
+    /// Waits for everything, within some seconds.
+    ///
+    /// # Errors
+    /// What was waited for in vain.
+    pub(super) async fn all(self, assembly: &Assembly) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (service, mut known) in self.upstreams {
+            // The sender lives as long as the pool is kept up.
+            if !matches!(timeout(WAIT, known.wait_for(|known| *known)).await, Ok(Ok(_))) {
+                let at = format!("upstream.{service}.urls");
+                let what = "names no host that can be resolved";
+                problems.push(Problem::new(at, what, "correct it, or mend the name service"));
+            }
+        }
+        if let Some(stores) = self.stores
+            && timeout(WAIT, stores.wait(&assembly.callers.identities)).await.is_err()
+        {
+            let help = "the log says why; mend the store, and load the config again";
+            problems.push(Problem::new("store", "has one that can't be asked", help));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+impl Assembly {
+    /// Who is known.
+    pub(super) fn identities(&self) -> &Arc<Identities> {
+        &self.callers.identities
+    }
+
+    /// What it would change that can't be changed.
+    pub(super) fn unchangeable(&self, config: &Config) -> Vec<Problem> {
+        self.fixed.problems(&Fixed::of(config))
+    }
+
+    /// The metrics say that it is in force.
+    pub(super) fn tell(&self, ground: &Ground) {
+        let (families, serving) = (&ground.families, &self.serving);
+        let version = self.sentry_version.to_string();
+        families.config_loaded(&serving.config_hash, &version, ground.clock.now());
+        families.rules(serving.gateway.policy().rules.len());
+    }
+
+    /// Ends what `next`, which took its place or was to, did not take over.
+    pub(super) async fn retire(self, next: &Self, ground: &Ground) {
+        let names: Vec<_> = self.stores.iter().map(|store| store.name.clone()).collect();
+        next.close_other_stores(&names, ground);
+        for (service, upstream) in self.upstreams.iter() {
+            let next = next.upstreams.iter().find(|(other, _)| *other == service);
+            for url in &upstream.urls {
+                if !next.is_some_and(|(_, next)| next.urls.contains(url)) {
+                    ground.families.url_left(service.as_str(), url.authority());
+                }
+            }
+        }
+        // Of those that were taken over there is another holder.
+        if let Some(callers) = Arc::into_inner(self.callers) {
+            callers.close().await;
+        }
+    }
+
+    /// The metrics forget those of `stores` that it has not.
+    pub(super) fn close_other_stores(&self, stores: &[String], ground: &Ground) {
+        let is_own = |name: &String| self.stores.iter().any(|store| store.name == *name);
+        for name in stores.iter().filter(|name| !is_own(name)) {
+            ground.families.store_closed(name);
+        }
+    }
+
+    /// Ends all of it.
+    pub(super) async fn close(self) {
+        if let Some(callers) = Arc::into_inner(self.callers) {
+            callers.close().await;
+        }
+    }
+}
+
+/// Keeps each pool up, unless it is already.
+fn keep_up(
+    upstreams: &Upstreams,
+    before: Option<&Assembly>,
+) -> (Vec<Kept>, Vec<(Service, watch::Receiver<bool>)>) {
+    let (mut kept_up, mut awaited) = (Vec::new(), Vec::new());
+    for (service, pool) in upstreams.iter() {
+        let mut before = before.into_iter().flat_map(|before| &before.kept_up);
+        let kept = before.find(|kept| Arc::ptr_eq(&kept.pool, pool)).cloned();
+        kept_up.push(kept.unwrap_or_else(|| {
+            let (known, is_known) = watch::channel(false);
+            awaited.push((service, is_known));
+            let keep_up = Arc::clone(pool).keep_up(move || {
+                known.send_replace(true);
+            });
+            let _running = Arc::new(Running(Handle::current().spawn(keep_up)));
+            Kept { pool: Arc::clone(pool), _running }
+        }));
+    }
+    (kept_up, awaited)
+}
+
+/// What each listener lets in, by the address that it was given.
+fn exposed(addresses: &[SocketAddr], config: &[Listen]) -> anyhow::Result<Listeners> {
+    anyhow::ensure!(addresses.len() == config.len(), "not every listener is configured");
+    let own = addresses.iter().copied().zip(config.iter().map(|own| own.exposed));
+    Ok(Listeners::new(own.collect()))
+}
+
+fn outbound(public: &BaseUrl, credential: Option<HeaderValue>) -> anyhow::Result<Outbound> {
+    let host = HeaderValue::try_from(public.authority()).context("`public_url` is not a host")?;
+    let proto = HeaderValue::from_static(public.scheme().as_str());
+    Ok(Outbound { host, proto, credential })
+}
