@@ -18,6 +18,11 @@ impl Readiness {
         self.serving.store(true, Ordering::Release);
     }
 
+    /// Whether the public listeners answer.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
     /// The address of the upstream is known.
     pub fn upstream_known(&self) {
         self.upstream_known.store(true, Ordering::Release);
@@ -53,7 +58,7 @@ impl Readiness {
     pub fn reason(&self) -> Option<&'static str> {
         if self.is_stopping() {
             Some("stopping")
-        } else if !self.serving.load(Ordering::Acquire) {
+        } else if !self.is_serving() {
             Some("starting")
         } else if !self.upstream_known.load(Ordering::Acquire) {
             Some("the upstream's host name can't be resolved")

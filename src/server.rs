@@ -6,15 +6,19 @@
 mod assembly;
 mod callers;
 mod files;
+mod handover;
 mod listener;
+mod manager;
 mod observer;
 mod reload;
 mod stop;
 mod stores;
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -38,10 +42,15 @@ use crate::telemetry::metrics::Families;
 use crate::telemetry::unmatched::Unmatched;
 
 use assembly::{Awaited, Ground};
+use handover::{Inherited, Program, Sockets};
 use listener::Held;
 pub use listener::Listener;
 pub use reload::Loaded;
 use reload::{Origin, Reloader};
+use stop::{Ending, Successor};
+
+/// How often it is looked whether the gateway serves yet.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
@@ -65,6 +74,8 @@ pub struct Server {
     in_force: InForce,
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
+    successor: Option<Successor>,
+    inherited: Option<Inherited>,
 }
 
 impl Server {
@@ -75,10 +86,26 @@ impl Server {
     /// What could not be taken, opened or started.
     pub fn build(loaded: Loaded, sink: AccessSink) -> anyhow::Result<Self> {
         let Loaded { config, files, path } = loaded;
-        let listeners = config.listen.iter().map(|listen| Listener::open(listen.address));
-        let listeners = listeners.collect::<anyhow::Result<_>>()?;
-        let operators = Listener::open(config.admin)?;
-        Self::put_together(config, Some(Origin { path, files }), listeners, operators, sink)
+        let program = Arc::new(Program::current().context("the gateway's own path is not told")?);
+        let mut inherited = Inherited::receive()?;
+        let mut open = |address| match inherited.as_mut().and_then(|own| own.take(address)) {
+            Some(socket) => Listener::adopt(socket),
+            None => Listener::open(address),
+        };
+        let listeners = config.listen.iter().map(|listen| open(listen.address));
+        let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
+        let operators = open(config.admin)?;
+        let names = config.listen.iter().map(|listen| listen.address).chain([config.admin]);
+        let sockets = names.zip(listeners.iter().chain([&operators]));
+        let sockets = sockets.map(|(name, listener)| Ok((name, listener.again()?)));
+        let sockets = sockets.collect::<io::Result<Sockets>>();
+        let sockets = sockets.context("listening sockets can't be kept for a new process")?;
+        let sockets = Mutex::new(Arc::new(sockets));
+        let origin = Some(Origin { path, files });
+        let mut server = Self::put_together(config, origin, listeners, operators, sink)?;
+        server.successor = Some(Successor { program, sockets });
+        server.inherited = inherited;
+        Ok(server)
     }
 
     /// Puts everything together on these listeners, whatever addresses the config has.
@@ -148,6 +175,8 @@ impl Server {
             in_force,
             addresses,
             admin: admin_address,
+            successor: None,
+            inherited: None,
         })
     }
 
@@ -179,9 +208,14 @@ impl Server {
                 (&*serving.config_hash, serving.gateway.policy().rules.len());
             tracing::info!(version, ?addresses, %admin, config_hash, rules, "serving");
         }
-        let signal =
-            stop::Signal { readiness: self.readiness, in_force: Arc::clone(&self.in_force) };
-        self.pingora.run(RunArgs { shutdown_signal: Box::new(signal) });
+        let announced = announce(Arc::clone(&self.readiness), self.inherited);
+        self.background.spawn(announced);
+        let ending = Ending {
+            readiness: self.readiness,
+            in_force: Arc::clone(&self.in_force),
+            successor: self.successor,
+        };
+        self.pingora.run(RunArgs { shutdown_signal: Box::new(ending) });
         // What ran on pingora's runtimes has ended; what is left is ours.
         self.stop_reloader.send_replace(true);
         // One that panicked has nothing more to end.
@@ -191,6 +225,27 @@ impl Server {
             log.close();
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Tells systemd, and the process before this one, when this one serves.
+async fn announce(readiness: Arc<Readiness>, inherited: Option<Inherited>) {
+    let is_up = || match inherited {
+        // It serves well until this one does.
+        Some(_) => readiness.reason().is_none(),
+        None => readiness.is_serving(),
+    };
+    while !is_up() {
+        if readiness.is_stopping() {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    manager::serving();
+    if let Some(inherited) = inherited
+        && let Err(error) = inherited.serving()
+    {
+        tracing::warn!(%error, "the process before this one has ended by itself");
     }
 }
 

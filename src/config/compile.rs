@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawSpool};
+use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawServer, RawSpool};
 use super::value::{PointInTime, SecretRef};
 use super::{Cache, Config, Listen, Log, Own, Server, Source, Store, Upstreams};
 use stores::{FILE, PORTCULLIS};
@@ -87,7 +87,8 @@ pub(super) fn compile(
         0 => std::thread::available_parallelism().map_or(FALLBACK_THREADS, Into::into),
         threads => threads,
     };
-    let server = Server { threads, drain: raw.server.drain.0 };
+    let RawServer { stop_delay, drain, .. } = &raw.server;
+    let server = Server { threads, stop_delay: stop_delay.0, drain: drain.0 };
     match (site, admin, upstreams, rules, log) {
         (Some(site), Some(admin), Some(upstreams), Some(rules), Some(log))
             if compiler.problems.is_empty() =>

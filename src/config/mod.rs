@@ -200,7 +200,9 @@ pub struct Log {
 pub struct Server {
     /// Worker threads.
     pub threads: usize,
-    /// How long requests in flight may take to end after a signal to stop.
+    /// How long new connections are taken after SIGTERM, while `/readyz` says that the gateway stops.
+    pub stop_delay: Duration,
+    /// How long requests in flight may take to end then.
     pub drain: Duration,
 }
 

@@ -341,12 +341,15 @@ impl Default for RawLog {
 pub(super) struct RawServer {
     /// Worker threads; 0 is one for each core.
     pub(super) threads: usize,
-    /// How long requests in flight may take to end after a signal to stop.
+    /// How long new connections are taken as before after SIGTERM, while `/readyz` is 503 already, so
+    /// that whoever sends requests can turn to another replica.
+    pub(super) stop_delay: HumanDuration,
+    /// How long requests in flight may take to end then.
     pub(super) drain: HumanDuration,
 }
 
 impl Default for RawServer {
     fn default() -> Self {
-        Self { threads: 0, drain: seconds::<30>() }
+        Self { threads: 0, stop_delay: seconds::<5>(), drain: seconds::<30>() }
     }
 }

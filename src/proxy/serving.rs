@@ -48,7 +48,9 @@ pub struct Serving {
     pub access_log: Option<Arc<AccessLog>>,
     /// What operators present at the admin listener; without one, there is nothing to ask for.
     pub admin_credential: Option<Digest>,
-    /// How long requests in flight may take to end at a stop.
+    /// How long new connections are taken after SIGTERM, while `/readyz` says that it stops.
+    pub stop_delay: Duration,
+    /// How long requests in flight may take to end then.
     pub drain: Duration,
 }
 

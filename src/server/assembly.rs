@@ -158,6 +158,7 @@ impl Ground {
             metrics,
             access_log: self.access_log.clone().filter(|_| config.log.access),
             admin_credential: config.admin_credential,
+            stop_delay: config.server.stop_delay,
             drain: config.server.drain,
         };
         let assembly = Assembly {

@@ -38,10 +38,22 @@ impl Listener {
             };
             anyhow::anyhow!("`{address}` can't be listened to ({error}); {fix}")
         })?;
-        let what = || format!("`{address}` can't be listened to");
-        socket.set_nonblocking(true).with_context(what)?;
-        let address = socket.local_addr().with_context(what)?;
+        Self::adopt(socket).with_context(|| format!("`{address}` can't be listened to"))
+    }
+
+    /// Takes over a socket that listens.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn adopt(socket: TcpListener) -> anyhow::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
         Ok(Self { socket, address })
+    }
+
+    /// The same socket once more, for a process after this one.
+    pub(super) fn again(&self) -> io::Result<TcpListener> {
+        self.socket.try_clone()
     }
 
     /// The address, with its port.

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::assembly::{Assembly, Ground};
 use super::files::{Files, Recording, Stamp};
+use super::manager;
 use crate::config::{Config, ConfigError, Problem};
 use crate::proxy::InForce;
 use crate::reload::{Asking, Outcome, Reloads};
@@ -132,7 +133,9 @@ impl Reloader {
                     Cause::Changed
                 }
             };
+            manager::reloading();
             let (outcome, files) = self.reload(&origin).await;
+            manager::serving();
             changing = None;
             match outcome.result {
                 ReloadResult::Loaded | ReloadResult::Unchanged => {

@@ -90,6 +90,7 @@ kind = "portcullis"
 url = "sqlite://tokens.db"
 [server]
 threads = 2
+stop_delay = "0s"
 drain = "10s"
 "#,
             address = url.strip_prefix("http://").unwrap(),

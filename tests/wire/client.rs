@@ -60,7 +60,12 @@ impl Connection {
 
     /// Writes; a server that has hung up already is met by the next read.
     pub fn write(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        let _ = self.try_write(bytes);
+    }
+
+    /// Whether it could be written to.
+    pub fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Reads more; `false` at the end of the connection, and when nothing comes.

@@ -52,6 +52,8 @@ pub struct Options {
     pub store: String,
     /// Instead of the `[[store]]` with tokens of the gateway.
     pub stores: Option<String>,
+    /// Lines of `[server]`.
+    pub server: String,
     /// More tables.
     pub tables: String,
     /// An own rule file.
@@ -231,8 +233,13 @@ impl Gate {
 
     /// Asks it to stop, as an orchestrator does.
     pub fn terminate(&self) {
-        let pid = self.serving.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     /// Waits until it has ended by itself, and gives its exit code.
@@ -273,6 +280,10 @@ fn config(upstream: &Upstream, options: &Options) -> String {
         false => "health_interval = \"0s\"",
     };
     let Options { top, admin, web, store, tables, .. } = options;
+    let server = match options.server.contains("stop_delay") {
+        true => options.server.clone(),
+        false => format!("stop_delay = \"0s\"\n{}", options.server),
+    };
     let own = || format!("{OWN_STORE}{store}");
     let stores = options.stores.clone().unwrap_or_else(own);
     format!(
@@ -295,6 +306,7 @@ files = ["own.toml"]
 [server]
 threads = 2
 drain = "10s"
+{server}
 {tables}
 "#
     )

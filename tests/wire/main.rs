@@ -31,6 +31,7 @@ mod rewritten;
 mod routes;
 mod samples;
 mod stores;
+mod upgrade;
 mod upstream;
 mod volume;
 mod websocket;

@@ -2,7 +2,6 @@
 //! goes on as it began.
 
 use std::fs;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -45,11 +44,6 @@ fn edit(gate: &Gate, from: &str, to: &str) {
 
 fn write(gate: &Gate, name: &str, text: &str) {
     fs::write(gate.folder.path().join(name), text).unwrap();
-}
-
-fn hangup(gate: &Gate) {
-    let pid = gate.process().to_string();
-    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
 }
 
 fn reloads(gate: &Gate, result: &str) -> f64 {
@@ -110,7 +104,7 @@ fn a_signal_or_a_changed_file_is_enough() {
     let token = gate.token("read");
     let is_open = || gate.bearer(NEW, &token).status == 200;
     write(&gate, "own.toml", NEW_RULE);
-    hangup(&gate);
+    gate.signal("-HUP");
     eventually("the rule", is_open);
     // As Kubernetes does it: what is read is a link into a folder that is replaced as a whole.
     let path = |name: &str| gate.folder.path().join(name);
