@@ -27,10 +27,10 @@ impl Successor {
     /// The one that the log names last.
     fn of(gate: &Gate) -> Self {
         let output = gate.output();
-        let messages = output.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let own =
+        let messages = output.lines().rev().filter_map(|line| serde_json::from_str(line).ok());
+        let mut own =
             messages.filter(|line: &serde_json::Value| line["message"] == "a new process serves");
-        Self(own.next_back().expect("a successor")["process"].as_u64().unwrap())
+        Self(own.next().expect("a successor")["process"].as_u64().unwrap())
     }
 
     fn signal(&self, name: &str) {
