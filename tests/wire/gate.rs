@@ -60,6 +60,8 @@ pub struct Options {
     pub upstream_url: Option<String>,
     /// More addresses of the upstream, after it.
     pub more_upstreams: Vec<SocketAddr>,
+    /// Worker threads; by default 2.
+    pub threads: Option<usize>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
 }
@@ -259,6 +261,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
         false => "health_interval = \"0s\"",
     };
     let Options { top, admin, web, store, tables, .. } = options;
+    let threads = options.threads.unwrap_or(2);
     let own = || format!("{OWN_STORE}{store}");
     let stores = options.stores.clone().unwrap_or_else(own);
     format!(
@@ -279,7 +282,7 @@ credential = {{ file = "sentry-token" }}
 [rules]
 files = ["own.toml"]
 [server]
-threads = 2
+threads = {threads}
 drain = "10s"
 {tables}
 "#

@@ -31,5 +31,6 @@ mod routes;
 mod samples;
 mod stores;
 mod upstream;
+mod upstream_tls;
 mod volume;
 mod websocket;
