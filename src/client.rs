@@ -7,20 +7,22 @@ use std::io;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
+
+use crate::tls::{Certificates, ClientTls};
 
 /// Asks over HTTP/1.1.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// What a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaks {
-    /// Nothing but HTTPS, checked against the certificates of this machine.
-    Https,
+#[derive(Clone, Copy, Debug)]
+pub enum Speaks<'a> {
+    /// Nothing but HTTPS, and TLS like this.
+    Https(&'a ClientTls),
     /// Plain HTTP; over HTTPS it believes nobody.
     Http,
 }
@@ -29,18 +31,24 @@ pub enum Speaks {
 ///
 /// # Errors
 /// When the certificates of the system are needed and can't be read.
-pub fn client(speaks: Speaks) -> io::Result<HttpClient> {
+pub fn client(speaks: Speaks<'_>) -> io::Result<HttpClient> {
     let builder = HttpsConnectorBuilder::new();
-    let provider = rustls::crypto::ring::default_provider();
     let builder = match speaks {
-        Speaks::Https => builder.with_provider_and_native_roots(provider)?.https_only(),
+        Speaks::Https(tls) => {
+            let builder = builder.with_tls_config(tls.config()?).https_only();
+            match &tls.server_name {
+                Some(name) => {
+                    let name = ServerName::try_from(String::from(&**name));
+                    let name = name.map_err(io::Error::other)?;
+                    builder.with_server_name_resolver(FixedServerNameResolver::new(name))
+                }
+                None => builder,
+            }
+        }
         Speaks::Http => {
-            let config = ClientConfig::builder_with_provider(provider.into())
-                .with_safe_default_protocol_versions()
-                .map_err(io::Error::other)?
-                .with_root_certificates(RootCertStore::empty())
-                .with_no_client_auth();
-            builder.with_tls_config(config).https_or_http()
+            let nobody =
+                ClientTls { authorities: Some(Certificates::none()), ..ClientTls::default() };
+            builder.with_tls_config(nobody.config()?).https_or_http()
         }
     };
     let connector = builder.enable_http1().build();

@@ -14,7 +14,7 @@
 //!
 //! # Layers
 //!
-//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `client`;
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `tls`, `client`;
 //! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
 //! `explain`; `reload`, `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
@@ -41,3 +41,4 @@ pub mod spool;
 pub mod store;
 pub mod stores;
 pub mod telemetry;
+pub mod tls;

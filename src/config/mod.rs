@@ -20,6 +20,7 @@ mod version;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -37,6 +38,7 @@ use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
 use crate::spool::SpoolSettings;
+use crate::tls::ClientTls;
 
 /// The annotated default config, as it is shipped.
 pub const DEFAULT: &str = include_str!("../../config/portcullis.toml");
@@ -142,6 +144,10 @@ impl Upstreams {
 pub struct Upstream {
     /// Where it is reached: at least one address, all of one scheme, without a path.
     pub urls: Vec<BaseUrl>,
+    /// How TLS is spoken with `https` URLs.
+    pub tls: Arc<ClientTls>,
+    /// Whether HTTP/2 is spoken where TLS agrees on it.
+    pub http2: bool,
     /// The largest request body, in bytes, where a rule does not say.
     pub max_body: u64,
     /// How long a connection may take to be made, TLS included.

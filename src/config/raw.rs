@@ -4,6 +4,7 @@
 //! Schemas; so are the defaults.
 
 mod rule;
+mod upstream;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
+pub(super) use upstream::{ChunkedBodies, RawUpstream, RawUpstreamTls, RawUpstreams};
 
 /// The whole file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -89,6 +91,10 @@ fn api() -> Vec<String> {
     vec!["api".to_owned()]
 }
 
+fn seconds<const N: u64>() -> HumanDuration {
+    HumanDuration(std::time::Duration::from_secs(N))
+}
+
 /// The listener for operators.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -104,98 +110,6 @@ impl Default for RawAdmin {
     fn default() -> Self {
         Self { address: "127.0.0.1:9090".to_owned(), credential: None }
     }
-}
-
-/// The upstreams.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawUpstreams {
-    /// Sentry's web service.
-    pub(super) web: RawUpstream,
-    /// Relay, where ingestion goes.
-    pub(super) relay: Option<RawUpstream>,
-    /// What serves the files of the pages, such as Sentry's own nginx; by default `web`.
-    pub(super) assets: Option<RawUpstream>,
-}
-
-/// A part of Sentry.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawUpstream {
-    /// Where it is reached: scheme, host and port, all of one scheme. Every address of every host is
-    /// used, the one with the fewest requests in flight first; names are resolved every 5 s.
-    pub(super) urls: Vec<String>,
-    /// Of `web`: Sentry's `system.url-prefix`, the address in the URLs that it sends. By default the
-    /// addresses where it is reached.
-    pub(super) canonical_url: Option<String>,
-    /// Of `web`: more addresses in the URLs that it sends, such as `system.upload-url-prefix`.
-    #[serde(default)]
-    pub(super) canonical_aliases: Vec<String>,
-    /// Of `web`: a Sentry token that stands in for tokens which the gateway issued.
-    pub(super) credential: Option<SecretRef>,
-    /// Of `web`: the cookie of browser sessions, Sentry's `SESSION_COOKIE_NAME`; by default
-    /// `sentrysid`.
-    pub(super) session_cookie: Option<String>,
-    /// Of `relay`: whether the key of the project is looked up in the token stores before an event
-    /// goes on. By default not: Relay checks it.
-    pub(super) check_keys: Option<bool>,
-    /// How long a connection may take to be made, TLS included.
-    #[serde(default = "seconds::<5>")]
-    pub(super) connect_timeout: HumanDuration,
-    /// How long it may be silent, where a rule has no `timeout`.
-    #[serde(default = "seconds::<60>")]
-    pub(super) timeout: HumanDuration,
-    /// How long an idle connection is kept. Sentry's uWSGI closes it after 15 s.
-    #[serde(default = "seconds::<10>")]
-    pub(super) idle_timeout: HumanDuration,
-    /// The largest request body, where a rule has no `max_body`.
-    #[serde(default = "hundred_mib")]
-    pub(super) max_body: ByteSize,
-    /// What becomes of a chunked request body: `spool` keeps it and sends it with `Content-Length`,
-    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks. By default
-    /// `spool`, of `relay` `stream`.
-    pub(super) chunked_bodies: Option<ChunkedBodies>,
-    /// What every address is asked for, to see whether it works; by default `/_health/`, and
-    /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails
-    /// twice in a row, or that a request can't connect to, is left out until it answers; if all are,
-    /// all are used.
-    pub(super) health_path: Option<String>,
-    /// How long between two of these checks; `"0s"` is none, and an address that a request can't
-    /// connect to is left out for 5 s.
-    #[serde(default = "seconds::<5>")]
-    pub(super) health_interval: HumanDuration,
-    /// How many requests may be in flight to it, all addresses together.
-    #[serde(default = "number::<256>")]
-    pub(super) max_in_flight: u32,
-    /// How many more may wait for one of these to end, first come first served; beyond it 503
-    /// `upstream_busy`.
-    #[serde(default = "number::<1024>")]
-    pub(super) max_waiting: u32,
-    /// How long one may wait; then 503 `upstream_busy`.
-    #[serde(default = "seconds::<10>")]
-    pub(super) max_wait: HumanDuration,
-}
-
-fn number<const N: u32>() -> u32 {
-    N
-}
-
-/// What becomes of a chunked request body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ChunkedBodies {
-    /// It is kept and sent with `Content-Length`.
-    Spool,
-    /// It is sent on in chunks.
-    Stream,
-}
-
-fn seconds<const N: u64>() -> HumanDuration {
-    HumanDuration(std::time::Duration::from_secs(N))
-}
-
-fn hundred_mib() -> ByteSize {
-    ByteSize(100 << 20)
 }
 
 /// A token store.

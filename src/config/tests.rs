@@ -73,6 +73,7 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.policy.rules.len(), minimal.policy.rules.len());
     assert_eq!(shipped.policy.max_body, minimal.policy.max_body);
     assert_eq!(shipped.stores[0].name, minimal.stores[0].name);
+    assert_eq!(shipped.upstreams.web.http2, minimal.upstreams.web.http2);
     assert_eq!(shipped.upstreams.web.timeout, minimal.upstreams.web.timeout);
     assert_eq!(shipped.upstreams.web.connect_timeout, minimal.upstreams.web.connect_timeout);
     assert_eq!(shipped.upstreams.web.idle_timeout, minimal.upstreams.web.idle_timeout);

@@ -18,9 +18,11 @@ use super::answer::Answer;
 use crate::client::{HttpClient, Speaks, client};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::policy::exposure::Service;
 use crate::policy::site::{BaseUrl, HttpScheme};
 use crate::rewrite::UrlRewriter;
 use crate::store::Chain;
+use crate::tls::ClientTls;
 
 /// How long one question may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,6 +109,8 @@ pub(super) struct Patient<'a> {
     web: OnceLock<BaseUrl>,
     plain: HttpClient,
     tls: Result<HttpClient, String>,
+    /// The same for each part of Sentry, with what its `tls` says.
+    upstreams: Vec<(Service, Result<HttpClient, String>)>,
     deadline: Instant,
 }
 
@@ -116,14 +120,19 @@ impl<'a> Patient<'a> {
         options: &'a Options,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let tls = client(Speaks::Https).map_err(|error| {
-            format!(
-                "the certificates of the system can't be read ({error}); install ca-certificates"
-            )
-        });
+        let over = |tls: &ClientTls| {
+            client(Speaks::Https(tls)).map_err(|error| {
+                format!("the certificates of the system can't be read ({error}); install ca-certificates")
+            })
+        };
+        let tls = over(&ClientTls::default());
+        let upstreams = config.upstreams.iter();
+        let upstreams = upstreams.map(|(service, upstream)| (service, over(&upstream.tls)));
+        let upstreams = upstreams.collect();
         let deadline = clock.instant() + WHOLE;
         let (plain, web) = (client(Speaks::Http)?, OnceLock::new());
-        Ok(Self { config, options, clock, rewriter: config.rewriter(), web, plain, tls, deadline })
+        let rewriter = config.rewriter();
+        Ok(Self { config, options, clock, rewriter, web, plain, tls, upstreams, deadline })
     }
 
     /// The name of the gateway that Sentry is told.
@@ -132,8 +141,9 @@ impl<'a> Patient<'a> {
     }
 
     /// Asks a part of Sentry as the gateway does.
-    pub(super) async fn upstream(&self, address: &BaseUrl, path: &str) -> Asked {
-        self.sentry(address, path, As::Nobody, self.public().scheme()).await
+    pub(super) async fn upstream(&self, part: Service, address: &BaseUrl) -> Asked {
+        let scheme = self.public().scheme();
+        self.sentry(part, address, part.health_path(), As::Nobody, scheme).await
     }
 
     /// Notes that the web service answers at `address`.
@@ -150,12 +160,19 @@ impl<'a> Patient<'a> {
     pub(super) async fn web(&self, path: &str, who: As, scheme: HttpScheme) -> Asked {
         let address = self.web.get().or_else(|| self.config.upstreams.web.urls.first());
         match address {
-            Some(address) => self.sentry(address, path, who, scheme).await,
+            Some(address) => self.sentry(Service::Web, address, path, who, scheme).await,
             None => Asked { tried: String::new(), answer: Err("it has no address".to_owned()) },
         }
     }
 
-    async fn sentry(&self, address: &BaseUrl, path: &str, who: As, scheme: HttpScheme) -> Asked {
+    async fn sentry(
+        &self,
+        part: Service,
+        address: &BaseUrl,
+        path: &str,
+        who: As,
+        scheme: HttpScheme,
+    ) -> Asked {
         let host = self.public().authority();
         let mut headers = vec![
             (X_FORWARDED_FOR, CLIENT),
@@ -165,7 +182,7 @@ impl<'a> Patient<'a> {
         headers.extend(credential.map(|value| (AUTHORIZATION, value.clone())));
         let with = if credential.is_some() { " with the upstream's credential" } else { "" };
         let tried = format!("GET {}{path} as `Host: {host}`{with}", origin(address));
-        let answer = self.ask(address, host, Method::GET, path, headers).await;
+        let answer = self.ask(Some(part), address, host, Method::GET, path, headers).await;
         Asked { tried, answer }
     }
 
@@ -194,7 +211,7 @@ impl<'a> Patient<'a> {
             None => (name, String::new()),
         };
         let tried = format!("{method} {}{path}{via}{with}", origin(name));
-        let answer = self.ask(at, name.authority(), method, &path, headers).await;
+        let answer = self.ask(None, at, name.authority(), method, &path, headers).await;
         Asked { tried, answer }
     }
 
@@ -202,19 +219,21 @@ impl<'a> Patient<'a> {
     pub(super) async fn stranger(&self, base: &BaseUrl, path: &str) -> Asked {
         let path = format!("{}{path}", base.prefix());
         let tried = format!("GET {}{path}", origin(base));
-        let answer = self.ask(base, base.authority(), Method::GET, &path, Vec::new()).await;
+        let answer = self.ask(None, base, base.authority(), Method::GET, &path, Vec::new()).await;
         Asked { tried, answer }
     }
 
     async fn ask(
         &self,
+        part: Option<Service>,
         at: &BaseUrl,
         host: &str,
         method: Method,
         path: &str,
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Answer, String> {
-        let client = match (at.scheme(), &self.tls) {
+        let own = self.upstreams.iter().find(|(service, _)| Some(*service) == part);
+        let client = match (at.scheme(), own.map_or(&self.tls, |(_, client)| client)) {
             (HttpScheme::Http, _) => &self.plain,
             (HttpScheme::Https, Ok(client)) => client,
             (HttpScheme::Https, Err(why)) => return Err(why.clone()),

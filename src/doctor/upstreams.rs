@@ -31,8 +31,9 @@ pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
     for (service, upstream) in patient.config.upstreams.iter() {
         seen.services.push(service);
         for address in &upstream.urls {
-            let Asked { tried, answer } = patient.upstream(address, service.health_path()).await;
-            let check = judge(service, &tried, &answer);
+            let Asked { tried, answer } = patient.upstream(service, address).await;
+            let tls = address.scheme() == HttpScheme::Https;
+            let check = judge(service, tls, &tried, &answer);
             let healthy = check.verdict == Verdict::Ok;
             seen.checks.push(check);
             if let Ok(answer) = answer.as_ref().cloned() {
@@ -46,13 +47,14 @@ pub(super) async fn look_at(patient: &Patient<'_>) -> Seen {
     seen
 }
 
-fn judge(service: Service, tried: &str, answer: &Result<Answer, String>) -> Check {
+fn judge(service: Service, tls: bool, tried: &str, answer: &Result<Answer, String>) -> Check {
     let check = format!("upstream.{service}");
     let answer = match answer {
         Ok(answer) => answer,
         Err(why) => {
+            let keys = if tls { "`urls` or `tls`" } else { "`urls`" };
             let fix = format!(
-                "start it, or correct `urls` of `[upstream.{service}]`; ask from where the gateway runs"
+                "start it, or correct {keys} of `[upstream.{service}]`; ask from where the gateway runs"
             );
             return Check::problem(check, tried, why, fix);
         }

@@ -114,6 +114,11 @@ impl ProxyHttp for Proxy {
         let pool = serving.upstreams.of(rule.service)?;
         // What is sent again is counted again.
         ctx.received = 0;
+        // Pingora would answer the second in chunks, which it does not know (RFC 9112, 6.1).
+        let is_old = session.req_header().version < Version::HTTP_11;
+        if rule.websocket && session.is_upgrade_req() || is_old {
+            ctx.attempt.needs_http1();
+        }
         let mut peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await?;
         // To wait for a slot is the gateway's own time.
         ctx.progress.handed_over.get_or_insert_with(|| serving.gateway.clock().instant());
@@ -214,8 +219,8 @@ impl ProxyHttp for Proxy {
     }
 
     /// A kept connection may turn out to be dead, since the upstream ends it when it likes. Whether
-    /// it had read the request is not known, so only what does the same when it is done twice is
-    /// sent again, whole, and once.
+    /// it had read the request is not known, unless it says that it has not, so only what does the same when
+    /// it is done twice is sent again, whole, and once.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
@@ -225,9 +230,14 @@ impl ProxyHttp for Proxy {
         reused: bool,
     ) -> Box<Error> {
         error.retry.decide_reuse(reused);
-        let again = error.retry()
-            && session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated();
+        if upstream::is_downgrade(&error) {
+            ctx.attempt.needs_http1();
+        }
+        let harmless =
+            session.req_header().method.is_idempotent() || upstream::is_untouched(&error);
+        let dead = reused && upstream::is_cut(&error) && session.response_written().is_none();
+        let again =
+            (error.retry() || dead) && harmless && !session.as_ref().retry_buffer_truncated();
         error.set_retry(again && ctx.attempt.may_resend());
         error
     }

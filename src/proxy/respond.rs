@@ -233,13 +233,13 @@ pub(super) async fn failure(
         return FailToProxy { error_code: 408, can_reuse_downstream };
     }
     let failure = *ctx.progress.failure.get_or_insert_with(|| upstream::failure(error));
-    let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), error.etype().as_str());
+    let (id, cause) = (ctx.request_id.to_str().unwrap_or_default(), upstream::cause(error));
     let busy = upstream::busy(error);
     // A line for each request that is too many would make it worse; metrics and access log have them.
     if busy.is_none() {
         tracing::warn!(
             request_id = id,
-            cause,
+            %cause,
             code = failure.code(),
             "a permitted request got no answer of the upstream's, or half of one"
         );

@@ -32,6 +32,7 @@ use super::{Found, StoreError, TokenStore};
 use crate::client::{HttpClient, Speaks, client};
 use crate::policy::credential::{self, Presented};
 use crate::policy::identity::{IdentityKind, KindSet};
+use crate::tls::ClientTls;
 
 /// How long one question may take, whoever waits for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -103,7 +104,8 @@ impl IntrospectionStore {
     /// When the certificates of the system can't be read, and the URL needs them.
     pub fn new(name: &str, url: Uri, protocol: Protocol) -> std::io::Result<Self> {
         let https = url.scheme() == Some(&Scheme::HTTPS);
-        let client = client(if https { Speaks::Https } else { Speaks::Http })?;
+        let tls = ClientTls::default();
+        let client = client(if https { Speaks::Https(&tls) } else { Speaks::Http })?;
         let (runtime, places) = (Handle::current(), Arc::new(Semaphore::new(AT_ONCE)));
         Ok(Self { name: name.into(), url, protocol, client, runtime, places })
     }

@@ -30,8 +30,13 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { module: "clock", may_use: &[], forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC] },
     Layer {
+        module: "tls",
+        may_use: &["clock"],
+        forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+    },
+    Layer {
         module: "client",
-        may_use: &[],
+        may_use: &["tls"],
         forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, READS_A_CLOCK],
     },
     Layer { module: "readiness", may_use: &[], forbidden: PURE },
@@ -66,13 +71,14 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "store",
-        may_use: &["policy", "clock", "client", "limit"],
+        may_use: &["policy", "clock", "tls", "client", "limit"],
         forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus"]],
     },
     Layer {
         module: "config",
         may_use: &[
             "clock",
+            "tls",
             "policy",
             "rewrite",
             "limit",
@@ -117,6 +123,7 @@ const LAYERS: &[Layer] = &[
             "rewrite",
             "telemetry",
             "clock",
+            "tls",
             "readiness",
             "config::HealthCheck",
             "config::Upstream",
@@ -140,7 +147,7 @@ const LAYERS: &[Layer] = &[
     // It asks a gateway and its Sentry from outside, so it knows no part that serves.
     Layer {
         module: "doctor",
-        may_use: &["clock", "client", "policy", "rewrite", "config", "store", "stores"],
+        may_use: &["clock", "tls", "client", "policy", "rewrite", "config", "store", "stores"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "toml"]],
     },
     Layer {

@@ -62,6 +62,8 @@ pub struct Options {
     pub upstream_url: Option<String>,
     /// More addresses of the upstream, after it.
     pub more_upstreams: Vec<SocketAddr>,
+    /// Worker threads; by default 2.
+    pub threads: Option<usize>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
 }
@@ -284,6 +286,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
         true => options.server.clone(),
         false => format!("stop_delay = \"0s\"\n{}", options.server),
     };
+    let threads = options.threads.unwrap_or(2);
     let own = || format!("{OWN_STORE}{store}");
     let stores = options.stores.clone().unwrap_or_else(own);
     format!(
@@ -304,7 +307,7 @@ credential = {{ file = "sentry-token" }}
 [rules]
 files = ["own.toml"]
 [server]
-threads = 2
+threads = {threads}
 drain = "10s"
 {server}
 {tables}

@@ -33,5 +33,6 @@ mod samples;
 mod stores;
 mod upgrade;
 mod upstream;
+mod upstream_tls;
 mod volume;
 mod websocket;

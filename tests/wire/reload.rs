@@ -145,7 +145,7 @@ fn a_config_with_problems_changes_nothing_and_all_of_them_are_told() {
     assert_eq!(ready(&gate), (200, "ok\n".to_owned()));
 
     write(&gate, "own.toml", NEW_RULE);
-    edit(&gate, "drain = \"10s\"", "drain = \"10s\"\n[cache]\nttl = \"0s\"\ncapacity = 0");
+    edit(&gate, "[server]", "[cache]\nttl = \"0s\"\ncapacity = 0\n[server]");
     let said = reloaded(&gate, "refused");
     let places: Vec<_> =
         said["problems"].as_array().unwrap().iter().map(|one| &one["at"]).collect();

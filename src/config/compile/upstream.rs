@@ -1,5 +1,9 @@
 //! The parts of Sentry that requests go to, and what is particular to its web service.
 
+mod tls;
+
+use std::sync::Arc;
+
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
@@ -23,6 +27,7 @@ impl Compiler<'_> {
     fn upstream(&mut self, service: Service, raw: &RawUpstream) -> Option<Upstream> {
         let at = format!("upstream.{service}");
         let urls = self.urls(&at, &raw.urls);
+        let tls = self.tls(&at, raw, &urls);
         let health = self.health(&at, service, raw);
         let timeouts = [
             ("connect_timeout", raw.connect_timeout),
@@ -61,6 +66,8 @@ impl Compiler<'_> {
         }
         (urls.len() == raw.urls.len() && !urls.is_empty()).then_some(Upstream {
             urls,
+            tls: Arc::new(tls),
+            http2: raw.http2,
             max_body: raw.max_body.0,
             connect_timeout: raw.connect_timeout.0,
             timeout: raw.timeout.0,

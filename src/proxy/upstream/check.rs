@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
-use pingora::prelude::{Error, ErrorType, Result};
+use pingora::prelude::{Error, ErrorType, OrErr as _, Result};
 use tokio::task::JoinSet;
 
 use super::Pool;
@@ -52,12 +52,21 @@ impl Pool {
     }
 
     async fn ask(&self, address: &Address, connector: &Connector<()>, path: &str) -> Result<()> {
+        let mut peer = address.peer.clone();
+        // With room for no other request, so that it is not kept for one.
+        peer.options.max_h2_streams = 1;
+        let (mut session, _) = connector.get_http_session(&peer).await?;
+        let host = self.urls[address.url].authority();
         let mut request = RequestHeader::build("GET", path.as_bytes(), Some(4))?;
-        request.insert_header(HOST, self.urls[address.url].authority())?;
         request.insert_header(USER_AGENT, "portcullis")?;
         request.insert_header(ACCEPT, "*/*")?;
-        request.insert_header(CONNECTION, "close")?;
-        let (mut session, _) = connector.get_http_session(&address.peer).await?;
+        if session.as_http2().is_some() {
+            let uri = format!("https://{host}{path}").parse();
+            request.set_uri(uri.or_err(ErrorType::InvalidHTTPHeader, "")?);
+        } else {
+            request.insert_header(HOST, host)?;
+            request.insert_header(CONNECTION, "close")?;
+        }
         session.write_request_header(Box::new(request)).await?;
         session.finish_request_body().await?;
         session.read_response_header().await?;

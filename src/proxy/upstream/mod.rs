@@ -6,9 +6,11 @@
 
 mod address;
 mod check;
+mod failure;
 mod queue;
 mod resolve;
 mod services;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,20 +18,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::prelude::{Error, ErrorSource, ErrorType, HttpPeer, Result};
+use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
 use pingora::proxy::Session;
-use pingora::upstreams::peer::{H1UpgradePolicy, PeerOptions};
+use pingora::upstreams::peer::{ALPN, H1UpgradePolicy, PeerOptions};
 use tokio::task::JoinSet;
 
-use super::held::is_obstacle;
 use crate::config::{HealthCheck, Upstream};
-use crate::policy::reason::{Busy, UpstreamFailure};
 use crate::policy::site::{BaseUrl, HttpScheme};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 
 use address::{Address, InUse, choose, is_one_of};
+use failure::no_slot;
+pub(super) use failure::{
+    busy, cause, failure, is_bad_frame, is_cut, is_downgrade, is_downstream, is_untouched,
+};
 use queue::{NoSlot, Queue, Room, Slot};
 pub use services::Upstreams;
+use tls::Tls;
 
 /// How many addresses a request tries to connect to.
 const MAX_ADDRESSES: usize = 3;
@@ -43,6 +48,7 @@ pub struct Pool {
     name: Box<str>,
     urls: Vec<BaseUrl>,
     options: PeerOptions,
+    tls: Tls,
     timeout: Duration,
     takes_chunks: bool,
     health: Option<HealthCheck>,
@@ -61,6 +67,8 @@ pub(super) struct Attempt {
     passed: Vec<Arc<Address>>,
     /// Whether it was sent a second time.
     resent: bool,
+    /// Whether HTTP/2 won't do for it.
+    http1: bool,
 }
 
 impl Pool {
@@ -71,6 +79,7 @@ impl Pool {
         options.total_connection_timeout = Some(upstream.connect_timeout);
         options.idle_timeout = Some(upstream.idle_timeout);
         options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+        let tls = Tls::new(upstream, &mut options);
         let metrics = metrics.upstream(name, upstream.urls.iter().map(BaseUrl::authority));
         let room = Room {
             in_flight: upstream.max_in_flight,
@@ -82,6 +91,7 @@ impl Pool {
             name: name.into(),
             urls: upstream.urls.clone(),
             options,
+            tls,
             timeout: upstream.timeout,
             takes_chunks: upstream.takes_chunks,
             health: upstream.health.clone(),
@@ -100,8 +110,10 @@ impl Pool {
 
     fn peer_at(&self, url: usize, at: SocketAddr) -> HttpPeer {
         let tls = self.urls[url].scheme() == HttpScheme::Https;
-        let name = if tls { self.host(url) } else { "" };
+        let name = if tls { self.tls.server_name.as_deref().unwrap_or(self.host(url)) } else { "" };
         let mut peer = HttpPeer::new(at, tls, name.to_owned());
+        peer.client_cert_key = self.tls.identity.clone();
+        peer.group_key = self.tls.group;
         peer.options = self.options.clone();
         peer
     }
@@ -161,8 +173,12 @@ impl Pool {
         peer.options.write_timeout = Some(timeout);
         if attempt.resent {
             // On a connection of its own: others that were kept may be as dead as the first.
-            peer.group_key = u64::try_from(turn).unwrap_or_default().saturating_add(1);
+            let turn = u64::try_from(turn).unwrap_or_default();
+            peer.group_key = self.tls.group.wrapping_add(turn).wrapping_add(1);
             peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        if attempt.http1 {
+            peer.options.alpn = ALPN::H1;
         }
         Ok(peer)
     }
@@ -193,13 +209,13 @@ impl Pool {
     }
 
     fn say_down(&self, address: &Address, error: &Error) {
-        let (upstream, address, cause) = (&*self.name, address.at, error.etype().as_str());
+        let (upstream, address, cause) = (&*self.name, address.at, cause(error));
         let status = match error.etype() {
             ErrorType::HTTPStatus(status) => Some(*status),
             // Not our own list: whatever else pingora has says enough by its name.
             _ => None,
         };
-        tracing::warn!(upstream, %address, cause, status, "an address of the upstream's is left out");
+        tracing::warn!(upstream, %address, %cause, status, "an address of the upstream's is left out");
     }
 
     /// Tells the metrics how many addresses are up.
@@ -220,6 +236,11 @@ impl Attempt {
         !std::mem::replace(&mut self.resent, true)
     }
 
+    /// It is not for HTTP/2.
+    pub(super) const fn needs_http1(&mut self) {
+        self.http1 = true;
+    }
+
     /// The request has ended.
     pub(super) fn end(&mut self) {
         (self.slot, self.at) = (None, None);
@@ -238,43 +259,4 @@ async fn gone(session: &mut Session) -> Box<Error> {
         }
     }
     std::future::pending().await
-}
-
-/// The error of a request without a slot; [`busy`] knows it again.
-const fn no_slot(busy: Busy) -> ErrorType {
-    ErrorType::Custom(match busy {
-        Busy::QueueFull => "UpstreamQueueFull",
-        Busy::WaitOver => "UpstreamWaitOver",
-        Busy::Stopping => "UpstreamStopping",
-    })
-}
-
-/// Why there was no slot, if that is what an error says.
-pub(super) fn busy(error: &Error) -> Option<Busy> {
-    Busy::ALL.iter().copied().find(|busy| no_slot(*busy) == *error.etype())
-}
-
-/// What an error on the way to the upstream means.
-pub(super) fn failure(error: &Error) -> UpstreamFailure {
-    match error.etype() {
-        ErrorType::ConnectTimedout
-        | ErrorType::TLSHandshakeTimedout
-        | ErrorType::ReadTimedout
-        | ErrorType::WriteTimedout => UpstreamFailure::Timeout,
-        _ if busy(error).is_some() => UpstreamFailure::Busy,
-        obstacle if is_obstacle(obstacle) => UpstreamFailure::RewriteFailed,
-        // Not our own list: whatever pingora adds is a failure to reach it.
-        _ => UpstreamFailure::Unreachable,
-    }
-}
-
-/// Whether the frame of a body can't be read, so that nothing on the connection can.
-pub(super) fn is_bad_frame(error: &Error) -> bool {
-    // The second is pingora's own, of the bytes around chunks, and has no name outside of it.
-    *error.etype() == ErrorType::InvalidHTTPHeader || error.etype().as_str() == "InvalidChunk"
-}
-
-/// Whether the client is to blame, or just went away.
-pub(super) fn is_downstream(error: &Error) -> bool {
-    *error.esource() == ErrorSource::Downstream
 }
