@@ -47,7 +47,7 @@ pub use listeners::Listeners;
 pub use upstream::{MAX_TRIES, Pool, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
-const KEEP_ALIVE: u64 = 75;
+pub const KEEP_ALIVE: u64 = 75;
 
 /// Everything that serving a request takes.
 #[derive(Debug)]
@@ -104,9 +104,9 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(Some(KEEP_ALIVE));
         }
         ctx.identify(session, &self.ids, &self.trusted_proxies, self.metrics.in_flight());
-        let (exposed, raw) = (self.listeners.exposed(session), head::raw(session));
-        let admission =
-            self.gateway.admit(&head::of(session.req_header(), exposed, &raw), ctx.client()).await;
+        let (framing, exposed) = (head::take(session)?, self.listeners.exposed(session));
+        let head = head::of(session.req_header(), exposed, &framing);
+        let admission = self.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
@@ -195,6 +195,10 @@ impl ProxyHttp for Proxy {
         }
         let forward = permit.forward();
         ctx.answered(response.status.as_u16(), self.gateway.clock().instant());
+        if self.readiness.is_stopping() {
+            // It was begun before, and is the last on its connection all the same.
+            session.set_keepalive(None);
+        }
         if session.req_header().version < Version::HTTP_11
             && response.remove_header(&TRANSFER_ENCODING).is_some()
         {
@@ -325,7 +329,8 @@ impl Proxy {
         let (rewriter, metrics, public) = (&self.rewriter, &*self.metrics, self.public(ctx));
         let rewriting =
             rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
-        held::exchange(session, ctx, body, rewriting).await.map(|()| true)
+        let stops = &self.readiness;
+        held::exchange(session, ctx, body, rewriting, stops).await.map(|()| true)
     }
 
     /// Keeps the body of a request; or refuses the request, when it can't be kept.
@@ -339,8 +344,7 @@ impl Proxy {
         let (since, limit) = (clock.instant(), policy.max_body(rule));
         let rule = policy.rules.rule(rule);
         let silent = self.upstreams.of(rule.service)?.timeout(rule.timeout);
-        session.set_read_timeout(Some(silent));
-        let kept = held::keep(session, self.spool.body(limit)).await?;
+        let kept = held::keep(session, self.spool.body(limit), silent).await?;
         ctx.waited = clock.instant().saturating_duration_since(since);
         match kept {
             Ok(kept) => Ok(Some(kept)),
