@@ -14,7 +14,7 @@
 //!
 //! # Layers
 //!
-//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `client`;
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `client`, `server_tls`;
 //! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
 //! `explain`; `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod readiness;
 pub mod rewrite;
 pub mod routes;
 pub mod server;
+pub mod server_tls;
 pub mod spool;
 pub mod store;
 pub mod stores;

@@ -3,10 +3,14 @@
 //! **Invariant:** everything that can fail at start fails before the first request, with an error
 //! that names it; pingora alone would live on without a listener.
 
+mod accept;
+mod connection;
 mod listener;
 mod observer;
+mod seldom;
 mod stop;
 mod stores;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Pingora};
 use pingora::services::listening::Service;
@@ -28,7 +32,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
-use crate::proxy::{Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
+use crate::proxy::{KEEP_ALIVE, Listeners, MAX_TRIES, Proxy, RequestIds, Upstreams};
 use crate::readiness::Readiness;
 use crate::spool::Spool;
 use crate::store::Observer;
@@ -37,6 +41,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
+use accept::{Entrances, Public};
 use listener::Held;
 pub use listener::Listener;
 
@@ -62,6 +67,7 @@ pub struct Server {
     stop_tasks: watch::Sender<bool>,
     readiness: Arc<Readiness>,
     upstreams: Upstreams,
+    entrances: Entrances,
     metrics: Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
     addresses: Vec<SocketAddr>,
@@ -189,7 +195,8 @@ impl Server {
             }
         });
         let mut pingora = pingora(config.server.threads);
-        add_public(&mut pingora, proxy, listeners);
+        let entrances = Entrances::new(config.listen, Arc::clone(metrics.listen()));
+        add_public(&mut pingora, proxy, listeners, entrances.clone(), clock);
         add_small(&mut pingora, "admin", admin, operators);
         Ok(Self {
             pingora,
@@ -198,6 +205,7 @@ impl Server {
             stop_tasks,
             readiness,
             upstreams,
+            entrances,
             metrics,
             access_log,
             addresses,
@@ -235,6 +243,7 @@ impl Server {
         let signal = stop::Signal {
             readiness: self.readiness,
             upstreams: self.upstreams,
+            entrances: self.entrances,
             metrics: Arc::clone(&self.metrics),
             drain: self.drain,
         };
@@ -309,14 +318,19 @@ fn pingora(threads: usize) -> Pingora {
     pingora
 }
 
-fn add_public(pingora: &mut Pingora, proxy: Proxy, listeners: Vec<Listener>) {
-    let readiness = Some(Arc::clone(&proxy.readiness));
-    let conf = &pingora.configuration;
-    let mut service = pingora::proxy::http_proxy_service_with_name(conf, proxy, "public");
-    for listener in &listeners {
-        service.add_tcp(&listener.address().to_string());
-    }
-    pingora.add_service(Held { service, listeners, readiness });
+fn add_public(
+    pingora: &mut Pingora,
+    proxy: Proxy,
+    listeners: Vec<Listener>,
+    entrances: Entrances,
+    clock: Arc<dyn Clock>,
+) {
+    let readiness = Arc::clone(&proxy.readiness);
+    let mut app = pingora::proxy::http_proxy(&pingora.configuration, proxy);
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(Duration::from_secs(KEEP_ALIVE));
+    app.server_options = Some(options);
+    pingora.add_service(Public::new(app, listeners, entrances, readiness, clock));
 }
 
 /// A service that one thread is enough for.
@@ -327,6 +341,5 @@ where
     let mut service = Service::new(name.to_owned(), app);
     service.threads = Some(1);
     service.add_tcp(&listener.address().to_string());
-    let (listeners, readiness) = (vec![listener], None);
-    pingora.add_service(Held { service, listeners, readiness });
+    pingora.add_service(Held { service, listener: Some(listener) });
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::accept::Entrances;
 use crate::proxy::Upstreams;
 use crate::readiness::Readiness;
 use crate::telemetry::metrics::Metrics;
@@ -20,6 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Signal {
     pub(super) readiness: Arc<Readiness>,
     pub(super) upstreams: Upstreams,
+    pub(super) entrances: Entrances,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Duration,
 }
@@ -34,6 +36,9 @@ impl ShutdownSignalWatch for Signal {
         self.upstreams.stop_waiting();
         let in_flight = self.metrics.in_flight();
         tracing::info!(in_flight = in_flight.get(), drain = ?self.drain, "stopping");
+        // Without a listener that runs there is nothing to close.
+        let closed = tokio::time::timeout(LAST_WORDS, self.entrances.close()).await;
+        closed.unwrap_or_default();
         let drained = async |within: Duration| {
             let drained = async {
                 while in_flight.get() > 0 {

@@ -3,16 +3,19 @@
 //! Labels come from closed lists or from the config, never from a request, so the number of
 //! series has a bound that is known at start. Handles are resolved at load.
 
+mod listen;
 mod register;
 mod results;
 mod upstream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+pub use listen::{HandshakeFailure, ListenMetrics};
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
 
@@ -67,6 +70,12 @@ metrics! {
         "Addresses of each of the upstream's `urls`: `up`, or `down` and left out while another is up.";
     IN_FLIGHT: "gauge" "requests_in_flight" [],
         "Requests that are being served.";
+    ACCEPT_ERRORS: "counter" "accept_errors_total" [],
+        "Connections that could not be accepted, such as for want of file descriptors.";
+    TLS_FAILURES: "counter" "tls_handshake_failures_total" ["reason"],
+        "Connections of clients that ended in the TLS handshake: `timeout`, `closed`, `not_tls`, `incompatible`, `refused` by the client, `client_certificate`, `not_http2`, `other`.";
+    CERTIFICATES: "gauge" "certificate_not_after_seconds" ["certificate"],
+        "Until when a certificate that is served is valid, by its path in the config, in seconds since the epoch.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
         "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `refuse` or `answer`, and reason (`none` when allowed).";
     OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],
@@ -136,6 +145,7 @@ pub struct Metrics {
     failures: Vec<Vec<IntCounter>>,
     upstreams: upstream::Families,
     in_flight: IntGauge,
+    listen: Arc<ListenMetrics>,
     /// By scheme (none last), then: allow, answer, each reason refused, each reason observed.
     decisions: Vec<Vec<IntCounter>>,
     observe_until: IntGauge,
@@ -197,6 +207,7 @@ impl Metrics {
             failures: services.map(|name| of_service(&failures, name)).collect(),
             upstreams: upstream::Families::register(registry)?,
             in_flight: gauge(registry, IN_FLIGHT)?,
+            listen: Arc::new(ListenMetrics::register(registry)?),
             decisions: schemes.chain(["none"]).map(by_outcome).collect(),
             observe_until: gauge(registry, OBSERVE_UNTIL)?,
             links: LinkResult::ALL
@@ -275,6 +286,11 @@ impl Metrics {
     /// The gauge of requests that are being served.
     pub fn in_flight(&self) -> &IntGauge {
         &self.in_flight
+    }
+
+    /// What is told of connections.
+    pub fn listen(&self) -> &Arc<ListenMetrics> {
+        &self.listen
     }
 
     /// The counter of lost access lines.

@@ -34,6 +34,11 @@ const LAYERS: &[Layer] = &[
         may_use: &[],
         forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, READS_A_CLOCK],
     },
+    Layer {
+        module: "server_tls",
+        may_use: &["clock"],
+        forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+    },
     Layer { module: "readiness", may_use: &[], forbidden: PURE },
     // What is decided and rewritten: values in, values out.
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
@@ -73,6 +78,7 @@ const LAYERS: &[Layer] = &[
         module: "config",
         may_use: &[
             "clock",
+            "server_tls",
             "policy",
             "rewrite",
             "limit",
@@ -154,6 +160,7 @@ const LAYERS: &[Layer] = &[
         module: "server",
         may_use: &[
             "clock",
+            "server_tls",
             "readiness",
             "policy",
             "rewrite",

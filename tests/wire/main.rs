@@ -30,6 +30,7 @@ mod rewritten;
 mod routes;
 mod samples;
 mod stores;
+mod tls;
 mod upstream;
 mod volume;
 mod websocket;
