@@ -14,7 +14,7 @@
 //!
 //! # Layers
 //!
-//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `tls`, `client`;
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `tls`, `client`, `server_tls`;
 //! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
 //! `explain`; `reload`, `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
@@ -37,6 +37,7 @@ pub mod reload;
 pub mod rewrite;
 pub mod routes;
 pub mod server;
+pub mod server_tls;
 pub mod spool;
 pub mod store;
 pub mod stores;

@@ -3,16 +3,20 @@
 //! **Invariant:** everything that can fail at start fails before the first request, with an error
 //! that names it; pingora alone would live on without a listener.
 
+mod accept;
 mod assembly;
 mod callers;
+mod connection;
 mod files;
 mod handover;
 mod listener;
 mod manager;
 mod observer;
 mod reload;
+mod seldom;
 mod stop;
 mod stores;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,28 +26,27 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Pingora};
-use pingora::services::listening::Service;
 use prometheus::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
-use crate::policy::exposure::Service as Part;
-use crate::proxy::{InForce, MAX_TRIES, Proxy, RequestIds};
+use crate::config::{Config, Listen};
+use crate::policy::exposure::{Exposures, Service as Part};
+use crate::proxy::{InForce, KEEP_ALIVE, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
 use crate::reload::Reloads;
 use crate::store::cache::Identities;
-use crate::telemetry::metrics::Families;
+use crate::telemetry::metrics::{Families, ListenMetrics};
 use crate::telemetry::unmatched::Unmatched;
 
+use accept::{Entrances, Listening};
 use assembly::{Awaited, Ground};
 use handover::{Inherited, Program, Sockets};
-use listener::Held;
 pub use listener::Listener;
 pub use reload::Loaded;
 use reload::{Origin, Reloader};
@@ -72,10 +75,14 @@ pub struct Server {
     stop_reloader: watch::Sender<bool>,
     readiness: Arc<Readiness>,
     in_force: InForce,
+    entrances: Entrances,
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
     successor: Option<Successor>,
     inherited: Option<Inherited>,
+    listen_metrics: Arc<ListenMetrics>,
+    /// The admin listener's.
+    operators: Option<Entrances>,
 }
 
 impl Server {
@@ -135,8 +142,12 @@ impl Server {
         let admin_address = operators.address();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let threads = config.server.threads;
+        let listen_clock = Arc::clone(&clock);
         let mut ground =
             Ground { clock, families, addresses: addresses.clone(), sink, access_log: None };
+        let listen_metrics = Arc::clone(ground.families.listen());
+        let entrances = Entrances::new(config.listen.clone(), Arc::clone(&listen_metrics));
+        entrances.tell();
         let (current, awaited) = background.block_on(ground.assemble(config, None))?;
         current.tell(&ground);
 
@@ -160,24 +171,34 @@ impl Server {
             reloads: origin.is_some().then(|| Arc::clone(&reloads)),
         };
         let (stop_reloader, stopped) = watch::channel(false);
-        let in_force_there = Arc::clone(&in_force);
-        let reloader = Reloader { ground, current, in_force: in_force_there, reloads, asked };
+        let reloader = Reloader {
+            ground,
+            current,
+            in_force: Arc::clone(&in_force),
+            entrances: entrances.clone(),
+            reloads,
+            asked,
+        };
         let reloader = reloader.start(origin, stopped, background.handle().clone())?;
         let mut pingora = pingora(threads);
-        add_public(&mut pingora, proxy, listeners);
-        add_small(&mut pingora, "admin", admin, operators);
-        Ok(Self {
+        add_public(&mut pingora, proxy, listeners, entrances.clone(), listen_clock);
+        let mut server = Self {
             pingora,
             background,
             reloader,
             stop_reloader,
             readiness,
             in_force,
+            entrances,
             addresses,
             admin: admin_address,
             successor: None,
             inherited: None,
-        })
+            listen_metrics,
+            operators: None,
+        };
+        server.operators = Some(server.add_small("admin", admin, operators));
+        Ok(server)
     }
 
     /// Adds a service that runs on `listener` for as long as the gateway.
@@ -185,7 +206,26 @@ impl Server {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        add_small(&mut self.pingora, name, app, listener);
+        self.add_small(name, app, listener);
+    }
+
+    /// A service that one thread is enough for.
+    fn add_small<A>(&mut self, name: &str, app: A, listener: Listener) -> Entrances
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let plain = Listen { address: listener.address(), exposed: Exposures::NONE, tls: None };
+        let entrances = Entrances::new(vec![plain], Arc::clone(&self.listen_metrics));
+        self.pingora.add_service(Listening {
+            name: name.to_owned(),
+            app: Arc::new(app),
+            listeners: vec![listener],
+            entrances: entrances.clone(),
+            threads: Some(1),
+            readiness: None,
+            clock: Arc::new(SystemClock),
+        });
+        entrances
     }
 
     /// Where clients are listened to.
@@ -213,6 +253,8 @@ impl Server {
         let ending = Ending {
             readiness: self.readiness,
             in_force: Arc::clone(&self.in_force),
+            entrances: self.entrances,
+            operators: self.operators,
             successor: self.successor,
         };
         self.pingora.run(RunArgs { shutdown_signal: Box::new(ending) });
@@ -297,24 +339,18 @@ fn pingora(threads: usize) -> Pingora {
     pingora
 }
 
-fn add_public(pingora: &mut Pingora, proxy: Proxy, listeners: Vec<Listener>) {
+fn add_public(
+    pingora: &mut Pingora,
+    proxy: Proxy,
+    listeners: Vec<Listener>,
+    entrances: Entrances,
+    clock: Arc<dyn Clock>,
+) {
     let readiness = Some(Arc::clone(&proxy.readiness));
-    let conf = &pingora.configuration;
-    let mut service = pingora::proxy::http_proxy_service_with_name(conf, proxy, "public");
-    for listener in &listeners {
-        service.add_tcp(&listener.address().to_string());
-    }
-    pingora.add_service(Held { service, listeners, readiness });
-}
-
-/// A service that one thread is enough for.
-fn add_small<A>(pingora: &mut Pingora, name: &str, app: A, listener: Listener)
-where
-    A: ServerApp + Send + Sync + 'static,
-{
-    let mut service = Service::new(name.to_owned(), app);
-    service.threads = Some(1);
-    service.add_tcp(&listener.address().to_string());
-    let (listeners, readiness) = (vec![listener], None);
-    pingora.add_service(Held { service, listeners, readiness });
+    let mut app = pingora::proxy::http_proxy(&pingora.configuration, proxy);
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(Duration::from_secs(KEEP_ALIVE));
+    app.server_options = Some(options);
+    let (name, app, threads) = ("public".to_owned(), Arc::new(app), None);
+    pingora.add_service(Listening { name, app, listeners, entrances, threads, readiness, clock });
 }

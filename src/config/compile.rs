@@ -1,5 +1,6 @@
 //! From the file as it is written to a config that can be served, or every problem with it.
 
+mod listen_tls;
 mod rules;
 mod secret;
 mod stores;
@@ -43,7 +44,8 @@ pub(super) fn compile(
     let mut compiler = Compiler::new(folder, source);
     let mut hash = Sha256::new_with_prefix(text);
     let site = compiler.site(&raw.public_url, &raw.public_aliases);
-    let listen = compiler.listen(&raw.listen);
+    let names = site.as_ref().map(Site::names).unwrap_or_default();
+    let listen = compiler.listen(&raw.listen, names);
     let admin = compiler.address("admin.address", &raw.admin.address);
     if let Some(admin) = admin
         && admin.port() != 0
@@ -205,7 +207,7 @@ impl Compiler<'_> {
         self.parsed(at, text.parse().map_err(|_| what), help)
     }
 
-    fn listen(&mut self, listeners: &[RawListen]) -> Vec<Listen> {
+    fn listen(&mut self, listeners: &[RawListen], names: &[BaseUrl]) -> Vec<Listen> {
         if listeners.is_empty() {
             self.problem("listen", "is empty", "add `[[listen]]` with an `address`");
         }
@@ -219,7 +221,8 @@ impl Compiler<'_> {
                 self.problem(&at, format!("`{address}` is listened to twice"), "delete one");
             }
             let exposed = self.exposed(&format!("{at}.expose"), &listener.expose);
-            taken.push(Listen { address, exposed });
+            let tls = listener.tls.as_ref().and_then(|tls| self.listen_tls(&at, tls, names));
+            taken.push(Listen { address, exposed, tls });
         }
         taken
     }

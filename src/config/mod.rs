@@ -37,6 +37,7 @@ use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
+use crate::server_tls::ServerTls;
 use crate::spool::SpoolSettings;
 use crate::tls::ClientTls;
 
@@ -98,12 +99,14 @@ impl Config {
 }
 
 /// A listener for clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Its address.
     pub address: SocketAddr,
     /// What it lets in.
     pub exposed: Exposures,
+    /// How its clients speak TLS; `None` when they don't.
+    pub tls: Option<ServerTls>,
 }
 
 /// The parts of Sentry.

@@ -85,6 +85,28 @@ pub(super) struct RawListen {
     #[schemars(with = "Vec<Group>")]
     #[serde(default = "api")]
     pub(super) expose: Vec<String>,
+    /// Has clients speak TLS, 1.2 or 1.3, with HTTP/2 or HTTP/1.1 above it; by default they speak
+    /// plain HTTP/1.1.
+    pub(super) tls: Option<RawListenTls>,
+}
+
+/// How clients speak TLS.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawListenTls {
+    /// The certificates: a client is shown the first that has the name which it calls, and the first of
+    /// all where none has it.
+    pub(super) certificates: Vec<RawCertificate>,
+}
+
+/// A certificate, and its key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCertificate {
+    /// A PEM file with the certificate, and after it those that lead to its root.
+    pub(super) certificate: String,
+    /// A PEM file with its private key, not encrypted.
+    pub(super) key: String,
 }
 
 fn api() -> Vec<String> {

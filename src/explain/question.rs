@@ -159,7 +159,7 @@ impl Question {
         let (method, target) = (self.method.as_str(), target.as_bytes());
         let exposed = self.exposed(gateway.policy().exposed)?;
         let (authority, headers) = (None, &headers);
-        let head = RequestHead { method, target, authority, headers, exposed, raw: b"" };
+        let head = RequestHead { authority, exposed, ..RequestHead::new(method, target, headers) };
         Ok(match made_up {
             Some(identity) => gateway.admit_as(&head, Arc::new(identity)),
             None => gateway.admit(&head, None).await.decision,

@@ -31,12 +31,28 @@ pub struct RequestHead<'a> {
     pub exposed: Exposures,
     /// The bytes of an HTTP/1 head before anything was dropped from it; empty on HTTP/2.
     pub raw: &'a [u8],
+    /// Whether a body of unknown length follows an HTTP/2 head: no field says so.
+    pub streams: bool,
 }
 
 impl<'a> RequestHead<'a> {
     /// A head by a listener that lets in the Web API, as HTTP/2 would bring it.
     pub const fn new(method: &'a str, target: &'a [u8], headers: &'a HeaderMap) -> Self {
-        Self { method, target, authority: None, headers, exposed: Exposures::API, raw: b"" }
+        let (authority, exposed) = (None, Exposures::API);
+        Self { method, target, authority, headers, exposed, raw: b"", streams: false }
+    }
+
+    /// How many bytes it has; on HTTP/2, how many it is forwarded with.
+    fn len(&self) -> usize {
+        if !self.raw.is_empty() {
+            return self.raw.len();
+        }
+        let line = self.method.len() + self.target.len() + " HTTP/1.1\r\n\r\n".len() + 1;
+        let host = self.authority.map_or(0, |authority| "host: \r\n".len() + authority.len());
+        let field = |(name, value): (&http::HeaderName, &HeaderValue)| {
+            name.as_str().len() + value.len() + ": \r\n".len()
+        };
+        line + host + self.headers.iter().map(field).sum::<usize>()
     }
 }
 
@@ -47,7 +63,7 @@ pub enum Body {
     None,
     /// `Content-Length` bytes.
     Length(u64),
-    /// Chunked, of unknown length.
+    /// Of unknown length: in chunks, or in frames of HTTP/2.
     Chunked,
 }
 
@@ -143,7 +159,7 @@ impl<'a> Frame<'a> {
         if head.target.first() != Some(&b'/') {
             return Err(BadFrame::Target);
         }
-        if head.raw.len() > MAX_HEAD_LEN {
+        if head.len() > MAX_HEAD_LEN {
             return Err(BadFrame::TooLarge);
         }
         if !head.raw.is_empty() {
@@ -229,6 +245,7 @@ fn body(head: &RequestHead<'_>) -> Result<Body, BadFrame> {
     let encoding =
         at_most_one(head.headers, &TRANSFER_ENCODING).map_err(|Several| BadFrame::Encoding)?;
     match (length, encoding) {
+        (None, None) if head.streams => Ok(Body::Chunked),
         (None, None) => Ok(Body::None),
         (Some(length), None) => parse_length(length.as_bytes()),
         (Some(_), Some(_)) => Err(BadFrame::LengthAndEncoding),

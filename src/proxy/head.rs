@@ -1,24 +1,52 @@
 //! Between pingora's request head and the gateway's.
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
-use pingora::prelude::Result;
+use pingora::prelude::{Error, ErrorType, Result};
 use pingora::proxy::Session;
 
 use crate::forward::HeaderEdits;
 use crate::policy::exposure::Exposures;
 use crate::policy::frame::RequestHead;
 
-/// The bytes of an HTTP/1 head; empty on HTTP/2, whose frames leave nothing to guess.
-pub(super) fn raw(session: &Session) -> Bytes {
-    session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default()
+/// What is known of a request besides its head.
+pub(super) struct Framing {
+    /// The bytes of an HTTP/1 head; empty on HTTP/2, whose frames leave nothing to guess.
+    raw: Bytes,
+    /// Whether a body of unknown length follows an HTTP/2 head.
+    streams: bool,
+}
+
+/// Takes up a request that has come, in whatever version: from here on its head means the same.
+pub(super) fn take(session: &mut Session) -> Result<Framing> {
+    if let Some(http1) = session.as_http1() {
+        return Ok(Framing { raw: http1.get_headers_raw_bytes(), streams: false });
+    }
+    join_cookies(session.req_header_mut())?;
+    let streams = !session.req_header().headers.contains_key(CONTENT_LENGTH)
+        && !session.as_downstream_mut().is_body_empty();
+    Ok(Framing { raw: Bytes::new(), streams })
+}
+
+/// HTTP/2 may spread cookies over several fields; nothing else may (RFC 9113, 8.2.3).
+fn join_cookies(head: &mut RequestHeader) -> Result<()> {
+    let cookies = head.headers.get_all(COOKIE);
+    if cookies.iter().nth(1).is_none() {
+        return Ok(());
+    }
+    let cookies: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+        .map_err(|error| Error::because(ErrorType::InvalidHTTPHeader, "joining cookies", error))?;
+    head.insert_header(COOKIE, joined)
 }
 
 /// The head as a decision needs it. The target is the one that pingora would forward.
 pub(super) fn of<'a>(
     head: &'a RequestHeader,
     exposed: Exposures,
-    raw: &'a [u8],
+    framing: &'a Framing,
 ) -> RequestHead<'a> {
     RequestHead {
         method: head.method.as_str(),
@@ -26,8 +54,26 @@ pub(super) fn of<'a>(
         authority: head.uri.authority().map(|authority| authority.as_str()),
         headers: &head.headers,
         exposed,
-        raw,
+        raw: &framing.raw,
+        streams: framing.streams,
     }
+}
+
+/// Writes an HTTP/2 head as HTTP/1.1 has it, for a subrequest: pingora reads that from bytes.
+pub(super) fn as_http1(head: &mut RequestHeader) -> Result<()> {
+    if head.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    if let Some(authority) = head.uri.authority()
+        && !head.headers.contains_key(HOST)
+    {
+        let host = authority.to_string();
+        head.insert_header(HOST, host)?;
+    }
+    let target = head.raw_path().to_vec();
+    head.set_raw_path(&target)?;
+    head.set_version(Version::HTTP_11);
+    Ok(())
 }
 
 /// Applies the edits to the upstream request and takes the gateway's own prefix off its target.

@@ -12,20 +12,23 @@ mod answer;
 
 use std::io;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::prelude::{Error, ErrorType, Result};
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::subrequest::server::SubrequestHandle;
+use pingora::protocols::http::{HttpTask, ServerSession as HttpSession};
 use pingora::proxy::Session;
 use pingora::proxy::subrequest::{BodyMode, Ctx};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::context::{Context, Part};
+use super::head;
 use crate::policy::decision::Denial;
 use crate::policy::reason::Reason;
+use crate::readiness::Readiness;
 use crate::spool::{Body, Kept, SpoolError};
 use answer::Answer;
 pub(super) use answer::{Rewriting, headless, is_obstacle};
@@ -47,19 +50,30 @@ pub(super) enum Rest {
 /// Reads a request body to its end and keeps it.
 ///
 /// # Errors
-/// The client's, who goes away, stops sending or sends something else. The denial says why the body
-/// can't be kept; what is left of it is not read.
+/// The client's, who goes away, stops sending for as long as `silent` or sends something else. The
+/// denial says why the body can't be kept; what is left of it is not read.
 pub(super) async fn keep(
     session: &mut Session,
     mut body: Body<'_>,
+    silent: Duration,
 ) -> Result<std::result::Result<Kept, Denial>> {
     let client = session.as_downstream_mut();
-    while let Some(piece) = client.read_request_body().await.map_err(|error| error.into_down())? {
+    client.set_read_timeout(Some(silent));
+    while let Some(piece) = read(client, silent).await.map_err(|error| error.into_down())? {
         if let Err(error) = body.push(&piece).await {
             return Ok(Err(denial(error)));
         }
     }
     Ok(Ok(body.finish()))
+}
+
+/// The next piece of a body. On HTTP/2 pingora has no timeout for it.
+async fn read(client: &mut HttpSession, silent: Duration) -> Result<Option<Bytes>> {
+    if client.as_http2().is_none() {
+        return client.read_request_body().await;
+    }
+    let read = tokio::time::timeout(silent, client.read_request_body()).await;
+    read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "a body that does not come"))
 }
 
 fn denial(error: SpoolError) -> Denial {
@@ -77,7 +91,9 @@ pub(super) async fn exchange(
     ctx: &mut Context,
     body: Rest,
     rewriting: Option<Rewriting<'_>>,
+    stops: &Readiness,
 ) -> Result<()> {
+    head::as_http1(session.req_header_mut())?;
     let mut head = session.req_header().clone();
     if let Rest::Kept(kept) = &body {
         head.remove_header(&TRANSFER_ENCODING);
@@ -89,7 +105,7 @@ pub(super) async fn exchange(
     let (part, mut progress) = ctx.part(head);
     let part = Ctx::builder().body_mode(BodyMode::ExpectBody).user_ctx(Box::new(Some(part)));
     let (subrequest, handle) = spawner.create_subrequest(session.as_downstream(), part.build());
-    let done = relay(session, subrequest.run(), handle, body, Answer::new(rewriting)).await;
+    let done = relay(session, subrequest.run(), handle, body, Answer::new(rewriting, stops)).await;
     // The part has ended, or was dropped.
     ctx.progress = progress.try_recv().unwrap_or_default();
     done

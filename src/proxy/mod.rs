@@ -44,7 +44,7 @@ pub use serving::{InForce, Serving};
 pub use upstream::{MAX_TRIES, Pool, Upstreams};
 
 /// How long an idle connection of a client is kept, in seconds (as nginx has it).
-const KEEP_ALIVE: u64 = 75;
+pub const KEEP_ALIVE: u64 = 75;
 
 /// Everything that serving a request takes.
 #[derive(Debug)]
@@ -86,15 +86,15 @@ impl ProxyHttp for Proxy {
         }
         ctx.identify(session, &self.ids);
         let serving = Arc::clone(&ctx.serving);
-        let (exposed, raw) = (serving.listeners.exposed(session), head::raw(session));
-        let head = head::of(session.req_header(), exposed, &raw);
+        let (framing, exposed) = (head::take(session)?, serving.listeners.exposed(session));
+        let head = head::of(session.req_header(), exposed, &framing);
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
             Verdict::Permit(_) => {
                 respond::go_on(session).await?;
-                hold(&serving, session, ctx).await
+                hold(&serving, session, ctx, &self.readiness).await
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 let policy = serving.gateway.policy();
@@ -185,6 +185,10 @@ impl ProxyHttp for Proxy {
         }
         let forward = permit.forward();
         ctx.answered(response.status.as_u16(), serving.gateway.clock().instant());
+        if self.readiness.is_stopping() {
+            // It was begun before, and is the last on its connection all the same.
+            session.set_keepalive(None);
+        }
         if session.req_header().version < Version::HTTP_11
             && response.remove_header(&TRANSFER_ENCODING).is_some()
         {
@@ -291,7 +295,12 @@ impl ProxyHttp for Proxy {
 
 /// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
 /// whether that was so.
-async fn hold(serving: &Serving, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+async fn hold(
+    serving: &Serving,
+    session: &mut Session,
+    ctx: &mut Context,
+    stops: &Readiness,
+) -> Result<bool> {
     let permit = permit(ctx)?;
     let rule = serving.rule(permit);
     // The answer to `HEAD` has no body, and another protocol no answer.
@@ -316,7 +325,7 @@ async fn hold(serving: &Serving, session: &mut Session, ctx: &mut Context) -> Re
     let Serving { rewriter, metrics, .. } = serving;
     let public = public(serving, ctx);
     let rewriting = rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
-    held::exchange(session, ctx, body, rewriting).await.map(|()| true)
+    held::exchange(session, ctx, body, rewriting, stops).await.map(|()| true)
 }
 
 /// Keeps the body of a request; or refuses the request, when it can't be kept.
@@ -330,8 +339,7 @@ async fn keep(
     let (since, limit) = (clock.instant(), policy.max_body(rule));
     let rule = policy.rules.rule(rule);
     let silent = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
-    session.set_read_timeout(Some(silent));
-    let kept = held::keep(session, serving.spool.body(limit)).await?;
+    let kept = held::keep(session, serving.spool.body(limit), silent).await?;
     ctx.waited = clock.instant().saturating_duration_since(since);
     match kept {
         Ok(kept) => Ok(Some(kept)),

@@ -66,14 +66,29 @@ pub(super) async fn local(
         Verdict::Deny(denial) => {
             let (head, body) = refusal(session, denial, decision, request_id, policy)?;
             settle(session, denial.closes()).await;
-            write(session, head, body).await
+            write(session, head, body).await?;
         }
         Verdict::Options(methods) => {
             let head = options(session, *methods, request_id)?;
             settle(session, false).await;
-            write(session, head, Bytes::new()).await
+            write(session, head, Bytes::new()).await?;
         }
-        Verdict::Permit(_) => Error::e_explain(ErrorType::InternalError, "answering a permit"),
+        Verdict::Permit(_) => {
+            return Error::e_explain(ErrorType::InternalError, "answering a permit");
+        }
+    }
+    linger(session).await;
+    Ok(())
+}
+
+/// Lets a client on HTTP/2 finish its body, or notice that it need not: a stream that is reset over
+/// its body takes the answer with it, for some clients.
+async fn linger(session: &mut Session) {
+    let client = session.as_downstream_mut();
+    if client.as_http2().is_some() {
+        client.set_total_drain_timeout(Some(DRAIN_TIME));
+        // It has its answer; whether it stops sending is its own affair.
+        client.drain_request_body().await.unwrap_or_default();
     }
 }
 
@@ -262,6 +277,7 @@ pub(super) async fn failure(
             }
             // A client that has gone can't be told.
             write(session, head, body).await.unwrap_or_default();
+            linger(session).await;
         }
     }
     FailToProxy { error_code: failure.status(), can_reuse_downstream }

@@ -74,14 +74,15 @@ impl Drop for Running {
 /// What can't change while the process runs.
 #[derive(Debug, PartialEq, Eq)]
 struct Fixed {
-    listen: Vec<SocketAddr>,
+    /// Addresses, and whether TLS is spoken there.
+    listen: Vec<(SocketAddr, bool)>,
     admin: SocketAddr,
     threads: usize,
 }
 
 impl Fixed {
     fn of(config: &Config) -> Self {
-        let listen = config.listen.iter().map(|listen| listen.address).collect();
+        let listen = config.listen.iter().map(|own| (own.address, own.tls.is_some())).collect();
         Self { listen, admin: config.admin, threads: config.server.threads }
     }
 

@@ -74,12 +74,12 @@ impl Program {
             .spawn()
             .with_context(|| format!("`{}` can't be started", self.path.display()))?;
         let mut child = Unproven(Some(child));
-        send(&ours, sockets).context("the sockets can't be handed over")?;
+        send(&ours, sockets).context("the new process does not take the sockets")?;
         ours.set_read_timeout(Some(START))?;
         let mut word = String::new();
         BufReader::new(&ours).read_line(&mut word).context("the new process does not serve")?;
-        anyhow::ensure!(word == SERVING, "the new process ended; its log says why");
-        child.prove().context("the new process ended")
+        anyhow::ensure!(word == SERVING, "the new process does not serve; its log says why");
+        child.prove().context("the new process does not serve")
     }
 }
 
@@ -232,6 +232,7 @@ mod tests {
         let error = program("/nowhere/portcullis").hand_over(&sockets).unwrap_err();
         assert!(format!("{error:#}").contains("can't be started"), "{error:#}");
         let error = program("/bin/true").hand_over(&sockets).unwrap_err();
-        assert!(format!("{error:#}").contains("ended"), "{error:#}");
+        // Whether it ended before or after the sockets were sent is chance.
+        assert!(format!("{error:#}").contains("the new process does not"), "{error:#}");
     }
 }

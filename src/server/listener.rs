@@ -5,16 +5,14 @@
 //! handed over by the way that pingora has for sockets of a process before it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd as _;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
-use async_trait::async_trait;
-use pingora::server::{ListenFds, ShutdownWatch};
-use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::net::TcpSocket;
 
-use crate::readiness::Readiness;
+/// How many connections may wait to be accepted, as far as the machine lets them.
+const BACKLOG: u32 = 65_535;
 
 /// A socket that listens, and nobody answers yet.
 #[derive(Debug)]
@@ -60,46 +58,12 @@ impl Listener {
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-/// A service of pingora's that finds its sockets open.
-pub(super) struct Held<S> {
-    pub(super) service: S,
-    pub(super) listeners: Vec<Listener>,
-    /// Is told when the service starts to answer.
-    pub(super) readiness: Option<Arc<Readiness>>,
-}
-
-#[async_trait]
-impl<S: ServiceWithDependents> ServiceWithDependents for Held<S> {
-    async fn start_service(
-        &mut self,
-        fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
-        ready_notifier: ServiceReadyNotifier,
-    ) {
-        if let Some(fds) = &fds {
-            let mut fds = fds.lock();
-            for listener in self.listeners.drain(..) {
-                fds.add(listener.address.to_string(), listener.socket.into_raw_fd());
-            }
-        }
-        if let Some(readiness) = &self.readiness {
-            readiness.serving();
-        }
-        self.service.start_service(fds, shutdown, listeners_per_fd, ready_notifier).await;
-    }
-
-    fn name(&self) -> &str {
-        self.service.name()
-    }
-
-    fn threads(&self) -> Option<usize> {
-        self.service.threads()
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.service.listen_addresses()
+    /// Begins to listen with all the room there is for who has connected and was not accepted yet. On
+    /// a runtime.
+    pub(super) fn listen(self) -> io::Result<tokio::net::TcpListener> {
+        // To listen again only gives it more room, on Linux.
+        let socket = TcpStream::from(OwnedFd::from(self.socket));
+        TcpSocket::from_std_stream(socket).listen(BACKLOG)
     }
 }

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::accept::Entrances;
 use super::assembly::{Assembly, Ground};
 use super::files::{Files, Recording, Stamp};
 use super::manager;
@@ -70,6 +71,7 @@ pub(super) struct Reloader {
     pub(super) ground: Ground,
     pub(super) current: Assembly,
     pub(super) in_force: InForce,
+    pub(super) entrances: Entrances,
     pub(super) reloads: Arc<Reloads>,
     pub(super) asked: mpsc::Receiver<Asking>,
 }
@@ -181,6 +183,7 @@ impl Reloader {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let listen = config.listen.clone();
         let stores: Vec<_> = config.stores.iter().map(|store| store.name.clone()).collect();
         let assembled = self.ground.assemble(config, Some(&self.current)).await;
         let (next, awaited) = assembled.map_err(|error| {
@@ -194,6 +197,7 @@ impl Reloader {
         }
         next.tell(&self.ground);
         self.in_force.store(Arc::clone(&next.serving));
+        self.entrances.replace(listen);
         let before = std::mem::replace(&mut self.current, next);
         before.retire(&self.current, &self.ground).await;
         Ok(())

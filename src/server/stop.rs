@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::accept::Entrances;
 use super::handover::{Program, Sockets};
 use super::manager;
 use crate::proxy::InForce;
@@ -24,6 +25,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Ending {
     pub(super) readiness: Arc<Readiness>,
     pub(super) in_force: InForce,
+    pub(super) entrances: Entrances,
+    /// The admin listener's.
+    pub(super) operators: Option<Entrances>,
     /// What a new process needs; `None` where there is none to start.
     pub(super) successor: Option<Successor>,
 }
@@ -79,6 +83,11 @@ impl Ending {
         };
         if let Some(successor) = &self.successor {
             successor.close();
+        }
+        let operators = self.operators.iter().filter(|_| cause == Cause::Succeeded);
+        for entrances in operators.chain([&self.entrances]) {
+            // Without a listener that runs there is nothing to close.
+            tokio::time::timeout(LAST_WORDS, entrances.close()).await.unwrap_or_default();
         }
         serving.upstreams.stop_waiting();
         let drained = async |within: Duration| {

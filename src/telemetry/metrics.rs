@@ -4,6 +4,7 @@
 //! series has a bound that is known at start. Handles are resolved at load.
 
 mod families;
+mod listen;
 mod register;
 mod results;
 mod upstream;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 pub use families::{Families, ReloadResult};
+pub use listen::{HandshakeFailure, ListenMetrics};
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
 
@@ -65,6 +67,12 @@ metrics! {
         "Addresses of each of the upstream's `urls`: `up`, or `down` and left out while another is up.";
     IN_FLIGHT: "gauge" "requests_in_flight" [],
         "Requests that are being served.";
+    ACCEPT_ERRORS: "counter" "accept_errors_total" [],
+        "Connections that could not be accepted, such as for want of file descriptors.";
+    TLS_FAILURES: "counter" "tls_handshake_failures_total" ["reason"],
+        "Connections of clients that ended in the TLS handshake: `timeout`, `closed`, `not_tls`, `incompatible`, `refused` by the client, `client_certificate`, `not_http2`, `other`.";
+    CERTIFICATES: "gauge" "certificate_not_after_seconds" ["certificate"],
+        "Until when a certificate that is served is valid, by its path in the config, in seconds since the epoch.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
         "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `refuse` or `answer`, and reason (`none` when allowed).";
     OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],

@@ -39,6 +39,11 @@ const LAYERS: &[Layer] = &[
         may_use: &["tls"],
         forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, READS_A_CLOCK],
     },
+    Layer {
+        module: "server_tls",
+        may_use: &["clock"],
+        forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+    },
     Layer { module: "readiness", may_use: &[], forbidden: PURE },
     // What is decided and rewritten: values in, values out.
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
@@ -79,6 +84,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "clock",
             "tls",
+            "server_tls",
             "policy",
             "rewrite",
             "limit",
@@ -169,6 +175,7 @@ const LAYERS: &[Layer] = &[
         module: "server",
         may_use: &[
             "clock",
+            "server_tls",
             "readiness",
             "reload",
             "policy",

@@ -44,6 +44,10 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Lines at the top level.
     pub top: String,
+    /// Lines of `[[listen]]`.
+    pub listen: String,
+    /// Files beside the config, each with its text.
+    pub files: Vec<(String, String)>,
     /// Lines of `[admin]`.
     pub admin: String,
     /// Lines of `[upstream.web]`.
@@ -82,6 +86,9 @@ impl Gate {
         std::fs::write(folder.path().join("sentry-token"), UPSTREAM_TOKEN).unwrap();
         std::fs::write(folder.path().join("admin-credential"), ADMIN).unwrap();
         std::fs::write(folder.path().join("own.toml"), &options.rules).unwrap();
+        for (name, text) in &options.files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         let path = folder.path().join("portcullis.toml");
         std::fs::write(&path, config(&upstream, options)).unwrap();
         let serving = Serving::start_in(folder.path(), &options.environment);
@@ -233,6 +240,21 @@ impl Gate {
         access.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Where it listens to clients, in the order of the config.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.serving.addresses
+    }
+
+    /// Its exit code, if it has ended.
+    pub fn try_wait(&mut self) -> Option<i32> {
+        self.serving.process.try_wait().unwrap().and_then(|status| status.code())
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.serving.process.id()
+    }
+
     /// Asks it to stop, as an orchestrator does.
     pub fn terminate(&self) {
         self.signal("-TERM");
@@ -281,7 +303,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
         true => "",
         false => "health_interval = \"0s\"",
     };
-    let Options { top, admin, web, store, tables, .. } = options;
+    let Options { top, listen, admin, web, store, tables, .. } = options;
     let server = match options.server.contains("stop_delay") {
         true => options.server.clone(),
         false => format!("stop_delay = \"0s\"\n{}", options.server),
@@ -294,6 +316,7 @@ fn config(upstream: &Upstream, options: &Options) -> String {
 {top}
 [[listen]]
 address = "127.0.0.1:0"
+{listen}
 [admin]
 address = "127.0.0.1:0"
 {admin}

@@ -31,6 +31,7 @@ mod rewritten;
 mod routes;
 mod samples;
 mod stores;
+mod tls;
 mod upgrade;
 mod upstream;
 mod upstream_tls;

@@ -121,3 +121,33 @@ fn a_line_that_the_parser_changed_is_refused() {
     let head = RequestHead { raw, ..RequestHead::new("GET", b"/", &headers) };
     assert!(Frame::parse(&head).is_ok());
 }
+
+#[test]
+fn a_body_in_frames_is_one_of_unknown_length_unless_it_says() {
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("gw.example"));
+    let body = |method, headers: &HeaderMap| {
+        let head = RequestHead { streams: true, ..RequestHead::new(method, b"/", headers) };
+        Frame::parse(&head).map(|frame| frame.body)
+    };
+    assert_eq!(body("POST", &headers), Ok(Body::Chunked));
+    assert_eq!(body("GET", &headers), Err(BadFrame::UnexpectedBody));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+    assert_eq!(body("POST", &headers), Ok(Body::Length(7)));
+}
+
+#[test]
+fn a_head_in_frames_is_as_large_as_it_would_be_forwarded() {
+    let mut headers = HeaderMap::new();
+    let line = "GET / HTTP/1.1\r\nhost: gw.example\r\nx-a: \r\n\r\n";
+    for (length, fits) in
+        [(MAX_HEAD_LEN - line.len(), true), (MAX_HEAD_LEN - line.len() + 1, false)]
+    {
+        headers.insert("x-a", HeaderValue::try_from("x".repeat(length)).unwrap());
+        let head = RequestHead {
+            authority: Some("gw.example"),
+            ..RequestHead::new("GET", b"/", &headers)
+        };
+        assert_eq!(Frame::parse(&head).is_ok(), fits, "{length}");
+    }
+}

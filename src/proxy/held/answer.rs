@@ -18,6 +18,7 @@ use pingora::proxy::Session;
 
 use crate::policy::rules::{OnFailure, Rewrite};
 use crate::policy::site::BaseUrl;
+use crate::readiness::Readiness;
 use crate::rewrite::encoding::{BadEncoding, Encoding, UnknownEncoding};
 use crate::rewrite::{UrlRewriter, json};
 use crate::telemetry::metrics::{JsonResult, Metrics};
@@ -54,6 +55,7 @@ pub(in crate::proxy) struct Rewriting<'a> {
 /// An answer on its way to the client.
 pub(super) struct Answer<'a> {
     rewriting: Option<Rewriting<'a>>,
+    stops: &'a Readiness,
     held: Option<Held>,
 }
 
@@ -75,9 +77,10 @@ enum Obstacle {
 }
 
 impl<'a> Answer<'a> {
-    /// An answer of which the JSON is rewritten, if it is to be.
-    pub(super) const fn new(rewriting: Option<Rewriting<'a>>) -> Self {
-        Self { rewriting, held: None }
+    /// An answer of which the JSON is rewritten, if it is to be; the last on its connection when the
+    /// gateway stops.
+    pub(super) const fn new(rewriting: Option<Rewriting<'a>>, stops: &'a Readiness) -> Self {
+        Self { rewriting, stops, held: None }
     }
 
     /// Takes what comes next, and says whether the client has the whole answer.
@@ -85,7 +88,7 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// The client's, or that the answer can't be rewritten and nothing of it was written.
     pub(super) async fn take(&mut self, session: &mut Session, task: HttpTask) -> Result<bool> {
-        let Some(rewriting) = self.rewriting else { return write(session, vec![task]).await };
+        let Some(rewriting) = self.rewriting else { return self.write(session, vec![task]).await };
         match (self.held.take(), task) {
             (None, HttpTask::Header(head, _)) if is_json(&head) => {
                 match readable(&head, rewriting.rewrite.max_size) {
@@ -94,7 +97,7 @@ impl<'a> Answer<'a> {
                 }
                 Ok(false)
             }
-            (None, task) => write(session, vec![task]).await,
+            (None, task) => self.write(session, vec![task]).await,
             (Some(mut held), HttpTask::Body(piece, end)) => {
                 held.body.extend_from_slice(&piece.unwrap_or_default());
                 if held.body.len() as u64 <= rewriting.rewrite.max_size {
@@ -105,7 +108,7 @@ impl<'a> Answer<'a> {
                     return Ok(false);
                 }
                 self.give_up(session, held.head, held.body, Obstacle::TooLarge).await?;
-                if end { write(session, vec![HttpTask::Done]).await } else { Ok(false) }
+                if end { self.write(session, vec![HttpTask::Done]).await } else { Ok(false) }
             }
             (Some(held), HttpTask::Done | HttpTask::Trailer(_)) => self.finish(session, held).await,
             (Some(_), HttpTask::Failed(error)) => Err(error),
@@ -139,7 +142,7 @@ impl<'a> Answer<'a> {
             Ok(None) => (JsonResult::Unchanged, body),
             Err(why) => {
                 self.give_up(session, head, body, why).await?;
-                return write(session, vec![HttpTask::Done]).await;
+                return self.write(session, vec![HttpTask::Done]).await;
             }
         };
         rewriting.metrics.json(result);
@@ -148,7 +151,7 @@ impl<'a> Answer<'a> {
         head.remove_header(&CONTENT_ENCODING);
         head.insert_header(CONTENT_LENGTH, body.len().to_string())?;
         let body = HttpTask::Body(Some(Bytes::from(body)), true);
-        write(session, vec![HttpTask::Header(head, false), body]).await
+        self.write(session, vec![HttpTask::Header(head, false), body]).await
     }
 
     /// The answer can't be rewritten: it passes as it is from here on, or becomes an error.
@@ -164,13 +167,23 @@ impl<'a> Answer<'a> {
             OnFailure::Pass => {
                 metrics.json(JsonResult::Passed);
                 let body = HttpTask::Body(Some(body.into()), false);
-                write(session, vec![HttpTask::Header(head, false), body]).await.map(|_| ())
+                self.write(session, vec![HttpTask::Header(head, false), body]).await.map(|_| ())
             }
             OnFailure::Refuse => {
                 metrics.json(JsonResult::Failed);
                 Err(Error::explain(why.error(), "an answer that can't be rewritten").into_up())
             }
         }
+    }
+
+    async fn write(&self, session: &mut Session, tasks: Vec<HttpTask>) -> Result<bool> {
+        let begins = matches!(tasks.first(), Some(HttpTask::Header(..)));
+        // Before HTTP/1.1 the body may end with the connection.
+        let old = session.req_header().version < Version::HTTP_11;
+        if begins && (old || self.stops.is_stopping()) {
+            session.set_keepalive(None);
+        }
+        session.write_response_tasks(tasks).await
     }
 }
 
@@ -270,13 +283,4 @@ fn is_json_type(media_type: &[u8]) -> bool {
         at.is_some_and(|at| name[at..].eq_ignore_ascii_case(end))
     };
     ends(b"/json") || ends(b"/x-json") || ends(b"+json")
-}
-
-async fn write(session: &mut Session, tasks: Vec<HttpTask>) -> Result<bool> {
-    let begins = matches!(tasks.first(), Some(HttpTask::Header(..)));
-    if begins && session.req_header().version < Version::HTTP_11 {
-        // The body may end with the connection.
-        session.set_keepalive(None);
-    }
-    session.write_response_tasks(tasks).await
 }

@@ -1,5 +1,7 @@
 //! Every metric as it is registered, once for the life of the process; configs come and go.
 
+use std::sync::Arc;
+
 #[cfg(target_os = "linux")]
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -10,9 +12,9 @@ use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogr
 use super::{
     ACCESS_LOG_DROPPED, BUILD_INFO, CACHE, CACHE_ENTRIES, CACHE_RESULTS, CONFIG_INFO,
     CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION, FINE, IN_FLIGHT, JSON,
-    JsonResult, LINKS, LinkResult, Metrics, OBSERVE_UNTIL, OVERHEAD, REQUESTS, REVOCATION_LAG,
-    RULES, SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, StoreHandles, UPSTREAM,
-    UPSTREAM_FAILURES, seconds, upstream,
+    JsonResult, LINKS, LinkResult, ListenMetrics, Metrics, OBSERVE_UNTIL, OVERHEAD, REQUESTS,
+    REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, StoreHandles,
+    UPSTREAM, UPSTREAM_FAILURES, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -31,6 +33,7 @@ pub struct Families {
     failures: IntCounterVec,
     upstreams: upstream::Families,
     in_flight: IntGauge,
+    listen: Arc<ListenMetrics>,
     decisions: IntCounterVec,
     observe_until: IntGauge,
     links: IntCounterVec,
@@ -96,6 +99,7 @@ impl Families {
             failures: counter_vec(registry, UPSTREAM_FAILURES)?,
             upstreams: upstream::Families::register(registry)?,
             in_flight: gauge(registry, IN_FLIGHT)?,
+            listen: Arc::new(ListenMetrics::register(registry)?),
             decisions: counter_vec(registry, DECISIONS)?,
             observe_until: gauge(registry, OBSERVE_UNTIL)?,
             links: counter_vec(registry, LINKS)?,
@@ -198,9 +202,9 @@ impl Families {
         self.config_refused.set((result == ReloadResult::Refused).into());
     }
 
-    /// The gauge of requests that are being served.
-    pub fn in_flight(&self) -> &IntGauge {
-        &self.in_flight
+    /// What is told of connections.
+    pub fn listen(&self) -> &Arc<ListenMetrics> {
+        &self.listen
     }
 
     /// The counter of lost access lines.

@@ -1,0 +1,254 @@
+//! Listeners: connections are accepted here and handed to pingora's app.
+//!
+//! **Invariants:** nothing ends the loop but the end of the gateway, and nothing makes it spin. What a
+//! client sends is not logged.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use pingora_runtime::current_handle;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::connection::{Connection, Ends, buffered};
+use super::listener::Listener;
+use super::seldom::Seldom;
+use super::tls;
+use crate::clock::Clock;
+use crate::config::Listen;
+use crate::readiness::Readiness;
+use crate::telemetry::metrics::ListenMetrics;
+
+/// How long a loop waits that can't accept, since trying at once would fail again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long what was accepted last may take to become a request before idle connections end.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Reaches listeners while they run.
+#[derive(Clone, Debug)]
+pub(super) struct Entrances {
+    own: Arc<[ArcSwap<Listen>]>,
+    metrics: Arc<ListenMetrics>,
+    ending: watch::Sender<bool>,
+    closed: watch::Sender<bool>,
+}
+
+impl Entrances {
+    pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>) -> Self {
+        let own = listen.into_iter().map(ArcSwap::from_pointee).collect();
+        let (ending, closed) = (watch::Sender::new(false), watch::Sender::new(false));
+        Self { own, metrics, ending, closed }
+    }
+
+    /// From now on each listener serves new connections by these settings, in the order of the config;
+    /// their addresses stay. Connections that there are go on as they began.
+    pub(super) fn replace(&self, listen: Vec<Listen>) {
+        for (own, new) in self.own.iter().zip(listen) {
+            own.store(Arc::new(new));
+        }
+        self.tell();
+    }
+
+    /// The metrics say which certificates are served.
+    pub(super) fn tell(&self) {
+        let own: Vec<_> = self.own.iter().map(ArcSwap::load_full).collect();
+        let tls = own.iter().filter_map(|own| own.tls.as_ref());
+        let shown = tls.flat_map(|tls| tls.shown());
+        let shown = shown.map(|shown| (shown.path.as_str(), shown.not_after));
+        self.metrics.certificates(shown);
+    }
+
+    /// Accepts nothing more, has connections end with the request that is on them, and ends those that
+    /// are idle. Returns when that is done; requests in flight go on.
+    pub(super) async fn close(&self) {
+        self.ending.send_replace(true);
+        // It fails when its sender is gone, which is here.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+}
+
+/// The service of pingora's that runs them.
+pub(super) struct Listening<A> {
+    pub(super) name: String,
+    pub(super) app: Arc<A>,
+    /// As many as the entrances are made for.
+    pub(super) listeners: Vec<Listener>,
+    pub(super) entrances: Entrances,
+    /// How many threads are enough, where it is not as many as the config says.
+    pub(super) threads: Option<usize>,
+    /// Is told when clients are listened to.
+    pub(super) readiness: Option<Arc<Readiness>>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Listening<A> {
+    async fn start_service(
+        &mut self,
+        _: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        _: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        let mut loops = JoinSet::new();
+        for (index, listener) in self.listeners.drain(..).enumerate() {
+            let entrance = Entrance {
+                app: Arc::clone(&self.app),
+                entrances: self.entrances.clone(),
+                index,
+                address: listener.address(),
+                failures: Seldom::new(Arc::clone(&self.clock)),
+            };
+            loops.spawn_on(Arc::new(entrance).run(listener), &current_handle());
+        }
+        if let Some(readiness) = &self.readiness {
+            readiness.serving();
+        }
+        ready.notify_ready();
+        let mut ended = pin!(async { while loops.join_next().await.is_some() {} });
+        // Pingora may be told to end, and nobody has closed before.
+        let told = async { drop(shutdown.wait_for(|stop| *stop).await) };
+        let open = tokio::select! {
+            () = &mut ended => false,
+            () = told => true,
+        };
+        if open {
+            self.entrances.ending.send_replace(true);
+            ended.await;
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.app.cleanup().await;
+        self.entrances.closed.send_replace(true);
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.threads
+    }
+}
+
+/// One of them, and its loop.
+struct Entrance<A> {
+    app: Arc<A>,
+    entrances: Entrances,
+    index: usize,
+    address: SocketAddr,
+    failures: Seldom,
+}
+
+impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
+    async fn run(self: Arc<Self>, listener: Listener) {
+        let mut ending = self.entrances.ending.subscribe();
+        // Never waited on itself, so that each copy is told of the end, however late it is made.
+        let told = ending.clone();
+        let socket = match listener.listen() {
+            Ok(socket) => socket,
+            Err(error) => {
+                let address = self.address;
+                return tracing::error!(%address, %error, "nobody is listened to");
+            }
+        };
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = socket.accept() => accepted,
+                _ = ending.wait_for(|ending| *ending) => break,
+            };
+            match accepted {
+                Ok((client, peer)) => self.take(client, peer, &told),
+                Err(error) if self.is_of_one_connection(&error) => {}
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        // Who has connected is served: a socket that is closed over them would reset them.
+        let Ok(socket) = socket.into_std() else { return };
+        while let Ok((client, peer)) = socket.accept() {
+            if client.set_nonblocking(true).is_ok()
+                && let Ok(client) = TcpStream::from_std(client)
+            {
+                self.take(client, peer, &told);
+            }
+        }
+    }
+
+    /// Counts an error and says whether it was of a connection that had ended before it was accepted.
+    /// Any other would come again at once.
+    fn is_of_one_connection(&self, error: &io::Error) -> bool {
+        self.entrances.metrics.accept_failed();
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::Interrupted
+        ) {
+            return true;
+        }
+        if self.failures.is_due() {
+            let address = self.address;
+            let help = "raise the limit of open files (`LimitNOFILE`, `ulimit -n`)";
+            let help =
+                if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) { help } else { "" };
+            tracing::error!(%address, %error, help, "connections can't be accepted; it is tried again");
+        }
+        false
+    }
+
+    /// Serves a connection in a task of its own, on one of pingora's threads.
+    fn take(self: &Arc<Self>, client: TcpStream, peer: SocketAddr, told: &ShutdownWatch) {
+        let (entrance, told) = (Arc::clone(self), told.clone());
+        current_handle().spawn(async move { entrance.serve(client, peer, told).await });
+    }
+
+    async fn serve(&self, client: TcpStream, peer: SocketAddr, told: ShutdownWatch) {
+        // One that has ended already is met by the first read.
+        client.set_nodelay(true).unwrap_or_default();
+        let local = match self.address.ip().is_unspecified() {
+            true => client.local_addr().ok(),
+            false => Some(self.address),
+        };
+        let ends = Ends { peer, local };
+        let tls =
+            self.settings().and_then(|own| own.tls.as_ref().map(|tls| Arc::clone(tls.config())));
+        let socket = buffered(client);
+        let stream: Stream = match tls {
+            None => Box::new(Connection::plain(socket, ends)),
+            Some(config) => match Box::pin(tls::handshake(socket, config)).await {
+                Ok((stream, read)) => Box::new(Connection::tls(stream, ends, read)),
+                Err(failure) => {
+                    self.entrances.metrics.handshake_failed(failure);
+                    let reason = failure.as_str();
+                    return tracing::debug!(%peer, reason, "a TLS handshake failed");
+                }
+            },
+        };
+        let mut next = self.app.process_new(stream, &told).await;
+        while let Some(stream) = next {
+            next = self.app.process_new(stream, &told).await;
+        }
+    }
+
+    fn settings(&self) -> Option<Arc<Listen>> {
+        self.entrances.own.get(self.index).map(ArcSwap::load_full)
+    }
+}
+
+/// No file descriptor is left to the process, or to the machine (`errno` of Linux, and of the others).
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! A client's connection, as pingora takes it: plain, or inside TLS.
+//!
+//! Pingora's own has buffers that only its own accept loop can set, and tells of a failed handshake in
+//! words alone.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+use bytes::{Buf as _, Bytes};
+use pingora::protocols::l4::socket::SocketAddr as Address;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// The buffers of a socket, in bytes, as pingora has them.
+const READ: usize = 64 << 10;
+const WRITE: usize = 1460;
+
+/// A socket with its buffers.
+pub(super) type Socket = BufStream<TcpStream>;
+
+/// Puts buffers before a socket.
+pub(super) fn buffered(socket: TcpStream) -> Socket {
+    BufStream::with_capacity(READ, WRITE, socket)
+}
+
+/// The ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    /// Who is told to have called.
+    pub(super) peer: SocketAddr,
+    /// Which of the gateway's addresses was called, if that is known.
+    pub(super) local: Option<SocketAddr>,
+}
+
+/// A connection.
+pub(super) struct Connection<S: AsyncWrite + Unpin> {
+    io: S,
+    /// What was read from it already, and is read first.
+    read: Bytes,
+    fd: RawFd,
+    ends: Arc<SocketDigest>,
+    tls: Option<Agreed>,
+}
+
+/// What a TLS handshake came to.
+struct Agreed {
+    digest: Arc<SslDigest>,
+    protocol: ALPN,
+}
+
+impl Connection<Socket> {
+    /// A plain one.
+    pub(super) fn plain(io: Socket, ends: Ends) -> Self {
+        let fd = io.get_ref().as_raw_fd();
+        Self { io, read: Bytes::new(), fd, ends: digest(fd, ends), tls: None }
+    }
+}
+
+impl Connection<TlsStream<Socket>> {
+    /// One inside TLS, from which `read` was read already.
+    pub(super) fn tls(io: TlsStream<Socket>, ends: Ends, read: Bytes) -> Self {
+        let (socket, session) = io.get_ref();
+        let fd = socket.get_ref().as_raw_fd();
+        let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let version = session.protocol_version().and_then(|version| version.as_str());
+        let (cipher, version) = (cipher.unwrap_or_default(), version.unwrap_or_default());
+        let protocol = if speaks_http2(&io) { ALPN::H2 } else { ALPN::H1 };
+        let digest_of_tls = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
+        let tls = Some(Agreed { digest: digest_of_tls, protocol });
+        Self { io, read, fd, ends: digest(fd, ends), tls }
+    }
+}
+
+/// Whether HTTP/2 was agreed on (RFC 9113, 3.2).
+pub(super) fn speaks_http2(io: &TlsStream<Socket>) -> bool {
+    io.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// Both ends are told now: later the number of the socket may be that of another.
+fn digest(fd: RawFd, ends: Ends) -> Arc<SocketDigest> {
+    let digest = SocketDigest::from_raw_fd(fd);
+    // It is new, so there is nothing in it.
+    digest.peer_addr.set(Some(Address::Inet(ends.peer))).unwrap_or_default();
+    digest.local_addr.set(ends.local.map(Address::Inet)).unwrap_or_default();
+    Arc::new(digest)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.read.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let length = this.read.len().min(buf.remaining());
+        buf.put_slice(&this.read[..length]);
+        this.read.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl<S: AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
+    async fn shutdown(&mut self) {
+        // Whoever has gone need not be told.
+        self.io.shutdown().await.unwrap_or_default();
+    }
+}
+
+impl<S: AsyncWrite + Unpin> UniqueID for Connection<S> {
+    fn id(&self) -> UniqueIDType {
+        self.fd
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Ssl for Connection<S> {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.tls.as_ref().map(|tls| Arc::clone(&tls.digest))
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.tls.as_ref().map(|tls| tls.protocol.clone())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> GetTimingDigest for Connection<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl<S: AsyncWrite + Unpin> GetProxyDigest for Connection<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl<S: AsyncWrite + Unpin> GetSocketDigest for Connection<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.ends))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Peek for Connection<S> {}
+
+impl<S: AsyncWrite + Unpin> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Drop for Connection<S> {
+    /// Sends what is left in the buffer, if there is room for it, as pingora's own does.
+    fn drop(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.io).poll_flush(&mut cx);
+    }
+}

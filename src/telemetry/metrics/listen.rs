@@ -1,0 +1,125 @@
+//! What is measured of connections before there is a request on them.
+
+use prometheus::{IntCounter, IntGaugeVec, Registry};
+
+use super::register::{counter, counter_vec, gauge_vec};
+use super::{ACCEPT_ERRORS, CERTIFICATES, TLS_FAILURES, seconds};
+use crate::clock::Timestamp;
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HandshakeFailure {
+    /// It took too long.
+    Timeout,
+    /// The client ended the connection.
+    Closed,
+    /// What came is not TLS.
+    NotTls,
+    /// There is no version, cipher or protocol that both speak.
+    Incompatible,
+    /// The client gave it up, such as for a certificate that it does not believe.
+    Refused,
+    /// The client's own certificate is missing or not believed.
+    ClientCertificate,
+    /// HTTP/2 was agreed on, and something else came.
+    NotHttp2,
+    /// Anything else.
+    Other,
+}
+
+impl HandshakeFailure {
+    const ALL: &'static [HandshakeFailure] = &[
+        HandshakeFailure::Timeout,
+        HandshakeFailure::Closed,
+        HandshakeFailure::NotTls,
+        HandshakeFailure::Incompatible,
+        HandshakeFailure::Refused,
+        HandshakeFailure::ClientCertificate,
+        HandshakeFailure::NotHttp2,
+        HandshakeFailure::Other,
+    ];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            HandshakeFailure::Timeout => "timeout",
+            HandshakeFailure::Closed => "closed",
+            HandshakeFailure::NotTls => "not_tls",
+            HandshakeFailure::Incompatible => "incompatible",
+            HandshakeFailure::Refused => "refused",
+            HandshakeFailure::ClientCertificate => "client_certificate",
+            HandshakeFailure::NotHttp2 => "not_http2",
+            HandshakeFailure::Other => "other",
+        }
+    }
+}
+
+/// Is told of connections.
+#[derive(Debug)]
+pub struct ListenMetrics {
+    accept_errors: IntCounter,
+    /// By failure.
+    handshakes: Vec<IntCounter>,
+    certificates: IntGaugeVec,
+}
+
+impl ListenMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a name is taken in the registry.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let handshakes = counter_vec(registry, TLS_FAILURES)?;
+        let of = |failure: &HandshakeFailure| handshakes.with_label_values(&[failure.as_str()]);
+        Ok(Self {
+            accept_errors: counter(registry, ACCEPT_ERRORS)?,
+            handshakes: HandshakeFailure::ALL.iter().map(of).collect(),
+            certificates: gauge_vec(registry, CERTIFICATES)?,
+        })
+    }
+
+    /// A connection could not be accepted.
+    pub fn accept_failed(&self) {
+        self.accept_errors.inc();
+    }
+
+    /// A TLS handshake failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure) {
+        if let Some(counter) = self.handshakes.get(failure as usize) {
+            counter.inc();
+        }
+    }
+
+    /// These certificates are served and no others, each by its path.
+    pub fn certificates<'a>(&self, shown: impl IntoIterator<Item = (&'a str, Timestamp)>) {
+        self.certificates.reset();
+        for (path, not_after) in shown {
+            self.certificates.with_label_values(&[path]).set(seconds(not_after));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_counts_as_itself_and_certificates_that_went_are_gone() {
+        let registry = Registry::new();
+        let metrics = ListenMetrics::register(&registry).unwrap();
+        for failure in HandshakeFailure::ALL {
+            metrics.handshake_failed(*failure);
+            let own = metrics.handshakes[*failure as usize].get();
+            assert_eq!(own, 1, "{failure:?}");
+        }
+        let at = Timestamp::from_millis(7_900);
+        metrics.certificates([("a.crt", at), ("b.crt", at)]);
+        metrics.certificates([("b.crt", at), ("c.crt", Timestamp::from_millis(8_000))]);
+        let families = registry.gather();
+        let family = families.iter().find(|family| family.name().contains("certificate")).unwrap();
+        let series = family.get_metric().iter();
+        let series = series.map(|one| (one.get_label()[0].value(), one.get_gauge().get_value()));
+        assert_eq!(series.collect::<Vec<_>>(), [("b.crt", 7.0), ("c.crt", 8.0)]);
+    }
+}

@@ -1,0 +1,102 @@
+//! A stop: who is idle is let go, who is served is served to the end, and nobody new is let in.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use super::client::{Http2, Sent, read, run};
+use crate::client::{Connection, PATIENCE, request};
+use crate::gate::{Gate, HOST, Options, eventually};
+use crate::upstream::{Upstream, ok};
+
+const PATH: &str = "/api/0/organizations/acme/issues/";
+
+#[test]
+fn at_a_stop_requests_in_flight_end_and_nothing_else_goes_on() {
+    let (go, word) = channel();
+    let word = Mutex::new(word);
+    let upstream = Upstream::answering(move |seen, stream| {
+        if seen.target.ends_with("?wait") {
+            word.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        ok(stream, &[], b"{\"whole\":1}");
+    });
+    // Two listeners, the second of them plain.
+    let tables = "[[listen]]\naddress = \"127.0.0.1:0\"".to_owned();
+    let mut gate = super::before(upstream, Options { tables, ..Options::default() });
+    let plain = gate.addresses()[1];
+    let bearer = format!("Bearer {}", gate.token("read"));
+    let fields = [("Authorization", &*bearer)];
+    let line = format!("GET {PATH}");
+    let mut idle = Connection::open(plain);
+    idle.write(&request(&line, &fields, b""));
+    assert!(!idle.read_reply("GET").unwrap().closed);
+    let mut served = Connection::open(plain);
+    served.write(&request(&format!("{line}?wait"), &fields, b""));
+    run(async {
+        let sent = Sent { method: "GET", authority: HOST, path: PATH, headers: &fields, body: b"" };
+        let mut quiet = Http2::open(gate.address, HOST).await;
+        assert_eq!(quiet.send(&sent).await.unwrap().status, 200);
+        let mut busy = Http2::open(gate.address, HOST).await;
+        let path = format!("{PATH}?wait");
+        let waits = Sent { path: &path, ..sent.clone() };
+        let (response, _) = busy.begin(&waits, true).await.unwrap();
+        // It is driven by the test's own thread.
+        let mut arrived = 0;
+        while arrived < 4 {
+            arrived += gate.upstream.take().len();
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        gate.terminate();
+        // Who has nothing to do is told to go (GOAWAY without an error), and so is the other.
+        quiet.end().await.unwrap();
+        assert!(idle.is_closed());
+        for address in [gate.address, plain] {
+            eventually("a closed listener", || TcpStream::connect(address).is_err());
+        }
+        assert_eq!(gate.try_wait(), None, "{}", gate.output());
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        let reply = read(response).await.unwrap();
+        assert_eq!((reply.status, &*reply.body), (200, &b"{\"whole\":1}"[..]));
+        busy.end().await.unwrap();
+    });
+    let reply = served.read_reply("GET").expect("a whole answer");
+    assert_eq!((reply.status, &*reply.body), (200, &b"{\"whole\":1}"[..]));
+    // It had begun before, and is the last all the same.
+    assert!(reply.closed && served.is_closed(), "{reply:?}");
+    assert_eq!(gate.wait(), Some(0), "{}", gate.output());
+    assert_eq!(gate.access_lines().len(), 4);
+    for word in ["cut off", "\"ERROR\""] {
+        assert!(!gate.output().contains(word), "{}", gate.output());
+    }
+}
+
+/// An answer that is held until it is whole.
+#[test]
+fn a_rewritten_answer_is_the_last_on_its_connection_too() {
+    let (go, word) = channel();
+    let word = Mutex::new(word);
+    let upstream = Upstream::answering(move |_, stream| {
+        word.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n";
+        stream.write_all(format!("{head}{{\"url\":\"x\"}}").as_bytes()).unwrap();
+    });
+    let rules = "[[rule]]\nmethods = [\"GET\"]\nscopes = [\"org:read\"]\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/named/\"\n\
+                 rewrite = { fields = [\"/url\"], max_size = \"1000B\" }\n";
+    let mut gate = Gate::with(upstream, &Options { rules: rules.into(), ..Options::default() });
+    let bearer = format!("Bearer {}", gate.token("read"));
+    let mut connection = Connection::open(gate.address);
+    let line = "GET /api/0/organizations/acme/named/";
+    connection.write(&request(line, &[("Authorization", &bearer)], b""));
+    eventually("a request upstream", || !gate.upstream.take().is_empty());
+    gate.terminate();
+    eventually("a word of stopping", || gate.output().contains("\"stopping\""));
+    go.send(()).unwrap();
+    let reply = connection.read_reply("GET").unwrap();
+    assert!(reply.status == 200 && reply.closed && connection.is_closed(), "{reply:?}");
+    assert_eq!(gate.wait(), Some(0), "{}", gate.output());
+}
