@@ -7,6 +7,7 @@ mod accept;
 mod connection;
 mod listener;
 mod observer;
+mod proxy_protocol;
 mod seldom;
 mod stop;
 mod stores;

@@ -86,6 +86,10 @@ pub(super) struct RawListen {
     /// Has clients speak TLS, 1.2 or 1.3, with HTTP/2 or HTTP/1.1 above it; by default they speak
     /// plain HTTP/1.1.
     pub(super) tls: Option<RawListenTls>,
+    /// Networks of load balancers that begin every connection with a PROXY protocol header, version 1 or
+    /// 2, before TLS: who it names is the client. Nobody else may connect then. By default a header is
+    /// no request (400).
+    pub(super) proxy_protocol: Option<Vec<String>>,
 }
 
 /// How clients speak TLS.

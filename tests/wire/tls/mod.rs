@@ -5,6 +5,7 @@ mod certificates;
 pub mod client;
 mod handshakes;
 mod problems;
+mod proxied;
 mod same;
 mod stop;
 mod streams;
