@@ -172,7 +172,7 @@ impl Admin {
             return detail(
                 StatusCode::BAD_REQUEST,
                 "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
-                 `Name: value`), `token`, or `scopes` and `organizations`",
+                 `Name: value`), `token` or `certificate`, or `scopes` and `organizations`",
             );
         };
         match question.decide(&self.gateway).await {

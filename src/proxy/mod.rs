@@ -6,6 +6,7 @@
 //! **Invariant:** no policy in here. A request is forwarded only with a permit, and pingora's own
 //! messages about a request are switched off, because they print it.
 
+mod certificate;
 mod context;
 mod counted;
 mod head;
@@ -42,6 +43,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::Unmatched;
 
+pub use certificate::ClientCertificate;
 pub use context::{Context, RequestIds};
 pub use listeners::Listeners;
 pub use upstream::{MAX_TRIES, Pool, Upstreams};
@@ -105,7 +107,7 @@ impl ProxyHttp for Proxy {
         }
         ctx.identify(session, &self.ids, &self.trusted_proxies, self.metrics.in_flight());
         let (framing, exposed) = (head::take(session)?, self.listeners.exposed(session));
-        let head = head::of(session.req_header(), exposed, &framing);
+        let head = head::of(session, exposed, &framing, self.gateway.clock().now());
         let admission = self.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));

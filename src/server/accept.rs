@@ -244,7 +244,10 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         let stream: Stream = match tls {
             None => Box::new(Connection::plain(socket, ends)),
             Some(config) => match Box::pin(tls::handshake(socket, config)).await {
-                Ok((stream, read)) => Box::new(Connection::tls(stream, ends, read)),
+                Ok((stream, read)) => {
+                    let client = tls::client(&stream);
+                    Box::new(Connection::tls(stream, ends, read, client))
+                }
                 Err(failure) => {
                     self.entrances.metrics.handshake_failed(failure);
                     let reason = failure.as_str();

@@ -3,6 +3,7 @@
 pub mod authority;
 mod certificates;
 pub mod client;
+mod clients;
 mod handshakes;
 mod problems;
 mod proxied;
