@@ -39,12 +39,17 @@ impl Gateway {
 
     /// Decides on a request of `client`: read it, look its caller up, judge.
     pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
-        let pending = match self.policy.screen(head) {
+        let mut pending = match self.policy.screen(head) {
             Screened::Decided(decision) => return Admission { decision, cache: None },
             Screened::Pending(pending) => pending,
         };
-        let presented = Presented { client, ..pending.presented() };
-        let answer = self.identities.lookup(presented, self.clock.now()).await;
+        let answer = loop {
+            let presented = Presented { client, ..pending.presented() };
+            let answer = self.identities.lookup(presented, self.clock.now()).await;
+            if !matches!(answer.lookup, Lookup::Unknown) || !pending.advance() {
+                break answer;
+            }
+        };
         let decision = pending.resolve(answer.lookup, self.clock.now());
         Admission { decision, cache: Some(answer.cache) }
     }

@@ -14,7 +14,7 @@
 //!
 //! # Layers
 //!
-//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `tls`, `client`, `server_tls`;
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `tls`, `client`, `server_tls`, `proxy_protocol`;
 //! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
 //! `explain`; `reload`, `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ pub mod gateway;
 pub mod limit;
 pub mod policy;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod readiness;
 pub mod reload;
 pub mod rewrite;

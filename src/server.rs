@@ -12,6 +12,7 @@ mod handover;
 mod listener;
 mod manager;
 mod observer;
+mod proxy_protocol;
 mod reload;
 mod seldom;
 mod stop;
@@ -214,7 +215,8 @@ impl Server {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let plain = Listen { address: listener.address(), exposed: Exposures::NONE, tls: None };
+        let (address, exposed) = (listener.address(), Exposures::NONE);
+        let plain = Listen { address, exposed, tls: None, proxy_protocol: None };
         let entrances = Entrances::new(vec![plain], Arc::clone(&self.listen_metrics));
         self.pingora.add_service(Listening {
             name: name.to_owned(),

@@ -4,18 +4,20 @@
 //! A key is never printed.
 
 mod certificate;
+mod client;
 mod names;
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::clock::Timestamp;
 
 pub use certificate::{BadPem, Certificate, Chain, Key};
+pub use client::{Authorities, ClientNames};
 pub use names::Names;
 
 /// What is negotiated above TLS (RFC 7301), the preferred first.
@@ -39,11 +41,15 @@ pub struct Shown {
 
 impl ServerTls {
     /// Serves these certificates, each with its path: the first that has the name which a client asks
-    /// for, and the first of all where none has it, or none is asked for.
+    /// for, and the first of all where none has it, or none is asked for. `clients` has them show
+    /// certificates of their own.
     ///
     /// # Errors
     /// When the crypto provider has none of these versions, or the machine no randomness.
-    pub fn new(certificates: Vec<(String, Certificate)>) -> Result<Self, rustls::Error> {
+    pub fn new(
+        certificates: Vec<(String, Certificate)>,
+        clients: Option<Authorities>,
+    ) -> Result<Self, rustls::Error> {
         let mut names = Names::default();
         for (index, (_, certificate)) in certificates.iter().enumerate() {
             names.add(index, certificate.names());
@@ -56,13 +62,23 @@ impl ServerTls {
         let keys = certificates.into_iter().map(|(_, certificate)| certificate.into_key());
         let chosen = Chosen { names, keys: keys.collect() };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(chosen));
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let asks = clients.is_some();
+        let config = match clients {
+            Some(clients) => config.with_client_cert_verifier(clients.verifier(provider)?),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(Arc::new(chosen));
         config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
         // Who comes again shows a ticket, so that nothing is kept of whom.
-        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        if asks {
+            // A ticket would outlive the certificate that it was given for.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        }
         Ok(Self { config: Arc::new(config), shown })
     }
 
@@ -142,6 +158,6 @@ pub(crate) mod made {
     pub(crate) fn tls(path: &str, host: &str) -> (ServerTls, CertificateDer<'static>) {
         let certificate = certificate(host);
         let own = certificate.clone().into_key().cert[0].clone();
-        (ServerTls::new(vec![(path.to_owned(), certificate)]).unwrap(), own)
+        (ServerTls::new(vec![(path.to_owned(), certificate)], None).unwrap(), own)
     }
 }

@@ -183,6 +183,7 @@ impl Admin {
         json(status, &outcome)
     }
 }
+
 /// Says what would become of a request. The question may hold a token, so it comes in a body.
 async fn explain(serving: &Serving, session: &mut ServerSession) -> Answer {
     let body = match body(session).await {
@@ -194,7 +195,7 @@ async fn explain(serving: &Serving, session: &mut ServerSession) -> Answer {
         return detail(
             StatusCode::BAD_REQUEST,
             "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
-             `Name: value`), `token`, or `scopes` and `organizations`",
+             `Name: value`), `token` or `certificate`, or `scopes` and `organizations`",
         );
     };
     match question.decide(&serving.gateway).await {

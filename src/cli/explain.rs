@@ -40,6 +40,9 @@ pub(super) struct ExplainArgs {
     /// look it up in the token stores
     #[arg(long, conflicts_with = "scopes")]
     token_stdin: bool,
+    /// Look up a name of a client's certificate, such as `URI:spiffe://prod/ci`, in the token stores
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["scopes", "token_stdin"])]
+    certificate: Option<String>,
     /// Another header, such as `Origin: https://app.example.com`; repeat it
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -59,6 +62,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
         path: args.target.clone(),
         headers: args.headers.clone(),
         token: args.token_stdin.then(first_line).transpose()?,
+        certificate: args.certificate.clone(),
         scopes: args.scopes.clone(),
         organizations: args.organizations.clone(),
         expose: args.expose.clone(),
@@ -66,8 +70,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let clock = Arc::new(SystemClock);
-        // Without a token nobody is looked up, and a store need not exist.
-        let stores = if args.token_stdin { stores(&config).await? } else { Vec::new() };
+        // Without one nobody is looked up, and a store need not exist.
+        let looks_up = args.token_stdin || args.certificate.is_some();
+        let stores = if looks_up { stores(&config).await? } else { Vec::new() };
         let settings = CacheSettings::default();
         let consulted =
             stores.iter().zip(&config.stores).map(|(opened, store)| opened.consulted(store));

@@ -1,5 +1,6 @@
 //! From the file as it is written to a config that can be served, or every problem with it.
 
+mod balancers;
 mod listen_tls;
 mod rules;
 mod secret;
@@ -56,7 +57,7 @@ pub(super) fn compile(
     }
     let admin_credential = compiler.admin_credential(raw.admin.credential.as_ref());
     let observe_until = compiler.observe_until(raw.mode, raw.observe_until);
-    let trusted_proxies = compiler.networks(&raw.trusted_proxies);
+    let trusted_proxies = compiler.networks("trusted_proxies", &raw.trusted_proxies);
     let upstreams = compiler.upstreams(&raw.upstream);
     let canonical = compiler.canonical(&raw.upstream.web);
     let credential = compiler.credential(&raw.upstream.web);
@@ -222,7 +223,9 @@ impl Compiler<'_> {
             }
             let exposed = self.exposed(&format!("{at}.expose"), &listener.expose);
             let tls = listener.tls.as_ref().and_then(|tls| self.listen_tls(&at, tls, names));
-            taken.push(Listen { address, exposed, tls });
+            let proxy_protocol = listener.proxy_protocol.as_deref();
+            let proxy_protocol = proxy_protocol.map(|own| self.balancers(&at, own));
+            taken.push(Listen { address, exposed, tls, proxy_protocol });
         }
         taken
     }
@@ -311,13 +314,13 @@ impl Compiler<'_> {
         Some(Digest::of(&text))
     }
 
-    fn networks(&mut self, networks: &[String]) -> Vec<ipnet::IpNet> {
+    fn networks(&mut self, at: &str, networks: &[String]) -> Vec<ipnet::IpNet> {
         let mut parsed = Vec::new();
         for (index, text) in networks.iter().enumerate() {
             let one = || text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
             let network = text.parse::<ipnet::IpNet>().or_else(|_| one());
             let what = format!("`{text}` is not a network");
-            let at = format!("trusted_proxies[{index}]");
+            let at = format!("{at}[{index}]");
             let help = "write a CIDR such as `10.0.0.0/8`, or one address";
             parsed.extend(self.parsed(&at, network.map_err(|_| what), help));
         }

@@ -107,6 +107,9 @@ pub struct Listen {
     pub exposed: Exposures,
     /// How its clients speak TLS; `None` when they don't.
     pub tls: Option<ServerTls>,
+    /// Load balancers that begin each connection with a PROXY protocol header, and who may connect at
+    /// all then; `None` without one.
+    pub proxy_protocol: Option<Vec<IpNet>>,
 }
 
 /// The parts of Sentry.

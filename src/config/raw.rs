@@ -88,6 +88,10 @@ pub(super) struct RawListen {
     /// Has clients speak TLS, 1.2 or 1.3, with HTTP/2 or HTTP/1.1 above it; by default they speak
     /// plain HTTP/1.1.
     pub(super) tls: Option<RawListenTls>,
+    /// Networks of load balancers that begin every connection with a PROXY protocol header, version 1 or
+    /// 2, before TLS: who it names is the client. Nobody else may connect then. By default a header is
+    /// no request (400).
+    pub(super) proxy_protocol: Option<Vec<String>>,
 }
 
 /// How clients speak TLS.
@@ -97,6 +101,22 @@ pub(super) struct RawListenTls {
     /// The certificates: a client is shown the first that has the name which it calls, and the first of
     /// all where none has it.
     pub(super) certificates: Vec<RawCertificate>,
+    /// A PEM file with the certificates that those of clients are signed with. A request without
+    /// `Authorization` is then made by who the client's certificate names, if a token store knows it.
+    pub(super) client_ca: Option<String>,
+    /// Whether a client must have a certificate: `required`, or `optional`; one that is shown must be
+    /// signed and valid. By default `required` with `client_ca`.
+    pub(super) client_certificates: Option<ClientCertificates>,
+}
+
+/// Whether clients must have certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ClientCertificates {
+    /// Without one there is no connection.
+    Required,
+    /// Whoever has none may present a token.
+    Optional,
 }
 
 /// A certificate, and its key.

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::gateway::Gateway;
+use crate::policy::certificate::{BadCertificateName, CertificateName};
+use crate::policy::credential::Credential;
 use crate::policy::decision::Decision;
 use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::frame::RequestHead;
@@ -26,7 +28,10 @@ pub struct Question {
     /// A token, or a whole `Authorization` value, to look up.
     #[serde(default)]
     pub token: Option<String>,
-    /// Instead of one, the scopes of a token of the gateway that is made up.
+    /// Instead of one, a name of a client's certificate to look up, such as `CN:ci`.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// Or the scopes of a token of the gateway that is made up.
     #[serde(default)]
     pub scopes: Vec<String>,
     /// The organizations that it is bound to; none for any.
@@ -59,8 +64,11 @@ pub enum BadQuestion {
     #[error("there is no such scope; write some of {all}", all = ScopeSet::ALL.list())]
     Scope,
     /// A token that is looked up, and one that is made up.
-    #[error("a token is looked up or made up; give `token` or `scopes`")]
+    #[error("there is one caller; give one of `token`, `certificate` and `scopes`")]
     TwoCallers,
+    /// What no certificate is called by.
+    #[error(transparent)]
+    Certificate(#[from] BadCertificateName),
     /// What no listener can expose.
     #[error("that can't be exposed; write some of {all}", all = Exposure::list())]
     Exposure,
@@ -100,6 +108,15 @@ impl Question {
         let mut value = HeaderValue::try_from(text).map_err(|_| BadQuestion::Token)?;
         value.set_sensitive(true);
         Ok(Some(value))
+    }
+
+    /// What the client's certificate would be.
+    fn certified(&self) -> Result<Vec<Credential>, BadQuestion> {
+        let Some(name) = &self.certificate else { return Ok(Vec::new()) };
+        if self.token.is_some() || !self.scopes.is_empty() {
+            return Err(BadQuestion::TwoCallers);
+        }
+        Ok(vec![CertificateName::parse(name)?.credential()])
     }
 
     fn exposed(&self, any: Exposures) -> Result<Exposures, BadQuestion> {
@@ -158,8 +175,9 @@ impl Question {
         let (headers, made_up) = (self.headers(host)?, self.made_up()?);
         let (method, target) = (self.method.as_str(), target.as_bytes());
         let exposed = self.exposed(gateway.policy().exposed)?;
-        let (authority, headers) = (None, &headers);
-        let head = RequestHead { authority, exposed, ..RequestHead::new(method, target, headers) };
+        let certificate = &*self.certified()?;
+        let head =
+            RequestHead { exposed, certificate, ..RequestHead::new(method, target, &headers) };
         Ok(match made_up {
             Some(identity) => gateway.admit_as(&head, Arc::new(identity)),
             None => gateway.admit(&head, None).await.decision,

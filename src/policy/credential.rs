@@ -111,12 +111,14 @@ pub enum Scheme {
     Dsn,
     /// A browser session of Sentry's, in a cookie.
     Session,
+    /// The certificate of a client, in no header.
+    Certificate,
 }
 
 impl Scheme {
     /// Every scheme.
     pub const ALL: &'static [Scheme] =
-        &[Scheme::Bearer, Scheme::Basic, Scheme::Dsn, Scheme::Session];
+        &[Scheme::Bearer, Scheme::Basic, Scheme::Dsn, Scheme::Session, Scheme::Certificate];
 
     /// The name in metrics and logs.
     pub const fn as_str(self) -> &'static str {
@@ -125,6 +127,7 @@ impl Scheme {
             Scheme::Basic => "basic",
             Scheme::Dsn => "dsn",
             Scheme::Session => "session",
+            Scheme::Certificate => "certificate",
         }
     }
 
@@ -136,6 +139,8 @@ impl Scheme {
             Scheme::Basic => none.with(IdentityKind::ApiKey),
             Scheme::Dsn => none.with(IdentityKind::ProjectKey),
             Scheme::Session => none,
+            // As a token of the gateway's own.
+            Scheme::Certificate => none.with(IdentityKind::UserToken),
         }
     }
 }
@@ -236,7 +241,7 @@ impl Authorization {
                 Scheme::Bearer => bearer(secret),
                 Scheme::Basic => basic(secret),
                 Scheme::Dsn => dsn(secret),
-                Scheme::Session => Err(BadCredential::Missing),
+                Scheme::Session | Scheme::Certificate => Err(BadCredential::Missing),
             }),
         };
         match credential {

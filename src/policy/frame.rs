@@ -8,6 +8,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 
+use super::credential::Credential;
 use super::exposure::Exposures;
 use super::method::Method;
 use super::reason::Reason;
@@ -31,6 +32,8 @@ pub struct RequestHead<'a> {
     pub exposed: Exposures,
     /// The bytes of an HTTP/1 head before anything was dropped from it; empty on HTTP/2.
     pub raw: &'a [u8],
+    /// What the client's certificate makes the request with: by each of its names, the first first.
+    pub certificate: &'a [Credential],
     /// Whether a body of unknown length follows an HTTP/2 head: no field says so.
     pub streams: bool,
 }
@@ -38,8 +41,16 @@ pub struct RequestHead<'a> {
 impl<'a> RequestHead<'a> {
     /// A head by a listener that lets in the Web API, as HTTP/2 would bring it.
     pub const fn new(method: &'a str, target: &'a [u8], headers: &'a HeaderMap) -> Self {
-        let (authority, exposed) = (None, Exposures::API);
-        Self { method, target, authority, headers, exposed, raw: b"", streams: false }
+        Self {
+            method,
+            target,
+            authority: None,
+            headers,
+            exposed: Exposures::API,
+            raw: b"",
+            certificate: &[],
+            streams: false,
+        }
     }
 
     /// How many bytes it has; on HTTP/2, how many it is forwarded with.

@@ -3,7 +3,7 @@
 use http::header::AUTHORIZATION;
 
 use super::Pending;
-use super::credential::Presented;
+use super::credential::{Presented, Scheme};
 use super::decision::{Caller, Decision, Denial, Forward, Lookup, Permit, Verdict};
 use super::identity::{Binding, Identity, IdentityKind, Issuer, State};
 use super::reason::Reason;
@@ -18,6 +18,10 @@ const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands
 /// Why a credential that may be in force is refused.
 const BLOCKED: &str = "the token is on the gateway's block list; ask its operator";
 
+/// Why a certificate that is verified is not enough.
+const UNCERTIFIED: &str = "no token store knows a name of the client's certificate; have its operator \
+    add it, or send a token";
+
 /// What is forwarded, and the refusal that it would have been.
 type Judged = (Forward, Option<Box<Denial>>);
 
@@ -26,6 +30,13 @@ impl Pending<'_> {
     pub fn presented(&self) -> Presented<'_> {
         let authorization = self.request.headers.get(AUTHORIZATION);
         Presented { credential: &self.credential, authorization, client: None }
+    }
+
+    /// Goes on to what else the caller may be known by; `false` when that was all.
+    pub fn advance(&mut self) -> bool {
+        let [next, others @ ..] = self.others else { return false };
+        (self.credential, self.others) = (next.clone(), others);
+        true
     }
 
     /// Decides on what the look-up came to.
@@ -41,6 +52,9 @@ impl Pending<'_> {
                 };
                 (decided.map_or_else(Verdict::Deny, permit), Some(identity))
             }
+            Lookup::Unknown if self.credential.scheme == Scheme::Certificate => {
+                return self.uncertified();
+            }
             Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
             Lookup::Blocked => {
                 let denial = Denial::new(Reason::DisabledToken).note(BLOCKED);
@@ -51,6 +65,21 @@ impl Pending<'_> {
         };
         let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
         self.request.decide(Caller { scheme, digest, identity }, verdict)
+    }
+
+    /// Nobody knows the client's certificate: where it takes no credential, that is none.
+    fn uncertified(self) -> Decision {
+        let rule = self.policy.rules.rule(self.request.rule);
+        if rule.access == Access::Public {
+            let verdict = match self.request.body(self.policy) {
+                Ok(()) => Verdict::Permit(self.request.permit(self.policy, Forward::Anonymous)),
+                Err(denial) => Verdict::Deny(denial),
+            };
+            return self.request.decide(Caller::default(), verdict);
+        }
+        let denial = Denial::new(Reason::UnknownToken).note(UNCERTIFIED);
+        let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
+        self.request.decide(Caller { scheme, digest, identity: None }, Verdict::Deny(denial))
     }
 
     /// What may be forwarded for `identity`, and what was only observed; or why nothing.

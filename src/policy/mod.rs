@@ -7,6 +7,7 @@
 //! **Invariant:** no I/O, no clock, no async, no logging, no serde and no pingora in here, and no
 //! secret leaves [`credential`]. A [`Permit`] can be made only here.
 
+pub mod certificate;
 pub mod credential;
 pub mod decision;
 pub mod exposure;
@@ -78,6 +79,8 @@ pub struct Pending<'a> {
     policy: &'a Policy,
     request: Request<'a>,
     credential: Credential,
+    /// By which it may be known besides.
+    others: &'a [Credential],
 }
 
 /// A request whose frame, host, path and route are known.
@@ -93,6 +96,7 @@ struct Request<'a> {
     prefix_len: usize,
     /// What the listener lets in that it came by.
     exposed: Exposures,
+    certificate: &'a [Credential],
 }
 
 /// The largest request body where nothing says otherwise.
@@ -178,8 +182,9 @@ impl Policy {
                 return Err(refuse(Some(rule), denial));
             }
         };
-        let (headers, exposed) = (head.headers, head.exposed);
-        let request = Request { frame, target, headers, name, rule, skip, prefix_len, exposed };
+        let (headers, exposed, certificate) = (head.headers, head.exposed, head.certificate);
+        let request =
+            Request { frame, target, headers, name, rule, skip, prefix_len, exposed, certificate };
         match self.rules.rule(rule).access {
             Access::NotExposed if !self.has_session(&request) => {
                 Err(refuse(Some(rule), Denial::new(Reason::RouteNotExposed)))
@@ -226,6 +231,9 @@ impl Policy {
         let header =
             request.frame.authorization.map(|value| Authorization::parse(value.as_bytes()));
         let other = request.other_credential();
+        if let (None, None, [credential, others @ ..]) = (&header, other, request.certificate) {
+            return self.certified(request, credential.clone(), others);
+        }
         let refuse = |scheme, denial| {
             let caller = Caller { scheme, ..Caller::default() };
             Screened::Decided(request.decide(caller, Verdict::Deny(denial)))
@@ -249,7 +257,7 @@ impl Policy {
             }
             Some(Authorization::Credential(credential)) => {
                 if rule.credentials.intersects(credential.kinds) {
-                    let pending = Pending { policy: self, request, credential };
+                    let pending = Pending { policy: self, request, credential, others: &[] };
                     return Screened::Pending(Box::new(pending));
                 }
                 if public && credential.scheme == Scheme::Dsn {
@@ -268,6 +276,30 @@ impl Policy {
             }
             None => refuse(None, Denial::new(Reason::MissingCredential)),
         }
+    }
+
+    /// A request with nothing but the client's certificate.
+    fn certified<'a>(
+        &'a self,
+        request: Request<'a>,
+        credential: Credential,
+        others: &'a [Credential],
+    ) -> Screened<'a> {
+        let rule = self.rules.rule(request.rule);
+        if rule.credentials.intersects(credential.kinds) {
+            return Screened::Pending(Box::new(Pending {
+                policy: self,
+                request,
+                credential,
+                others,
+            }));
+        }
+        if rule.access == Access::Public {
+            return self.anonymous(&request);
+        }
+        let caller = Caller { scheme: Some(credential.scheme), ..Caller::default() };
+        let denial = wrong_kind(rule, credential.kinds.iter());
+        Screened::Decided(request.decide(caller, Verdict::Deny(denial)))
     }
 
     /// Lets through what is for who is behind to judge. A token of the gateway is for nobody there.

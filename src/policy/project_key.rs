@@ -50,7 +50,7 @@ impl Policy {
             project: Some(project),
             kinds: Scheme::Dsn.kinds(),
         };
-        Screened::Pending(Box::new(Pending { policy: self, request, credential }))
+        Screened::Pending(Box::new(Pending { policy: self, request, credential, others: &[] }))
     }
 }
 

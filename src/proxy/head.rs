@@ -7,6 +7,8 @@ use pingora::http::RequestHeader;
 use pingora::prelude::{Error, ErrorType, Result};
 use pingora::proxy::Session;
 
+use super::certificate::ClientCertificate;
+use crate::clock::Timestamp;
 use crate::forward::HeaderEdits;
 use crate::policy::exposure::Exposures;
 use crate::policy::frame::RequestHead;
@@ -44,10 +46,12 @@ fn join_cookies(head: &mut RequestHeader) -> Result<()> {
 
 /// The head as a decision needs it. The target is the one that pingora would forward.
 pub(super) fn of<'a>(
-    head: &'a RequestHeader,
+    session: &'a Session,
     exposed: Exposures,
     framing: &'a Framing,
+    now: Timestamp,
 ) -> RequestHead<'a> {
+    let head = session.req_header();
     RequestHead {
         method: head.method.as_str(),
         target: head.raw_path(),
@@ -55,6 +59,7 @@ pub(super) fn of<'a>(
         headers: &head.headers,
         exposed,
         raw: &framing.raw,
+        certificate: ClientCertificate::credentials(session, now),
         streams: framing.streams,
     }
 }

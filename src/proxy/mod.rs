@@ -6,6 +6,7 @@
 //! **Invariant:** no policy in here. A request is forwarded only with a permit, and pingora's own
 //! messages about a request are switched off, because they print it.
 
+mod certificate;
 mod context;
 mod counted;
 mod head;
@@ -38,6 +39,7 @@ use crate::readiness::Readiness;
 use crate::spool::Kept;
 use crate::telemetry::unmatched::Unmatched;
 
+pub use certificate::ClientCertificate;
 pub use context::{Context, RequestIds};
 pub use listeners::Listeners;
 pub use serving::{InForce, Serving};
@@ -87,7 +89,7 @@ impl ProxyHttp for Proxy {
         ctx.identify(session, &self.ids);
         let serving = Arc::clone(&ctx.serving);
         let (framing, exposed) = (head::take(session)?, serving.listeners.exposed(session));
-        let head = head::of(session.req_header(), exposed, &framing);
+        let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));

@@ -23,11 +23,11 @@ use tokio::task::JoinSet;
 use super::connection::{Connection, Ends, buffered};
 use super::listener::Listener;
 use super::seldom::Seldom;
-use super::tls;
+use super::{proxy_protocol, tls};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::readiness::Readiness;
-use crate::telemetry::metrics::ListenMetrics;
+use crate::telemetry::metrics::{ListenMetrics, ProxyFailure};
 
 /// How long a loop waits that can't accept, since trying at once would fail again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -108,6 +108,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Listening<A
                 index,
                 address: listener.address(),
                 failures: Seldom::new(Arc::clone(&self.clock)),
+                proxied: Seldom::new(Arc::clone(&self.clock)),
             };
             loops.spawn_on(Arc::new(entrance).run(listener), &current_handle());
         }
@@ -147,6 +148,7 @@ struct Entrance<A> {
     index: usize,
     address: SocketAddr,
     failures: Seldom,
+    proxied: Seldom,
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
@@ -220,14 +222,24 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
             true => client.local_addr().ok(),
             false => Some(self.address),
         };
-        let ends = Ends { peer, local };
-        let tls =
-            self.settings().and_then(|own| own.tls.as_ref().map(|tls| Arc::clone(tls.config())));
-        let socket = buffered(client);
+        let mut socket = buffered(client);
+        let Some(settings) = self.settings() else { return };
+        let mut ends = Ends { peer, local };
+        if let Some(networks) = &settings.proxy_protocol {
+            match proxy_protocol::source(&mut socket, peer.ip(), networks).await {
+                Ok(source) => ends.peer = source.unwrap_or(peer),
+                Err(failure) => return self.proxy_failed(peer, failure),
+            }
+        }
+        let tls = settings.tls.as_ref().map(|tls| Arc::clone(tls.config()));
+        drop(settings);
         let stream: Stream = match tls {
             None => Box::new(Connection::plain(socket, ends)),
             Some(config) => match Box::pin(tls::handshake(socket, config)).await {
-                Ok((stream, read)) => Box::new(Connection::tls(stream, ends, read)),
+                Ok((stream, read)) => {
+                    let client = tls::client(&stream);
+                    Box::new(Connection::tls(stream, ends, read, client))
+                }
                 Err(failure) => {
                     self.entrances.metrics.handshake_failed(failure);
                     let reason = failure.as_str();
@@ -238,6 +250,15 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         let mut next = self.app.process_new(stream, &told).await;
         while let Some(stream) = next {
             next = self.app.process_new(stream, &told).await;
+        }
+    }
+
+    fn proxy_failed(&self, peer: SocketAddr, failure: ProxyFailure) {
+        self.entrances.metrics.proxy_failed(failure);
+        if self.proxied.is_due() {
+            let (address, reason) = (self.address, failure.as_str());
+            let help = "compare `proxy_protocol` of the listener with what the load balancer sends";
+            tracing::warn!(%address, %peer, reason, help, "a connection without a PROXY header that counts was closed; others like it are only counted for a while");
         }
     }
 

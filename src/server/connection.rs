@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
+use http::StatusCode;
+use pingora::http::ResponseHeader;
 use pingora::protocols::l4::socket::SocketAddr as Address;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
@@ -23,6 +25,8 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use crate::proxy::ClientCertificate;
 
 /// The buffers of a socket, in bytes, as pingora has them.
 const READ: usize = 64 << 10;
@@ -53,6 +57,8 @@ pub(super) struct Connection<S: AsyncWrite + Unpin> {
     fd: RawFd,
     ends: Arc<SocketDigest>,
     tls: Option<Agreed>,
+    /// By which pingora hands on what it does not know itself.
+    client: Option<Arc<ProxyDigest>>,
 }
 
 /// What a TLS handshake came to.
@@ -65,13 +71,18 @@ impl Connection<Socket> {
     /// A plain one.
     pub(super) fn plain(io: Socket, ends: Ends) -> Self {
         let fd = io.get_ref().as_raw_fd();
-        Self { io, read: Bytes::new(), fd, ends: digest(fd, ends), tls: None }
+        Self { io, read: Bytes::new(), fd, ends: digest(fd, ends), tls: None, client: None }
     }
 }
 
 impl Connection<TlsStream<Socket>> {
     /// One inside TLS, from which `read` was read already.
-    pub(super) fn tls(io: TlsStream<Socket>, ends: Ends, read: Bytes) -> Self {
+    pub(super) fn tls(
+        io: TlsStream<Socket>,
+        ends: Ends,
+        read: Bytes,
+        client: Option<ClientCertificate>,
+    ) -> Self {
         let (socket, session) = io.get_ref();
         let fd = socket.get_ref().as_raw_fd();
         let cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
@@ -80,7 +91,12 @@ impl Connection<TlsStream<Socket>> {
         let protocol = if speaks_http2(&io) { ALPN::H2 } else { ALPN::H1 };
         let digest_of_tls = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
         let tls = Some(Agreed { digest: digest_of_tls, protocol });
-        Self { io, read, fd, ends: digest(fd, ends), tls }
+        // It has a head of its own because it is meant for the answer of a proxy.
+        let client = client.zip(ResponseHeader::build(StatusCode::OK, Some(0)).ok());
+        let client = client.map(|(client, head)| {
+            Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(client))))
+        });
+        Self { io, read, fd, ends: digest(fd, ends), tls, client }
     }
 }
 
@@ -177,7 +193,7 @@ impl<S: AsyncWrite + Unpin> GetTimingDigest for Connection<S> {
 
 impl<S: AsyncWrite + Unpin> GetProxyDigest for Connection<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.client.clone()
     }
 }
 

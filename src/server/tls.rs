@@ -11,6 +11,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Socket, speaks_http2};
+use crate::policy::certificate::CertificateName;
+use crate::proxy::ClientCertificate;
+use crate::server_tls::ClientNames;
 use crate::telemetry::metrics::HandshakeFailure;
 
 /// How long a handshake may take, and what HTTP/2 begins with.
@@ -53,6 +56,14 @@ async fn agree(
         return Err(HandshakeFailure::NotHttp2);
     }
     Ok((stream, Bytes::from_static(PREFACE)))
+}
+
+/// Who a client is by the certificate that was verified, if it has one.
+pub(super) fn client(stream: &TlsStream<Socket>) -> Option<ClientCertificate> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let ClientNames { names, not_after } = ClientNames::of(certificate)?;
+    let names = names.iter().filter_map(|name| CertificateName::parse(name).ok());
+    Some(ClientCertificate::new(names, not_after))
 }
 
 fn failure(error: &io::Error) -> HandshakeFailure {

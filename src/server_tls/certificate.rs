@@ -64,6 +64,11 @@ impl Chain {
         }
         if certificates.is_empty() { Err(BadPem::NoCertificate) } else { Ok(Self(certificates)) }
     }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.iter()
+    }
 }
 
 impl Key {
@@ -160,6 +165,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Seconds since the epoch; what is before it is the epoch.
-fn time(seconds: i64) -> Timestamp {
+pub(super) fn time(seconds: i64) -> Timestamp {
     Timestamp::from_millis(u64::try_from(seconds).unwrap_or_default().saturating_mul(1000))
 }

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 use super::cache::Identities;
 use super::{Chain, Found, Observer, Shutdown, StoreError, TokenStore, every};
-use crate::policy::credential::{Digest, Fingerprint, Presented};
+use crate::policy::credential::{Digest, Fingerprint, Presented, Scheme};
 use crate::policy::identity::{Identity, KindSet};
 use crate::store::portcullis::TokenKind;
 
@@ -68,6 +68,7 @@ pub struct FileStore {
 struct Content {
     text: String,
     tokens: HashMap<(Digest, TokenKind), Identity>,
+    certificates: HashMap<Digest, Identity>,
     blocked: HashSet<Fingerprint>,
 }
 
@@ -100,7 +101,11 @@ impl FileStore {
         }
         let content = parsed(&self.path, text)?;
         let (now, before) = (&content, self.content.load());
-        let is_empty = |content: &Content| content.tokens.is_empty() && content.blocked.is_empty();
+        let is_empty = |content: &Content| {
+            content.tokens.is_empty()
+                && content.certificates.is_empty()
+                && content.blocked.is_empty()
+        };
         if is_empty(now) && !is_empty(&before) {
             return Err(FileError::Emptied(self.path.clone()));
         }
@@ -131,7 +136,7 @@ impl FileStore {
                         tracing::info!(store = name, "the token file can be read again");
                     }
                     let Some(content) = changed else { continue };
-                    let tokens = content.tokens.len();
+                    let tokens = content.tokens.len() + content.certificates.len();
                     self.content.store(content.into());
                     identities.block(store, self.blocked());
                     identities.purge_store(name).await;
@@ -160,16 +165,25 @@ impl TokenStore for FileStore {
         TokenKind::identities()
     }
 
+    fn knows_certificates(&self) -> bool {
+        true
+    }
+
     fn has_block_list(&self) -> bool {
         true
     }
 
     async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
         let (content, credential) = (self.content.load(), presented.credential);
-        let known = TokenKind::ALL
-            .iter()
-            .filter(|kind| credential.kinds.contains(kind.identity()))
-            .find_map(|kind| content.tokens.get(&(credential.digest, *kind)));
+        let mut kinds =
+            TokenKind::ALL.iter().filter(|kind| credential.kinds.contains(kind.identity()));
+        // What a certificate names is no token, and no token is such a name.
+        let known = match credential.scheme {
+            Scheme::Certificate => content.certificates.get(&credential.digest),
+            Scheme::Bearer | Scheme::Basic | Scheme::Dsn | Scheme::Session => {
+                kinds.find_map(|kind| content.tokens.get(&(credential.digest, *kind)))
+            }
+        };
         Ok(known.map(|identity| Found { identity: identity.clone(), usage: None }))
     }
 }

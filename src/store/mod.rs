@@ -41,6 +41,11 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         true
     }
 
+    /// Whether it may know a client by its certificate.
+    fn knows_certificates(&self) -> bool {
+        false
+    }
+
     /// Whether it has a list of credentials that are refused, whatever store knows them.
     fn has_block_list(&self) -> bool {
         false

@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 pub use families::{Families, ReloadResult};
-pub use listen::{HandshakeFailure, ListenMetrics};
+pub use listen::{HandshakeFailure, ListenMetrics, ProxyFailure};
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
 
@@ -71,6 +71,8 @@ metrics! {
         "Connections that could not be accepted, such as for want of file descriptors.";
     TLS_FAILURES: "counter" "tls_handshake_failures_total" ["reason"],
         "Connections of clients that ended in the TLS handshake: `timeout`, `closed`, `not_tls`, `incompatible`, `refused` by the client, `client_certificate`, `not_http2`, `other`.";
+    PROXY_FAILURES: "counter" "proxy_protocol_failures_total" ["reason"],
+        "Connections that were closed over their PROXY protocol header: of a `peer` that is not in the networks, `missing`, `malformed`, `too_long`, `timeout`, `closed`.";
     CERTIFICATES: "gauge" "certificate_not_after_seconds" ["certificate"],
         "Until when a certificate that is served is valid, by its path in the config, in seconds since the epoch.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],

@@ -44,6 +44,7 @@ const LAYERS: &[Layer] = &[
         may_use: &["clock"],
         forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
     },
+    Layer { module: "proxy_protocol", may_use: &[], forbidden: PURE },
     Layer { module: "readiness", may_use: &[], forbidden: PURE },
     // What is decided and rewritten: values in, values out.
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
@@ -176,6 +177,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "clock",
             "server_tls",
+            "proxy_protocol",
             "readiness",
             "reload",
             "policy",

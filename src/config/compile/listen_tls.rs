@@ -1,23 +1,23 @@
 //! TLS of a listener: its certificates, read and checked.
 
 use super::super::problem::Problem;
-use super::super::raw::{RawCertificate, RawListenTls};
+use super::super::raw::{ClientCertificates, RawCertificate, RawListenTls};
 use super::Compiler;
 use crate::policy::site::{BaseUrl, HttpScheme};
-use crate::server_tls::{BadPem, Certificate, Chain, Key, Names, ServerTls};
+use crate::server_tls::{Authorities, BadPem, Certificate, Chain, Key, Names, ServerTls};
 
 /// What a bad file needs.
 const RENEW: &str = "renew it, and write its files here";
 
 impl Compiler<'_> {
-    /// How the clients of the listener at `at` speak TLS; they call the gateway by `names`.
+    /// How the clients of the listener at `own` speak TLS; they call the gateway by `names`.
     pub(super) fn listen_tls(
         &mut self,
-        at: &str,
+        own: &str,
         raw: &RawListenTls,
         names: &[BaseUrl],
     ) -> Option<ServerTls> {
-        let at = format!("{at}.tls.certificates");
+        let at = format!("{own}.tls.certificates");
         if raw.certificates.is_empty() {
             let help = "add `{ certificate = \"path\", key = \"path\" }`, or delete `tls`";
             self.problem(&at, "is empty", help);
@@ -28,12 +28,32 @@ impl Compiler<'_> {
             let own = self.certificate(&format!("{at}[{index}]"), certificate);
             read.extend(own.map(|own| (certificate.certificate.clone(), own)));
         }
-        if read.len() < raw.certificates.len() {
+        let clients = self.authorities(&format!("{own}.tls"), raw);
+        if read.len() < raw.certificates.len() || clients.is_none() && raw.client_ca.is_some() {
             return None;
         }
         self.certificate_notes(&at, &read, names);
         let help = "report this: TLS can't be set up on this machine";
-        self.parsed(&at, ServerTls::new(read), help)
+        self.parsed(&at, ServerTls::new(read, clients), help)
+    }
+
+    /// Whose certificates of clients are believed, if any are asked for.
+    fn authorities(&mut self, at: &str, raw: &RawListenTls) -> Option<Authorities> {
+        let Some(path) = raw.client_ca.as_deref() else {
+            if raw.client_certificates.is_some() {
+                let help =
+                    "add `client_ca = \"path\"`, the certificates that theirs are signed with";
+                let what = "is set, and no `client_ca` says whose certificates are believed";
+                self.problem(format!("{at}.client_certificates"), what, help);
+            }
+            return None;
+        };
+        let required = match raw.client_certificates {
+            None | Some(ClientCertificates::Required) => true,
+            Some(ClientCertificates::Optional) => false,
+        };
+        let read = |text: &str| Authorities::new(&Chain::from_pem(text)?, required);
+        self.pem(&format!("{at}.client_ca"), path, read)
     }
 
     fn certificate(&mut self, at: &str, raw: &RawCertificate) -> Option<Certificate> {

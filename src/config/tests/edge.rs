@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::{fake, parse};
+use super::{MINIMAL, fake, parse, problem};
 use crate::clock::Timestamp;
 use crate::policy::decision::{Decision, Forward, Lookup, Verdict};
 use crate::policy::exposure::{Exposure, Exposures, Service};
@@ -296,4 +296,30 @@ proptest! {
             prop_assert_eq!(to_relay, is_relays(&path), "{}", path);
         }
     }
+}
+
+#[test]
+fn load_balancers_are_networks_and_there_is_one() {
+    let with = |list: &str| {
+        let listen = "listen = [{ address = \"0.0.0.0:8080\" }]";
+        let new = format!("listen = [{{ address = \"0.0.0.0:8080\", proxy_protocol = {list} }}]");
+        MINIMAL.replace(listen, &new)
+    };
+    let config = parse(&with("[\"10.0.0.0/8\", \"::1\"]"), &fake()).unwrap();
+    let networks = config.listen[0].proxy_protocol.as_deref().unwrap();
+    assert_eq!(
+        networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.0/8", "::1/128"]
+    );
+    assert!(config.notes.iter().all(|note| !note.at.contains("proxy_protocol")));
+    for (list, at, what) in [
+        ("[]", "listen[0].proxy_protocol", "is empty"),
+        ("[\"balancer\"]", "listen[0].proxy_protocol[0]", "`balancer` is not a network"),
+    ] {
+        let problem = problem(&with(list), &fake());
+        assert!(problem.at == at && problem.what.starts_with(what), "{problem}");
+    }
+    let notes = parse(&with("[\"0.0.0.0/0\"]"), &fake()).unwrap().notes;
+    assert!(notes.iter().any(|note| note.what.contains("anybody")), "{notes:?}");
+    assert_eq!(parse(MINIMAL, &fake()).unwrap().listen[0].proxy_protocol, None);
 }

@@ -32,7 +32,7 @@ impl ServerApp for Echo {
 }
 
 fn listen(address: SocketAddr, tls: Option<&ServerTls>) -> Vec<Listen> {
-    vec![Listen { address, exposed: Exposures::API, tls: tls.cloned() }]
+    vec![Listen { address, exposed: Exposures::API, tls: tls.cloned(), proxy_protocol: None }]
 }
 
 async fn echoes(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text: &str) {

@@ -31,7 +31,7 @@ impl Identities {
     pub async fn purge(&self, digest: &Digest) {
         self.epochs.count(digest);
         for slot in &self.stores {
-            for scheme in [Scheme::Bearer, Scheme::Basic, Scheme::Dsn] {
+            for scheme in [Scheme::Bearer, Scheme::Basic, Scheme::Dsn, Scheme::Certificate] {
                 self.known.invalidate(&Key { store: slot.index, scheme, digest: *digest }).await;
             }
         }

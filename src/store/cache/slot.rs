@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::entry::{Key, Place};
 use crate::limit::{Budget, Rates};
-use crate::policy::credential::{Credential, Presented};
+use crate::policy::credential::{Credential, Presented, Scheme};
 use crate::policy::identity::KindSet;
 use crate::store::{Chain, Found, StoreError, TokenStore};
 
@@ -69,7 +69,10 @@ impl Slot {
 
     /// Whether it may be asked for a credential.
     pub(super) fn concerns(&self, presented: Presented<'_>) -> bool {
-        self.takes(presented.credential.kinds) && self.store.concerns(presented)
+        let certificate = presented.credential.scheme == Scheme::Certificate;
+        self.takes(presented.credential.kinds)
+            && (!certificate || self.store.knows_certificates())
+            && self.store.concerns(presented)
     }
 
     /// Whether it may be asked now for a credential that is not known.

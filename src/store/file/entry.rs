@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::Content;
 use crate::clock::Timestamp;
+use crate::policy::certificate::CertificateName;
 use crate::policy::credential::Digest;
 use crate::policy::identity::{Binding, Bound, Identity, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
@@ -52,7 +53,8 @@ struct RawToken {
     name: String,
     #[serde(default = "bearer")]
     kind: String,
-    digest: String,
+    digest: Option<String>,
+    certificate: Option<String>,
     #[serde(default)]
     scopes: Vec<String>,
     organizations: Option<Vec<String>>,
@@ -85,16 +87,21 @@ pub(super) fn parse(text: String) -> Result<Content, Wrong> {
     for (index, token) in raw.token.into_iter().enumerate() {
         let name = token.name.clone();
         let wrong = |what: String| Wrong::Entry { table: "token", index, name, what };
-        let (digest, kind, identity) = match token.read() {
+        let (known, kind, identity) = match token.read() {
             Ok(read) => read,
             Err(what) => return Err(wrong(what)),
         };
-        match content.tokens.entry((digest, kind)) {
-            Entry::Vacant(vacant) => vacant.insert(identity),
-            Entry::Occupied(_) => {
-                return Err(wrong("its digest is there twice; delete one".into()));
+        let (taken, what) = match known {
+            Known::Token(digest) => {
+                (is_taken(content.tokens.entry((digest, kind)), identity), "digest")
+            }
+            Known::Certificate(name) => {
+                (is_taken(content.certificates.entry(name.digest()), identity), "certificate")
             }
         };
+        if taken {
+            return Err(wrong(format!("its {what} is there twice; delete one")));
+        }
     }
     for (index, block) in raw.block.into_iter().enumerate() {
         match block.fingerprint.parse() {
@@ -109,13 +116,46 @@ pub(super) fn parse(text: String) -> Result<Content, Wrong> {
     Ok(content)
 }
 
+/// What somebody is known by.
+enum Known {
+    Token(Digest),
+    Certificate(CertificateName),
+}
+
+/// Whether an entry is there already; if not, it is now.
+fn is_taken<K>(entry: Entry<'_, K, Identity>, identity: Identity) -> bool {
+    match entry {
+        Entry::Vacant(vacant) => {
+            vacant.insert(identity);
+            false
+        }
+        Entry::Occupied(_) => true,
+    }
+}
+
 impl RawToken {
-    fn read(self) -> Result<(Digest, TokenKind, Identity), String> {
+    fn known(&self, kind: TokenKind) -> Result<Known, String> {
+        match (&self.digest, &self.certificate) {
+            (Some(digest), None) => Digest::from_hex(digest).map(Known::Token).ok_or_else(|| {
+                "its `digest` is not the 64 hex digits of a SHA-256; make them with `sha256sum`"
+                    .into()
+            }),
+            (None, Some(_)) if kind != TokenKind::Bearer => {
+                Err("a certificate has no `kind`; delete the line".into())
+            }
+            (None, Some(name)) => CertificateName::parse(name)
+                .map(Known::Certificate)
+                .map_err(|error| format!("its `certificate` is wrong: {error}")),
+            (Some(_), Some(_)) | (None, None) => {
+                Err("it must have either a `digest` or a `certificate`".into())
+            }
+        }
+    }
+
+    fn read(self) -> Result<(Known, TokenKind, Identity), String> {
         let kind = TokenKind::from_name(&self.kind)
             .ok_or("its `kind` is none of `bearer`, `api-key`, `dsn`")?;
-        let digest = Digest::from_hex(&self.digest).ok_or(
-            "its `digest` is not the 64 hex digits of a SHA-256; make them with `sha256sum`",
-        )?;
+        let known = self.known(kind)?;
         let scopes: Result<ScopeSet, _> =
             self.scopes.iter().map(|name| name.parse::<Scope>()).collect();
         let scopes = scopes.map_err(|_| "it has a scope that Sentry has not")?;
@@ -154,7 +194,7 @@ impl RawToken {
             }
             .into(),
         };
-        Ok((digest, kind, identity))
+        Ok((known, kind, identity))
     }
 }
 

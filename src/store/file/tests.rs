@@ -4,6 +4,7 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::policy::certificate::CertificateName;
 use crate::policy::credential::{Authorization, Credential};
 use crate::policy::decision::Lookup;
 use crate::policy::identity::{Binding, Issuer, State};
@@ -58,6 +59,30 @@ async fn an_entry_is_an_identity_of_the_gateways() {
     assert!(store.find((&bearer("other")).into()).await.unwrap().is_none());
 }
 
+/// Even if an entry had the digest that a certificate's name has.
+#[tokio::test]
+async fn a_certificate_is_no_token_and_a_token_no_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.toml");
+    let names = ["CN:ci", "CN:other"].map(|name| CertificateName::parse(name).unwrap());
+    let text = "[[token]]\nname = \"ci\"\ncertificate = \"CN:ci\"\nscopes = []\n".to_owned()
+        + &format!("[[token]]\nname = \"x\"\ndigest = \"{}\"\n", names[1].digest().hex());
+    std::fs::write(&path, text).unwrap();
+    let store = FileStore::open("file", &path).await.unwrap();
+    let [ci, other] = names.map(|name| name.credential());
+    let as_token = |own: &Credential| Credential { digest: own.digest, ..bearer("x") };
+    for (credential, wanted) in [
+        (ci.clone(), Some("ci")),
+        (other.clone(), None),
+        (as_token(&ci), None),
+        (as_token(&other), Some("x")),
+    ] {
+        let found = store.find((&credential).into()).await.unwrap();
+        let id = found.as_ref().map(|found| &*found.identity.id);
+        assert_eq!(id, wanted, "{credential:?}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_named_and_no_secret_is() {
     let rows = [
@@ -75,6 +100,26 @@ fn what_is_wrong_is_named_and_no_secret_is() {
         (
             "[[token]]\nname = \"a\"\ndigest = \"sntryu_secret\"",
             "token[0] `a`: its `digest` is not",
+        ),
+        (
+            "[[token]]\nname = \"a\"",
+            "token[0] `a`: it must have either a `digest` or a `certificate`",
+        ),
+        (
+            &token("a", "certificate = \"CN:ci\""),
+            "token[0] `a`: it must have either a `digest` or a `certificate`",
+        ),
+        (
+            "[[token]]\nname = \"a\"\ncertificate = \"ci\"",
+            "token[0] `a`: its `certificate` is wrong: that is no name of a certificate",
+        ),
+        (
+            "[[token]]\nname = \"a\"\ncertificate = \"CN:ci\"\nkind = \"dsn\"",
+            "token[0] `a`: a certificate has no `kind`",
+        ),
+        (
+            "[[token]]\nname = \"a\"\ncertificate = \"DNS:ci\"\n[[token]]\nname = \"b\"\ncertificate = \"DNS:CI\"",
+            "token[1] `b`: its certificate is there twice",
         ),
         ("[[block]]\nfingerprint = \"secret\"", "block[0] ``: that is not a fingerprint"),
         ("[[token]", "line 1: "),

@@ -160,7 +160,8 @@ impl TokenStore for PortcullisStore {
         let digest = credential.digest.as_bytes().as_slice();
         for row in self.database.fetch(row::BY_DIGEST, vec![digest.into()]).await? {
             let token = Token::read(&*row)?;
-            if credential.kinds.contains(token.kind.identity()) {
+            let kind = token.kind;
+            if credential.kinds.contains(kind.identity()) && credential.scheme == kind.scheme() {
                 let usage = Some(self.usage_of(&token.id));
                 return Ok(Some(Found { identity: token.identity(), usage }));
             }

@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntGaugeVec, Registry};
 
 use super::register::{counter, counter_vec, gauge_vec};
-use super::{ACCEPT_ERRORS, CERTIFICATES, TLS_FAILURES, seconds};
+use super::{ACCEPT_ERRORS, CERTIFICATES, PROXY_FAILURES, TLS_FAILURES, seconds};
 use crate::clock::Timestamp;
 
 /// Why a TLS handshake failed.
@@ -55,12 +55,55 @@ impl HandshakeFailure {
     }
 }
 
+/// Why a connection got no further than its PROXY protocol header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ProxyFailure {
+    /// It comes from elsewhere.
+    Peer,
+    /// There is none.
+    Missing,
+    /// It can't be read.
+    Malformed,
+    /// It is too long.
+    TooLong,
+    /// It took too long.
+    Timeout,
+    /// The connection ended before.
+    Closed,
+}
+
+impl ProxyFailure {
+    const ALL: &'static [ProxyFailure] = &[
+        ProxyFailure::Peer,
+        ProxyFailure::Missing,
+        ProxyFailure::Malformed,
+        ProxyFailure::TooLong,
+        ProxyFailure::Timeout,
+        ProxyFailure::Closed,
+    ];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ProxyFailure::Peer => "peer",
+            ProxyFailure::Missing => "missing",
+            ProxyFailure::Malformed => "malformed",
+            ProxyFailure::TooLong => "too_long",
+            ProxyFailure::Timeout => "timeout",
+            ProxyFailure::Closed => "closed",
+        }
+    }
+}
+
 /// Is told of connections.
 #[derive(Debug)]
 pub struct ListenMetrics {
     accept_errors: IntCounter,
     /// By failure.
     handshakes: Vec<IntCounter>,
+    /// By failure.
+    proxied: Vec<IntCounter>,
     certificates: IntGaugeVec,
 }
 
@@ -72,9 +115,12 @@ impl ListenMetrics {
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let handshakes = counter_vec(registry, TLS_FAILURES)?;
         let of = |failure: &HandshakeFailure| handshakes.with_label_values(&[failure.as_str()]);
+        let proxied = counter_vec(registry, PROXY_FAILURES)?;
+        let of_proxy = |failure: &ProxyFailure| proxied.with_label_values(&[failure.as_str()]);
         Ok(Self {
             accept_errors: counter(registry, ACCEPT_ERRORS)?,
             handshakes: HandshakeFailure::ALL.iter().map(of).collect(),
+            proxied: ProxyFailure::ALL.iter().map(of_proxy).collect(),
             certificates: gauge_vec(registry, CERTIFICATES)?,
         })
     }
@@ -87,6 +133,13 @@ impl ListenMetrics {
     /// A TLS handshake failed.
     pub fn handshake_failed(&self, failure: HandshakeFailure) {
         if let Some(counter) = self.handshakes.get(failure as usize) {
+            counter.inc();
+        }
+    }
+
+    /// A connection had no PROXY protocol header that counts.
+    pub fn proxy_failed(&self, failure: ProxyFailure) {
+        if let Some(counter) = self.proxied.get(failure as usize) {
             counter.inc();
         }
     }
@@ -112,6 +165,10 @@ mod tests {
             metrics.handshake_failed(*failure);
             let own = metrics.handshakes[*failure as usize].get();
             assert_eq!(own, 1, "{failure:?}");
+        }
+        for failure in ProxyFailure::ALL {
+            metrics.proxy_failed(*failure);
+            assert_eq!(metrics.proxied[*failure as usize].get(), 1, "{failure:?}");
         }
         let at = Timestamp::from_millis(7_900);
         metrics.certificates([("a.crt", at), ("b.crt", at)]);

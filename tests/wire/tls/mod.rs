@@ -3,8 +3,10 @@
 pub mod authority;
 mod certificates;
 pub mod client;
+mod clients;
 mod handshakes;
 mod problems;
+mod proxied;
 mod same;
 mod stop;
 mod streams;

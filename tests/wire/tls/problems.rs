@@ -87,6 +87,17 @@ fn what_can_not_be_served_is_said_all_at_once() {
         let line = secret.lines().nth(1).unwrap();
         assert!(!said.contains(line), "a key was printed: {said}");
     }
+    let good = "certificates = [{ certificate = \"one.crt\", key = \"one.key\" }]";
+    for (clients, wanted) in [
+        ("client_ca = \"missing.crt\"", "listen[0].tls.client_ca: `missing.crt` can't be read"),
+        ("client_ca = \"one.key\"", "listen[0].tls.client_ca: `one.key` holds no certificate"),
+        ("client_ca = \"second.crt\"", "listen[0].tls.client_ca: `second.crt` holds a certificate"),
+        ("client_certificates = \"optional\"", "listen[0].tls.client_certificates: is set, and no"),
+        ("client_ca = \"one.crt\", client_certificates = \"never\"", "unknown variant `never`"),
+    ] {
+        let (code, said) = check(&format!("{{ {good}, {clients} }}"), &files);
+        assert!(code == Some(1) && said.contains(wanted), "{clients}: {said}");
+    }
     let (code, said) = check("{ certificates = [] }", &files);
     assert!(code == Some(1) && said.contains("listen[0].tls.certificates: is empty"), "{said}");
 }

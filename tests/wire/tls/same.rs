@@ -1,8 +1,8 @@
 //! A request means the same in both versions of HTTP: the same answer, and the same at the upstream.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
-use super::client::{Http2, Sent, Speaks, exchange, push, read, run, soon};
+use super::client::{BEGIN, Http2, Sent, Speaks, exchange, frame, push, read, run};
 use crate::client::Reply;
 use crate::gate::{Gate, HOST};
 use crate::upstream::Seen;
@@ -366,7 +366,7 @@ fn what_http_2_forbids_never_reaches_the_upstream() {
         for (name, fields, passes) in rows {
             let block: Vec<u8> = fields.into_iter().flat_map(field).collect();
             let length = u32::try_from(block.len()).unwrap().to_be_bytes();
-            let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+            let mut bytes = BEGIN.to_vec();
             bytes.extend_from_slice(&length[1..]);
             // HEADERS that end the stream, of stream 1.
             bytes.extend_from_slice(&[1, 0x5, 0, 0, 0, 1]);
@@ -386,19 +386,10 @@ fn what_http_2_forbids_never_reaches_the_upstream() {
 
 /// Reads frames until stream 1, or the connection, has ended.
 async fn ended(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
-    loop {
-        let mut head = [0; 9];
-        if soon("a frame", stream.read_exact(&mut head)).await.is_err() {
-            return;
-        }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let mut payload = vec![0; length];
-        if soon("a frame", stream.read_exact(&mut payload)).await.is_err() {
-            return;
-        }
-        let ends = matches!(head[3], 0 | 1) && head[4] & 1 == 1;
+    while let Some((kind, flags, _)) = frame(stream).await {
+        let ends = matches!(kind, 0 | 1) && flags & 1 == 1;
         // RST_STREAM and GOAWAY.
-        if ends || matches!(head[3], 3 | 7) {
+        if ends || matches!(kind, 3 | 7) {
             return;
         }
     }
