@@ -24,6 +24,7 @@ use crate::explain::question::Question;
 use crate::gateway::Gateway;
 use crate::policy::credential::Digest;
 use crate::readiness::Readiness;
+use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::unmatched::{Entry, Unmatched};
 
@@ -157,6 +158,7 @@ impl Admin {
     async fn metrics(&self) -> prometheus::Result<String> {
         let observing = self.gateway.policy().observing(self.gateway.clock().now());
         self.metrics.observe_until(observing);
+        self.metrics.messages_dropped(diagnostics::lost());
         self.metrics.cache_entries(self.gateway.identities().entries().await);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

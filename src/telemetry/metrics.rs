@@ -88,7 +88,9 @@ metrics! {
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
-        "Access lines that were lost because their reader was too slow.";
+        "Access lines that were lost because their reader was too slow, or gone.";
+    MESSAGES_DROPPED: "counter" "messages_dropped_total" [],
+        "The gateway's own messages that were lost because their reader was too slow, or gone.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_LOADED: "gauge" "config_last_reload_success_timestamp_seconds" [],
@@ -146,6 +148,7 @@ pub struct Metrics {
     stores: Vec<StoreHandles>,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
+    messages_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -224,6 +227,7 @@ impl Metrics {
                 .collect(),
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
+            messages_dropped: counter(registry, MESSAGES_DROPPED)?,
         })
     }
 
@@ -280,6 +284,11 @@ impl Metrics {
     /// The counter of lost access lines.
     pub fn access_log_dropped(&self) -> &IntCounter {
         &self.access_log_dropped
+    }
+
+    /// So many messages were lost so far.
+    pub fn messages_dropped(&self, lost: u64) {
+        self.messages_dropped.inc_by(lost.saturating_sub(self.messages_dropped.get()));
     }
 
     /// A `Link` field was read.

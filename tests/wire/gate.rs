@@ -197,6 +197,11 @@ impl Gate {
         create(&self.store(), new)
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.serving.process.id()
+    }
+
     /// The most memory that it has had so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.serving.process.id());
