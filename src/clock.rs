@@ -78,33 +78,39 @@ impl Clock for SystemClock {
 /// A clock that moves only when told to, for tests.
 #[derive(Debug)]
 pub struct ManualClock {
-    millis: AtomicU64,
-    start: Timestamp,
+    wall: AtomicU64,
+    /// How far it was moved forward, in milliseconds.
+    moved: AtomicU64,
     origin: Instant,
 }
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        let (millis, origin) = (AtomicU64::new(now.as_millis()), SystemClock.instant());
-        Self { millis, start: now, origin }
+        let (wall, moved) = (AtomicU64::new(now.as_millis()), AtomicU64::new(0));
+        Self { wall, moved, origin: SystemClock.instant() }
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        let to = self.now().after(duration);
-        self.millis.store(to.as_millis(), Ordering::SeqCst);
+        self.jump(self.now().after(duration));
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.moved.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock, as an operator may: no time has passed.
+    pub fn jump(&self, to: Timestamp) {
+        self.wall.store(to.as_millis(), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.millis.load(Ordering::SeqCst))
+        Timestamp(self.wall.load(Ordering::SeqCst))
     }
 
     fn instant(&self) -> Instant {
-        let since = self.now().as_millis().saturating_sub(self.start.as_millis());
-        self.origin + Duration::from_millis(since)
+        self.origin + Duration::from_millis(self.moved.load(Ordering::SeqCst))
     }
 }
 
@@ -127,6 +133,9 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_millis(5));
         clock.advance(Duration::from_millis(7));
         assert_eq!(clock.now(), Timestamp::from_millis(12));
+        assert_eq!(clock.instant() - clock.origin, Duration::from_millis(7));
+        clock.jump(Timestamp::from_millis(1));
+        assert_eq!(clock.now(), Timestamp::from_millis(1));
         assert_eq!(clock.instant() - clock.origin, Duration::from_millis(7));
     }
 }

@@ -253,7 +253,10 @@ impl Kept {
 
 fn refusal(kind: io::ErrorKind) -> SpoolError {
     match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => SpoolError::Full,
+        // The last is a limit of the file system or of the process (`ulimit -f`).
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            SpoolError::Full
+        }
         // Not our own list: whatever else there is, it needs the operator.
         _ => SpoolError::Unwritable,
     }

@@ -24,6 +24,7 @@ use crate::explain::question::Question;
 use crate::proxy::{InForce, Serving};
 use crate::readiness::Readiness;
 use crate::reload::Reloads;
+use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::ReloadResult;
 use crate::telemetry::unmatched::{Entry, Unmatched};
 
@@ -164,6 +165,7 @@ impl Admin {
     async fn metrics(&self, serving: &Serving) -> prometheus::Result<String> {
         let Serving { gateway, metrics, .. } = serving;
         metrics.observe_until(gateway.policy().observing(gateway.clock().now()));
+        metrics.messages_dropped(diagnostics::lost());
         metrics.cache_entries(gateway.identities().entries().await);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

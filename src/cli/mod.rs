@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Machine};
 use crate::store::Chain;
+use crate::telemetry::diagnostics;
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Block(args) => block::run(&args),
     };
+    diagnostics::finish();
     match outcome {
         Ok(outcome) => outcome.into(),
         Err(error) => {

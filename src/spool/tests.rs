@@ -118,3 +118,15 @@ async fn a_folder_that_is_not_there_keeps_what_fits_in_memory() {
     drop(body);
     assert_eq!(taken(&spool), (0, 0));
 }
+
+#[test]
+fn no_room_is_told_from_what_needs_an_operator() {
+    let full =
+        [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+    for kind in full {
+        assert!(matches!(refusal(kind), SpoolError::Full), "{kind}");
+    }
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+        assert!(matches!(refusal(kind), SpoolError::Unwritable), "{kind}");
+    }
+}

@@ -4,9 +4,10 @@
 //! so that a request costs no system call and never waits for a slow reader. When the reader is
 //! too slow for too long, lines are dropped and counted.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::policy::credential::Scheme;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How much one shard may hold before lines are dropped, in bytes.
 const SHARD_LIMIT: usize = 4 << 20;
+/// How long the last lines may take.
+const LAST: Duration = Duration::from_secs(2);
 /// More shards than the gateway has workers on most machines.
 const SHARDS: usize = 16;
 
@@ -138,7 +141,9 @@ pub struct AccessLog {
     shards: Arc<[Mutex<Vec<u8>>; SHARDS]>,
     dropped: IntCounter,
     stop: Arc<AtomicBool>,
-    writer: Mutex<Option<thread::JoinHandle<()>>>,
+    thread: thread::Thread,
+    /// Hangs up when the thread ends.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 impl AccessLog {
@@ -150,10 +155,14 @@ impl AccessLog {
         let shards = Arc::new([const { Mutex::new(Vec::new()) }; SHARDS]);
         let stop = Arc::new(AtomicBool::new(false));
         let (their_shards, their_stop) = (Arc::clone(&shards), Arc::clone(&stop));
-        let writer = thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write_lines(&their_shards, &their_stop, sink))?;
-        Ok(Self { shards, dropped, stop, writer: Mutex::new(Some(writer)) })
+        let lost = dropped.clone();
+        let (until_then, ended) = mpsc::channel();
+        let writer = thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            write_lines(&their_shards, &their_stop, &lost, sink);
+            drop(until_then);
+        })?;
+        let thread = writer.thread().clone();
+        Ok(Self { shards, dropped, stop, thread, ended: Mutex::new(ended) })
     }
 
     /// Adds the line of a request, which was decided under the config of this hash.
@@ -174,15 +183,15 @@ impl AccessLog {
         }
     }
 
-    /// Writes what is left and ends the thread.
+    /// Writes what is left and ends the thread. One that nobody reads from is left alone: it must not
+    /// keep the gateway from ending.
     pub fn close(&self) {
-        self.stop.store(true, Ordering::Release);
-        let writer = lock(&self.writer).take();
-        if let Some(writer) = writer {
-            writer.thread().unpark();
-            // A writer that panicked has nothing more to write.
-            writer.join().unwrap_or_default();
+        if self.stop.swap(true, Ordering::AcqRel) {
+            return;
         }
+        self.thread.unpark();
+        // Nothing is ever sent: it has ended, or takes too long.
+        let Err(_) = lock(&self.ended).recv_timeout(LAST);
     }
 }
 
@@ -206,7 +215,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write_lines(shards: &[Mutex<Vec<u8>>; SHARDS], stop: &AtomicBool, mut sink: impl Write) {
+fn write_lines(
+    shards: &[Mutex<Vec<u8>>; SHARDS],
+    stop: &AtomicBool,
+    lost: &IntCounter,
+    mut sink: impl Write,
+) {
     let mut batch = Vec::new();
     let mut failing = false;
     loop {
@@ -216,13 +230,14 @@ fn write_lines(shards: &[Mutex<Vec<u8>>; SHARDS], stop: &AtomicBool, mut sink: i
             if batch.is_empty() {
                 continue;
             }
-            match sink.write_all(&batch).and_then(|()| sink.flush()) {
-                Ok(()) => failing = false,
-                Err(error) if !failing => {
+            if let Err(error) = sink.write_all(&batch).and_then(|()| sink.flush()) {
+                let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+                lost.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
+                if !std::mem::replace(&mut failing, true) {
                     tracing::error!(%error, "access lines are lost; check where the log goes");
-                    failing = true;
                 }
-                Err(_) => {}
+            } else {
+                failing = false;
             }
             batch.clear();
             // After a burst the memory goes back.

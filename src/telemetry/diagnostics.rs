@@ -1,14 +1,24 @@
-//! The gateway's own messages: JSON lines on standard error.
+//! The gateway's own messages: JSON lines on standard error. Whoever has one to say does not wait until
+//! it is read: where nobody reads, messages are lost and counted.
 //!
 //! What libraries say through the `log` crate is let through only where it is fixed text. A
 //! message that was formatted may carry a request: pingora's parser prints the whole head of one
 //! that it can't read. Its place in the source is kept, its words are not.
 
 use std::fmt;
+use std::io;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use super::lines::Lines;
+
+/// How long the last messages of a process may take.
+const LAST: Duration = Duration::from_secs(2);
+
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// How much the gateway says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +73,23 @@ pub fn set_level(level: Level) {
 
 /// Starts the log. Does nothing when there is one already, as in tests.
 pub fn start(level: Level) {
+    let resumed = |lost| {
+        tracing::warn!(target: "portcullis", lost, "messages were lost; check what reads standard error");
+    };
+    let writer = match Lines::start(io::stderr(), resumed) {
+        Ok(lines) => {
+            let lines = LINES.get_or_init(|| lines).clone();
+            BoxMakeWriter::new(move || lines.clone())
+        }
+        Err(_) => BoxMakeWriter::new(io::stderr),
+    };
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_env_filter(filter(level))
-        .with_writer(BoxMakeWriter::new(std::io::stderr))
+        .with_writer(writer)
+        // It would be told on standard error, by what panics when that is closed.
+        .log_internal_errors(false)
         .with_filter_reloading();
     let handle = subscriber.reload_handle();
     // Fails when the log has ended, which it does with the process.
@@ -79,6 +101,18 @@ pub fn start(level: Level) {
         SET_FILTER.set(set).unwrap_or_default();
         log::set_max_level(log::LevelFilter::Warn);
         std::panic::set_hook(Box::new(on_panic));
+    }
+}
+
+/// How many messages were lost because nobody read them.
+pub fn lost() -> u64 {
+    LINES.get().map_or(0, Lines::lost)
+}
+
+/// Waits until all messages are written, but not for ever: the process is about to end.
+pub fn finish() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST);
     }
 }
 

@@ -96,7 +96,9 @@ metrics! {
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
-        "Access lines that were lost because their reader was too slow.";
+        "Access lines that were lost because their reader was too slow, or gone.";
+    MESSAGES_DROPPED: "counter" "messages_dropped_total" [],
+        "The gateway's own messages that were lost because their reader was too slow, or gone.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_RELOADS: "counter" "config_reloads_total" ["result"],
@@ -157,6 +159,7 @@ pub struct Metrics {
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
     revocation_lag: Histogram,
+    messages_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -208,6 +211,11 @@ impl Metrics {
     /// The gauge of requests that are being served.
     pub fn in_flight(&self) -> &IntGauge {
         &self.in_flight
+    }
+
+    /// So many messages were lost so far.
+    pub fn messages_dropped(&self, lost: u64) {
+        self.messages_dropped.inc_by(lost.saturating_sub(self.messages_dropped.get()));
     }
 
     /// A `Link` field was read.

@@ -7,6 +7,7 @@
 
 pub mod access_log;
 pub mod diagnostics;
+mod lines;
 pub mod metrics;
 mod redact;
 mod routes;

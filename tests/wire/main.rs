@@ -19,6 +19,7 @@ mod exchange;
 mod explain;
 mod gate;
 mod introspection;
+mod machine;
 mod outage;
 mod pool;
 mod process;

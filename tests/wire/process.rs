@@ -27,9 +27,7 @@ impl Serving {
     /// The same with these variables in its environment.
     pub fn start_in(folder: &Path, environment: &[(String, String)]) -> Self {
         let access = std::fs::File::create(folder.join("access.log")).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-            .args(["serve", "--config"])
-            .arg(folder.join("portcullis.toml"))
+        let mut process = command(folder)
             .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(access)
@@ -40,6 +38,17 @@ impl Serving {
         let (addresses, admin) = follow(process.stderr.take().unwrap(), Arc::clone(&log));
         Self { address: addresses[0], addresses, admin, process, log }
     }
+}
+
+/// `portcullis serve` of the folder. A limit on the size of its files is an error to it, as a full disk
+/// is, and no signal.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_portcullis")])
+        .args(["serve", "--config"])
+        .arg(folder.join("portcullis.toml"));
+    command
 }
 
 impl Drop for Serving {

@@ -24,8 +24,10 @@ use crate::clock::Timestamp;
 use crate::policy::identity::{Identity, State};
 use crate::store::{Chain, Found, Shutdown, every};
 
-/// How often it is written, where nothing was revoked.
+/// How often it is written, where nothing was revoked, in [`SOON`].
 const EVERY: u32 = 60;
+/// How long after a failure it is tried again, in the same.
+const AGAIN: u32 = 5;
 /// How long after a revocation it is, so that a restart does not bring back what was revoked.
 const SOON: Duration = Duration::from_secs(1);
 /// What others may do with the file: nothing.
@@ -79,7 +81,8 @@ impl Identities {
             };
             ticks = ticks.wrapping_add(1);
             let purges = self.epochs.total();
-            if !last && purges == epoch && !ticks.is_multiple_of(EVERY) {
+            let due = ticks.is_multiple_of(if failed { AGAIN } else { EVERY });
+            if !last && purges == epoch && !due {
                 continue;
             }
             epoch = purges;
@@ -91,8 +94,11 @@ impl Identities {
                     tracing::error!(error, "the snapshot of identities is not written");
                     failed = true;
                 }
-                Ok(Ok(())) => failed = false,
-                Ok(Err(_)) | Err(_) => {}
+                Ok(Ok(())) if failed => {
+                    tracing::info!("the snapshot of identities is written again");
+                    failed = false;
+                }
+                Ok(Ok(()) | Err(_)) | Err(_) => {}
             }
             if last {
                 return;

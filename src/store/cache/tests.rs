@@ -1,6 +1,7 @@
 //! Lifetimes, single flight, outages, and what a flood can't do.
 
 mod guesses;
+mod jumps;
 mod renewal;
 
 use std::sync::Mutex;

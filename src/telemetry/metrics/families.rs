@@ -12,9 +12,9 @@ use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogr
 use super::{
     ACCESS_LOG_DROPPED, BUILD_INFO, CACHE, CACHE_ENTRIES, CACHE_RESULTS, CONFIG_INFO,
     CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION, FINE, IN_FLIGHT, JSON,
-    JsonResult, LINKS, LinkResult, ListenMetrics, Metrics, OBSERVE_UNTIL, OVERHEAD, REQUESTS,
-    REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, StoreHandles,
-    UPSTREAM, UPSTREAM_FAILURES, seconds, upstream,
+    JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL,
+    OVERHEAD, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS,
+    STORE_UP, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -45,6 +45,7 @@ pub struct Families {
     store_up: IntGaugeVec,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
+    messages_dropped: IntCounter,
     config_info: IntGaugeVec,
     config_loaded: IntGauge,
     config_refused: IntGauge,
@@ -111,6 +112,7 @@ impl Families {
             store_up: gauge_vec(registry, STORE_UP)?,
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
+            messages_dropped: counter(registry, MESSAGES_DROPPED)?,
             config_info: gauge_vec(registry, CONFIG_INFO)?,
             config_loaded: gauge(registry, CONFIG_LOADED)?,
             config_refused: gauge(registry, CONFIG_REFUSED)?,
@@ -154,6 +156,7 @@ impl Families {
             cache_entries: self.cache_entries.clone(),
             stores: stores.iter().map(|store| self.store(store)).collect(),
             revocation_lag: self.revocation_lag.clone(),
+            messages_dropped: self.messages_dropped.clone(),
         }
     }
 
