@@ -1,6 +1,8 @@
 //! A gateway as a process of its own, with a store and tokens in it.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -70,6 +72,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// Words that run the program that is the last of them, instead of the program alone.
+    pub program: Option<Vec<String>>,
 }
 
 impl Gate {
@@ -82,7 +86,7 @@ impl Gate {
     }
 
     pub fn with(upstream: Upstream, options: &Options) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = open_folder();
         std::fs::write(folder.path().join("sentry-token"), UPSTREAM_TOKEN).unwrap();
         std::fs::write(folder.path().join("admin-credential"), ADMIN).unwrap();
         std::fs::write(folder.path().join("own.toml"), &options.rules).unwrap();
@@ -91,7 +95,8 @@ impl Gate {
         }
         let path = folder.path().join("portcullis.toml");
         std::fs::write(&path, config(&upstream, options)).unwrap();
-        let serving = Serving::start_in(folder.path(), &options.environment);
+        let serving =
+            Serving::start_in(folder.path(), &options.environment, options.program.as_deref());
         let (address, admin) = (serving.address, serving.admin);
         let gate = Self { address, admin, upstream, folder, serving };
         gate.wait_until_ready();
@@ -250,11 +255,6 @@ impl Gate {
         self.serving.process.try_wait().unwrap().and_then(|status| status.code())
     }
 
-    /// The number of its process.
-    pub fn id(&self) -> u32 {
-        self.serving.process.id()
-    }
-
     /// Asks it to stop, as an orchestrator does.
     pub fn terminate(&self) {
         self.signal("-TERM");
@@ -346,6 +346,11 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(waited < PATIENCE, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A folder that others may read, since some gateways run as somebody else.
+pub fn open_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }
 
 /// The description of a token; each gets a name of its own.

@@ -9,11 +9,13 @@
     reason = "a test fails by panicking, and its helpers are for every test"
 )]
 
+mod addresses;
 mod answers;
 mod attacks;
 mod chunked;
 mod client;
 mod clients;
+mod container;
 mod doctor;
 mod exchange;
 mod explain;

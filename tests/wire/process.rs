@@ -21,13 +21,17 @@ pub struct Serving {
 impl Serving {
     /// Serves `portcullis.toml` of the folder; access lines go to `access.log` there.
     pub fn start(folder: &Path) -> Self {
-        Self::start_in(folder, &[])
+        Self::start_in(folder, &[], None)
     }
 
-    /// The same with these variables in its environment.
-    pub fn start_in(folder: &Path, environment: &[(String, String)]) -> Self {
+    /// The same with these variables in its environment, by these words.
+    pub fn start_in(
+        folder: &Path,
+        environment: &[(String, String)],
+        program: Option<&[String]>,
+    ) -> Self {
         let access = std::fs::File::create(folder.join("access.log")).unwrap();
-        let mut process = command(folder)
+        let mut process = by(program, folder)
             .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(access)
@@ -43,9 +47,15 @@ impl Serving {
 /// `portcullis serve` of the folder. A limit on the size of its files is an error to it, as a full disk
 /// is, and no signal.
 pub fn command(folder: &Path) -> Command {
+    by(None, folder)
+}
+
+fn by(program: Option<&[String]>, folder: &Path) -> Command {
     let mut command = Command::new("sh");
+    let built = [env!("CARGO_BIN_EXE_portcullis").to_owned()];
     command
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_portcullis")])
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .args(program.unwrap_or(&built))
         .args(["serve", "--config"])
         .arg(folder.join("portcullis.toml"));
     command

@@ -86,7 +86,14 @@ impl Upstream {
 
     /// Answers as told.
     pub fn answering(answer: impl Fn(&Seen, &mut TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    /// The same on a listener that there is.
+    pub fn on(
+        listener: TcpListener,
+        answer: impl Fn(&Seen, &mut TcpStream) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (records, answer): (_, Arc<Answer>) = (Arc::clone(&seen), Arc::new(answer));

@@ -88,12 +88,12 @@ fn silent_connections_keep_nobody_else_and_end() {
 }
 
 fn descriptors(gate: &Gate) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", gate.id())).unwrap().count()
+    std::fs::read_dir(format!("/proc/{}/fd", gate.process())).unwrap().count()
 }
 
 /// May open so many files.
 fn limit(gate: &Gate, files: usize) {
-    let (id, files) = (format!("--pid={}", gate.id()), format!("--nofile={files}:"));
+    let (id, files) = (format!("--pid={}", gate.process()), format!("--nofile={files}:"));
     assert!(Command::new("prlimit").args([id, files]).status().unwrap().success());
 }
 
