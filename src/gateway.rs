@@ -11,6 +11,7 @@ use crate::policy::credential::Presented;
 use crate::policy::decision::{Decision, Lookup};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::Identity;
+use crate::policy::passing::Passing;
 use crate::policy::{Policy, Screened};
 use crate::store::cache::{CacheResult, Identities};
 
@@ -41,6 +42,9 @@ impl Gateway {
     pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let mut pending = match self.policy.screen(head) {
             Screened::Decided(decision) => return Admission { decision, cache: None },
+            Screened::Passing(passing) => {
+                return Admission { decision: self.pass(*passing), cache: None };
+            }
             Screened::Pending(pending) => pending,
         };
         let answer = loop {
@@ -58,10 +62,19 @@ impl Gateway {
     pub fn admit_as(&self, head: &RequestHead<'_>, identity: Arc<Identity>) -> Decision {
         match self.policy.screen(head) {
             Screened::Decided(decision) => decision,
+            Screened::Passing(passing) => self.pass(*passing),
             Screened::Pending(pending) => {
                 pending.resolve(Lookup::Found(identity), self.clock.now())
             }
         }
+    }
+
+    /// Decides on what nobody is looked up for.
+    fn pass(&self, passing: Passing<'_>) -> Decision {
+        if self.identities.blocks_nobody() {
+            return passing.unblocked();
+        }
+        passing.resolve(|digest| self.identities.listed(digest))
     }
 
     /// The rules and the public names.

@@ -292,6 +292,17 @@ impl Denial {
     }
 }
 
+/// Whether a credential is on a block list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// A list was not read yet, so nobody is known not to be on it.
+    Unread,
+}
+
 /// What a look-up of a credential came to.
 #[derive(Clone, Debug)]
 pub enum Lookup {

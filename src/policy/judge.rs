@@ -16,7 +16,7 @@ const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands
     of the gateway stands for nobody; use a token of Sentry's own";
 
 /// Why a credential that may be in force is refused.
-const BLOCKED: &str = "the token is on the gateway's block list; ask its operator";
+pub(super) const BLOCKED: &str = "the token is on the gateway's block list; ask its operator";
 
 /// Why a certificate that is verified is not enough.
 const UNCERTIFIED: &str = "no token store knows a name of the client's certificate; have its operator \
@@ -242,7 +242,7 @@ impl Pending<'_> {
 }
 
 /// A refusal that may be none in a second.
-fn later(reason: Reason) -> Verdict {
+pub(super) fn later(reason: Reason) -> Verdict {
     Verdict::Deny(Denial { retry_after: Some(1), ..Denial::new(reason) })
 }
 

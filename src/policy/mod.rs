@@ -15,6 +15,7 @@ pub mod frame;
 pub mod identity;
 mod judge;
 pub mod method;
+pub mod passing;
 pub mod path;
 pub mod pointer;
 mod project_key;
@@ -25,7 +26,7 @@ pub mod site;
 pub mod template;
 pub mod token;
 
-use credential::{Authorization, BadCredential, Credential, Scheme, is_issued_here};
+use credential::{Authorization, BadCredential, Credential, Scheme};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use exposure::{Exposure, Exposures, Service};
 use frame::{Body, Frame, RequestHead};
@@ -33,6 +34,7 @@ use http::HeaderMap;
 use identity::IdentityKind;
 use judge::wrong_kind;
 use method::Method;
+use passing::Passing;
 use path::Target;
 use reason::Reason;
 use rules::{Access, Found, Rule, RuleId, RuleTable};
@@ -71,6 +73,8 @@ pub enum Screened<'a> {
     Decided(Decision),
     /// This credential must be looked up.
     Pending(Box<Pending<'a>>),
+    /// Nobody must be looked up, and what is presented may be blocked.
+    Passing(Box<Passing<'a>>),
 }
 
 /// A request that awaits the identity of its caller.
@@ -212,7 +216,7 @@ impl Policy {
     fn credential<'a>(&'a self, request: Request<'a>) -> Screened<'a> {
         let rule = self.rules.rule(request.rule);
         match rule.access {
-            Access::Pass => return self.pass(&request, rule),
+            Access::Pass => return self.pass(request, rule),
             Access::ProjectKey => return self.project_key(request),
             Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
         }
@@ -302,27 +306,21 @@ impl Policy {
         Screened::Decided(request.decide(caller, Verdict::Deny(denial)))
     }
 
-    /// Lets through what is for who is behind to judge. A token of the gateway is for nobody there.
-    fn pass<'a>(&self, request: &Request<'_>, rule: &Rule) -> Screened<'a> {
-        if request.frame.authorization.is_some_and(is_issued_here) {
-            let note = "this route takes no token of the gateway; use what Sentry issued for it";
-            let denial = Denial::new(Reason::WrongCredentialKind).note(note);
-            return Screened::Decided(request.decide(Caller::default(), Verdict::Deny(denial)));
-        }
-        self.decided(request, Caller::default(), request.untouched(rule))
-    }
-
     fn anonymous<'a>(&self, request: &Request<'_>) -> Screened<'a> {
         self.decided(request, Caller::default(), Forward::Anonymous)
     }
 
     /// Lets a request through without a look-up, if its body may.
     fn decided<'a>(&self, request: &Request<'_>, who: Caller, forward: Forward) -> Screened<'a> {
+        Screened::Decided(self.decision(request, who, forward))
+    }
+
+    fn decision(&self, request: &Request<'_>, who: Caller, forward: Forward) -> Decision {
         let verdict = match request.body(self) {
             Ok(()) => Verdict::Permit(request.permit(self, forward)),
             Err(denial) => Verdict::Deny(denial),
         };
-        Screened::Decided(request.decide(who, verdict))
+        request.decide(who, verdict)
     }
 }
 

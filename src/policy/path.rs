@@ -234,18 +234,29 @@ const fn is_path_byte(byte: u8) -> bool {
 
 /// Whether a part of a query reads as `wanted`, once its escapes are decoded.
 pub(super) fn decodes_to(part: &str, wanted: &str) -> bool {
-    let (mut rest, mut wanted) = (part.as_bytes(), wanted.bytes());
-    while let [byte, tail @ ..] = rest {
+    unescaped(part).eq(wanted.bytes())
+}
+
+/// A part of a query, once its escapes are decoded.
+pub(super) fn decoded(part: &str) -> Cow<'_, str> {
+    if !part.contains('%') {
+        return part.into();
+    }
+    let bytes: Vec<u8> = unescaped(part).collect();
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+fn unescaped(part: &str) -> impl Iterator<Item = u8> {
+    let mut rest = part.as_bytes();
+    std::iter::from_fn(move || {
+        let (byte, tail) = rest.split_first()?;
         let escaped = match (byte, tail) {
             (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(h, l)| h << 4 | l),
             (_, _) => None,
         };
         rest = if escaped.is_some() { &tail[2..] } else { tail };
-        if wanted.next() != Some(escaped.unwrap_or(*byte)) {
-            return false;
-        }
-    }
-    wanted.next().is_none()
+        Some(escaped.unwrap_or(*byte))
+    })
 }
 
 const fn hex(digit: u8) -> Option<u8> {

@@ -171,6 +171,7 @@ fn decide(policy: &Policy, line: &str, fields: &[(&str, &str)]) -> String {
     let head = RequestHead::new(method, target, &headers);
     let decision = match policy.screen(&head) {
         Screened::Decided(decision) => decision,
+        Screened::Passing(passing) => passing.unblocked(),
         Screened::Pending(pending) => {
             let lookup = lookup(pending.presented().credential.digest);
             pending.resolve(lookup, NOW)

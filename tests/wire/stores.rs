@@ -56,6 +56,49 @@ fn a_file_of_digests_is_taken_up_while_the_gateway_serves() {
     assert!(!gate.output().contains(&hex("second-token")));
 }
 
+#[test]
+fn what_is_blocked_reaches_nobody_who_would_judge_it_himself() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let relay = Upstream::start();
+    let block = |secret: &str| {
+        format!("[[block]]\nfingerprint = \"{}\"\n", Digest::of(secret).fingerprint())
+    };
+    let options = Options {
+        listen: "expose = [\"api\", \"ingest\", \"oauth\"]".to_owned(),
+        stores: Some("[[store]]\nkind = \"file\"\npath = \"tokens.toml\"\n".to_owned()),
+        files: vec![("tokens.toml".to_owned(), block(key) + &block("sntryu_leaked"))],
+        tables: format!(
+            "[upstream.relay]\nurls = [\"http://{}\"]\nhealth_interval = \"0s\"\n",
+            relay.address
+        ),
+        ..Options::default()
+    };
+    let gate = Gate::with(Upstream::start(), &options);
+    let envelope = "POST /api/7/envelope/";
+    let asks = |key: &str, token: &str| {
+        let fields = format!("Sentry sentry_version=7, sentry_key={key}");
+        let dsn = format!("DSN https://{key}@relay.example/7");
+        let bearer = format!("Bearer {token}");
+        [
+            gate.send(envelope, &[("X-Sentry-Auth", &fields)]),
+            gate.send(envelope, &[("Authorization", &fields)]),
+            gate.send(envelope, &[("Authorization", &dsn)]),
+            gate.send(&format!("{envelope}?sentry_key={key}"), &[]),
+            gate.send(&format!("POST /api/7/unreal/{key}/"), &[]),
+            gate.send("POST /oauth/token/", &[("Authorization", &bearer)]),
+        ]
+    };
+    for (number, answer) in asks(key, "sntryu_leaked").into_iter().enumerate() {
+        assert_eq!((answer.status, &*answer.code()), (401, "disabled_token"), "{number}");
+    }
+    assert!(relay.take().is_empty() && gate.upstream.take().is_empty());
+    // And what is not goes on.
+    for answer in asks("fedcba9876543210fedcba9876543210", "sntryu_other") {
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!((relay.take().len(), gate.upstream.take().len()), (5, 1));
+}
+
 /// A gateway that keeps a snapshot, and asks whoever is at `endpoint`.
 fn with_snapshot(endpoint: &str, path: &Path) -> Gate {
     let stores =

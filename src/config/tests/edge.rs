@@ -7,14 +7,15 @@ use proptest::prelude::*;
 
 use super::{MINIMAL, fake, parse, problem};
 use crate::clock::Timestamp;
-use crate::policy::decision::{Decision, Forward, Lookup, Verdict};
+use crate::policy::credential::Digest;
+use crate::policy::decision::{Decision, Forward, Listed, Lookup, Verdict};
 use crate::policy::exposure::{Exposure, Exposures, Service};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::ScopeSet;
 use crate::policy::{Policy, Screened};
 
-fn policy(relay: &str) -> Policy {
+pub(super) fn policy(relay: &str) -> Policy {
     let text = format!(
         r#"
         public_url = "https://sentry.example.com"
@@ -44,14 +45,25 @@ fn headers(lines: &str) -> HeaderMap {
     headers
 }
 
-/// The decision, when the store knows one key: of project 7.
-fn decide(policy: &Policy, names: &str, request: &str, lines: &str) -> Decision {
+/// The decision, when the store knows one key: of project 7, and nobody is blocked.
+pub(super) fn decide(policy: &Policy, names: &str, request: &str, lines: &str) -> Decision {
+    decide_by(policy, names, request, lines, |_| Listed::No)
+}
+
+pub(super) fn decide_by(
+    policy: &Policy,
+    names: &str,
+    request: &str,
+    lines: &str,
+    listed: impl Fn(&Digest) -> Listed,
+) -> Decision {
     let (method, target) = request.split_once(' ').unwrap();
     let headers = headers(lines);
     let head = RequestHead::new(method, target.as_bytes(), &headers);
     let head = RequestHead { exposed: exposed(names), ..head };
     match policy.screen(&head) {
         Screened::Decided(decision) => decision,
+        Screened::Passing(passing) => passing.resolve(listed),
         Screened::Pending(pending) => {
             let bounds = Bound {
                 organizations: Binding::Only(["acme".into()].into_iter().collect()),
@@ -67,14 +79,14 @@ fn decide(policy: &Policy, names: &str, request: &str, lines: &str) -> Decision 
                 bounds: bounds.into(),
             };
             let known = pending.presented().credential.digest
-                == crate::policy::credential::Digest::of("0123456789abcdef0123456789abcdef");
+                == Digest::of("0123456789abcdef0123456789abcdef");
             let lookup = if known { Lookup::Found(Arc::new(identity)) } else { Lookup::Unknown };
             pending.resolve(lookup, Timestamp::from_millis(1))
         }
     }
 }
 
-fn told(policy: &Policy, decision: &Decision) -> String {
+pub(super) fn told(policy: &Policy, decision: &Decision) -> String {
     match &decision.verdict {
         Verdict::Permit(permit) => {
             let forward = match permit.forward() {

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Timestamp;
 use crate::policy::credential::Fingerprint;
+use crate::policy::decision::Listed;
 
 /// The block lists of all stores that have one.
 #[derive(Debug)]
@@ -31,15 +32,6 @@ enum Merged {
     Unread,
     Nobody,
     These(HashSet<Fingerprint>),
-}
-
-/// Whether a credential is on a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    Yes,
-    No,
-    /// A list was not read yet.
-    Unread,
 }
 
 impl Blocked {
@@ -76,6 +68,11 @@ impl Blocked {
 
     pub(super) fn is_read(&self) -> bool {
         !matches!(**self.all.load(), Merged::Unread)
+    }
+
+    /// Whether all lists were read, and are empty.
+    pub(super) fn is_nobody(&self) -> bool {
+        matches!(**self.all.load(), Merged::Nobody)
     }
 
     pub(super) fn lists(&self, fingerprint: Fingerprint) -> Listed {

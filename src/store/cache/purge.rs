@@ -8,6 +8,7 @@ use super::Identities;
 use super::entry::Key;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Fingerprint, Scheme};
+use crate::policy::decision::Listed;
 
 /// How many identities are asked about again in a row, and how long is waited after so many.
 const STEP: usize = 50;
@@ -19,6 +20,16 @@ impl Identities {
         self.blocked.set(store, list);
         // A snapshot without it would let in who is on it.
         self.epochs.count_all();
+    }
+
+    /// Whether a credential of this digest is on a block list.
+    pub fn listed(&self, digest: &Digest) -> Listed {
+        self.blocked.lists(digest.fingerprint())
+    }
+
+    /// Whether no credential at all is.
+    pub fn blocks_nobody(&self) -> bool {
+        self.blocked.is_nobody()
     }
 
     /// Whether the block list of every store that has one was read.
