@@ -224,11 +224,7 @@ async fn purge(serving: &Serving, session: &mut ServerSession) -> Answer {
             Some(purged) => purged,
             None => return detail(StatusCode::NOT_FOUND, "there is no store of this name"),
         },
-        Ok(Purge::All(true)) => {
-            let purged = usize::try_from(identities.entries().await).unwrap_or(usize::MAX);
-            identities.purge_all();
-            purged
-        }
+        Ok(Purge::All(true)) => identities.purge_all().await,
         Ok(Purge::All(false)) | Err(_) => {
             return detail(
                 StatusCode::BAD_REQUEST,

@@ -11,6 +11,7 @@
 mod blocked;
 mod entry;
 mod epochs;
+mod former;
 mod purge;
 mod settings;
 mod shared;
@@ -32,10 +33,11 @@ use super::{Found, LookupResult, Observer, StoreError};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Presented;
 use crate::policy::decision::{Listed, Lookup};
-use crate::policy::identity::Identity;
+use crate::policy::identity::{Identity, State};
 use blocked::Blocked;
 use entry::{Flight, Key, Known, Outcome, Place};
 use epochs::Epochs;
+use former::Former;
 use shared::Shared;
 use slot::Slot;
 
@@ -57,6 +59,7 @@ pub struct Identities {
     stores: Box<[Slot]>,
     known: Cache<Key, Arc<Known>>,
     flights: Cache<Key, Flight>,
+    former: Former,
     bounds: Shared,
     blocked: Blocked,
     /// Counts purges. An answer that was fetched across one is not kept.
@@ -96,6 +99,7 @@ impl Identities {
                 .time_to_idle(lifetime)
                 .build(),
             bounds: Shared::default(),
+            former: Former::new(lifetime, settings.capacity, start),
             flights: Cache::builder().max_capacity(FLIGHTS).time_to_live(negative).build(),
             epochs: Epochs::default(),
             settings,
@@ -156,10 +160,11 @@ impl Identities {
         });
     }
 
-    /// Asks for an identity again, although it may still be served.
-    async fn renew(&self, slot: &Slot, presented: Presented<'_>, known: &Known) {
+    /// Asks for an identity again, although it may still be served, and says whether it was answered.
+    async fn renew(&self, slot: &Slot, presented: Presented<'_>, known: &Known) -> bool {
         let (key, now) = (slot.key(presented.credential), self.clock.now());
-        self.join(key, slot, presented, now, Some(known.fresh_until())).await;
+        let (flight, _) = self.join(key, slot, presented, now, Some(known.fresh_until())).await;
+        flight.outcome.is_answer()
     }
 
     /// How many identities are kept.
@@ -176,18 +181,20 @@ impl Identities {
         for slot in self.stores.iter().filter(|slot| slot.concerns(presented)) {
             let key = slot.key(presented.credential);
             let known = self.known.get(&key).await;
-            slots.push((slot, key, known.filter(|known| known.bridges(now, &self.settings))));
+            let strange = known.is_none() && !self.former.has(&key, self.clock.instant());
+            let known = known.filter(|known| known.bridges(now, &self.settings));
+            slots.push((slot, key, known, strange));
         }
         // The one that knew it is asked first: to the others it is a stranger's.
-        slots.sort_by_key(|(_, _, known)| known.is_none());
-        for (slot, key, known) in slots {
+        slots.sort_by_key(|(_, _, _, strange)| *strange);
+        for (slot, key, known, strange) in slots {
             match known {
                 // While its store is known not to answer, nobody waits for it in vain.
                 Some(known) if slot.is_down() => {
                     self.renew_ahead(slot.index, presented, &known);
                     return found(known, CacheResult::Stale, now);
                 }
-                None if self.is_guess_too_many(key, slot, presented, now).await => {
+                None if strange && self.is_guess_too_many(key, slot, presented, now).await => {
                     otherwise = limited(otherwise);
                     continue;
                 }
@@ -278,7 +285,9 @@ impl Identities {
                 return Flight::shared(Outcome::Found(Arc::clone(known)), epoch);
             }
             // What was known before is no guess.
-            if known.is_none() && !slot.may_guess(presented, self.clock.instant()) {
+            let instant = self.clock.instant();
+            let strange = known.is_none() && !self.former.has(&key, instant);
+            if strange && !slot.may_guess(presented, instant) {
                 return Flight::shared(Outcome::Limited, epoch);
             }
             outcome = self.find(slot, presented).await;
@@ -286,6 +295,14 @@ impl Identities {
                 Outcome::Found(known) => self.known.insert(key, Arc::clone(known)).await,
                 Outcome::Unknown => self.known.invalidate(&key).await,
                 Outcome::Unavailable | Outcome::Limited => {}
+            }
+            if outcome.is_answer() {
+                self.former.remove(&key, instant);
+                if known.is_some_and(|known| known.identity.state == State::Active)
+                    && !outcome.lets_in()
+                {
+                    self.epochs.count_loss();
+                }
             }
             // A purge counts up first and removes then. So either it is seen here, or it finds
             // what was inserted above.

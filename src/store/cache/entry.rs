@@ -48,9 +48,8 @@ impl Known {
 
     /// Marks a use of a token that is in force.
     pub(super) fn mark(&self, now: Timestamp) {
-        let in_force = self.identity.state == State::Active && !self.identity.is_expired(now);
         if let Some(usage) = &self.usage
-            && in_force
+            && self.is_in_force(now)
         {
             usage.mark(now);
         }
@@ -78,6 +77,11 @@ impl Known {
     pub(super) fn claim(self: &Arc<Self>) -> Option<Claim> {
         let free = self.fresh_until.fetch_or(CLAIMED, Ordering::Relaxed) & CLAIMED == 0;
         free.then(|| Claim(Arc::clone(self)))
+    }
+
+    /// Whether it is of a credential in force.
+    pub(super) fn is_in_force(&self, now: Timestamp) -> bool {
+        self.identity.state == State::Active && !self.identity.is_expired(now)
     }
 
     /// Whether it may stand in while its store can't answer.
@@ -136,6 +140,24 @@ pub(super) enum Outcome {
     Unknown,
     Unavailable,
     Limited,
+}
+
+impl Outcome {
+    /// Whether the store has told.
+    pub(super) const fn is_answer(&self) -> bool {
+        match self {
+            Outcome::Found(_) | Outcome::Unknown => true,
+            Outcome::Unavailable | Outcome::Limited => false,
+        }
+    }
+
+    /// Whether somebody may be let in on it.
+    pub(super) fn lets_in(&self) -> bool {
+        match self {
+            Outcome::Found(known) => known.identity.state == State::Active,
+            Outcome::Unknown | Outcome::Unavailable | Outcome::Limited => false,
+        }
+    }
 }
 
 /// Whether `now` lies in a lifetime that ends at `until`.

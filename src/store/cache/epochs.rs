@@ -13,12 +13,13 @@ const GROUPS: usize = 256;
 pub(super) struct Epochs {
     all: AtomicU64,
     groups: Box<[AtomicU64]>,
+    losses: AtomicU64,
 }
 
 impl Default for Epochs {
     fn default() -> Self {
         let groups = (0..GROUPS).map(|_| AtomicU64::new(0)).collect();
-        Self { all: AtomicU64::new(0), groups }
+        Self { all: AtomicU64::new(0), groups, losses: AtomicU64::new(0) }
     }
 }
 
@@ -28,10 +29,16 @@ impl Epochs {
         self.all.load(Ordering::SeqCst) + self.group(digest).load(Ordering::SeqCst)
     }
 
-    /// Of all credentials together.
+    /// Of all credentials together: greater after everybody who must be let in no longer.
     pub(super) fn total(&self) -> u64 {
         let groups = self.groups.iter().map(|group| group.load(Ordering::SeqCst));
-        groups.sum::<u64>() + self.all.load(Ordering::SeqCst)
+        let counted = [&self.all, &self.losses].map(|count| count.load(Ordering::SeqCst));
+        groups.sum::<u64>() + counted.iter().sum::<u64>()
+    }
+
+    /// A credential turned out not to be in force any more. What was fetched before says so too.
+    pub(super) fn count_loss(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A credential is forgotten.

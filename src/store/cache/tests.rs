@@ -25,6 +25,18 @@ pub(super) struct Fake {
     delay: Duration,
     /// Whether it has a block list.
     lists: bool,
+    /// Whether what it knows is disabled.
+    disabled: AtomicBool,
+}
+
+impl Fake {
+    pub(super) fn forget(&self, secret: &str) {
+        self.known.lock().unwrap().retain(|digest| *digest != Digest::of(secret));
+    }
+
+    pub(super) fn disable(&self) {
+        self.disabled.store(true, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
@@ -49,11 +61,12 @@ impl TokenStore for Fake {
             return Err(StoreError::unavailable("down"));
         }
         let known = self.known.lock().unwrap().contains(&presented.digest);
+        let disabled = self.disabled.load(Ordering::SeqCst);
         let identity = Identity {
             id: "t".into(),
             kind: IdentityKind::UserToken,
             issuer: Issuer::Gateway,
-            state: State::Active,
+            state: if disabled { State::Disabled } else { State::Active },
             scopes: ScopeSet::ALL,
             bounds: Bounds::NONE,
         };
@@ -135,6 +148,22 @@ async fn a_token_that_is_gone_is_not_served_stale() {
     store.down.store(true, Ordering::SeqCst);
     clock.advance(Duration::from_secs(61));
     assert_eq!(ask(&cache, &clock, "a").await.0, "unavailable");
+}
+
+#[tokio::test]
+async fn a_thousand_first_uses_are_one_question() {
+    let delay = Duration::from_millis(50);
+    let known = Mutex::new(vec![Digest::of("a")]);
+    let store = Arc::new(Fake { known, delay, ..Fake::default() });
+    let (cache, clock) = cache(&[Arc::clone(&store)], 100);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let (cache, now) = (Arc::clone(&cache), clock.now());
+        tasks.spawn(async move { cache.lookup(&bearer("a"), now).await.lookup });
+    }
+    let lookups = tasks.join_all().await;
+    assert!(lookups.iter().all(|lookup| matches!(lookup, Lookup::Found(_))));
+    assert_eq!((lookups.len(), store.asked.load(Ordering::SeqCst)), (1000, 1));
 }
 
 #[tokio::test]

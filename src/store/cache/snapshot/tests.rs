@@ -62,6 +62,43 @@ async fn a_store_that_answers_is_asked() {
 }
 
 #[tokio::test]
+async fn who_turns_out_to_be_gone_is_soon_in_no_snapshot() {
+    let store = fake(&["a", "b"]);
+    let (cache, clock) = cache(&[Arc::clone(&store)], 100);
+    for secret in ["a", "b"] {
+        ask(&cache, &clock, secret).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("identities.json");
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let kept = tokio::spawn(Arc::clone(&cache).keep_snapshot(path.clone(), stopped));
+    let has = |secret: &str| {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        text.contains(&Digest::of(secret).hex())
+    };
+    cache.block(0, HashSet::new());
+    let soon = async |what: &str, is: &dyn Fn() -> bool| {
+        for _ in 0..1_000 {
+            if is() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{what}");
+    };
+    soon("a snapshot", &|| has("a") && has("b")).await;
+    // Nobody tells of it: the store is asked when the time of what it said is over.
+    store.forget("a");
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(ask(&cache, &clock, "a").await.0, "unknown");
+    soon("a snapshot without it", &|| !has("a")).await;
+    store.disable();
+    assert_eq!(ask(&cache, &clock, "b").await.0, "found");
+    soon("a snapshot without anybody", &|| !has("b")).await;
+    kept.abort();
+}
+
+#[tokio::test]
 async fn what_is_too_old_is_not_taken_up() {
     let (_folder, path) = written(&[]).await;
     let (again, clock) = cache(&[fake(&[])], 100);

@@ -62,6 +62,51 @@ async fn one_guesser_spends_its_own_part() {
 }
 
 #[tokio::test]
+async fn whoever_was_known_is_no_stranger_after_a_purge() {
+    let names: Vec<String> = (0..1_000).map(|number| format!("known-{number}")).collect();
+    let rates = Rates { total: 1_000, per_client: 250 };
+    for (what, purged) in [("all", 1_000), ("store", 1_000), ("fingerprint", 1), ("digest", 1)] {
+        let store = fake(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let (cache, clock) = limited(&store, rates);
+        for name in &names {
+            assert_eq!(of(&cache, &clock, 1, name).await, "found");
+            clock.advance(Duration::from_millis(4));
+        }
+        cache.entries().await;
+        store.known.lock().unwrap().retain(|digest| *digest != Digest::of("known-7"));
+        let forgotten = match what {
+            "all" => cache.purge_all().await,
+            "store" => cache.purge_store("fake").await.unwrap(),
+            "fingerprint" => cache.purge_fingerprint(Digest::of("known-7").fingerprint()).await,
+            _ => {
+                cache.purge(&Digest::of("known-7")).await;
+                1
+            }
+        };
+        assert_eq!(forgotten, purged, "{what}");
+        assert_eq!(cache.entries().await, 1_000 - purged as u64, "{what}");
+        // Not even while nobody can be asked is anything of it served.
+        store.down.store(true, Ordering::SeqCst);
+        assert_eq!(of(&cache, &clock, 1, "known-7").await, "unavailable", "{what}");
+        store.down.store(false, Ordering::SeqCst);
+        clock.advance(Duration::from_secs(1));
+        for name in &names {
+            let wanted = if name == "known-7" { "unknown" } else { "found" };
+            assert_eq!(of(&cache, &clock, 1, name).await, wanted, "{what}: {name}");
+        }
+        // What was refused is a stranger from now on, and others always were.
+        clock.advance(Duration::from_secs(10));
+        let mut limited = 0;
+        for number in 0..250 {
+            let answer = of(&cache, &clock, 1, &format!("guess-{number}")).await;
+            limited += usize::from(answer == "limited");
+        }
+        assert_eq!(limited, 0, "{what}");
+        assert_eq!(of(&cache, &clock, 1, "known-7").await, "limited", "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_million_guesses_cost_little_and_push_nobody_out() {
     const KNOWN: usize = 500;
     const EACH: usize = 10_000;

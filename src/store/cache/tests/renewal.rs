@@ -90,6 +90,50 @@ async fn a_renewal_does_not_bring_back_what_is_purged_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_was_not_answered_after_a_gap_is_asked_again() {
+    let store = fake(&["a", "b", "c", "gone"]);
+    let (cache, clock) = cache(&[Arc::clone(&store)], 100);
+    for name in ["a", "b", "c", "gone", "purged"] {
+        ask(&cache, &clock, name).await;
+    }
+    store.known.lock().unwrap().retain(|digest| *digest != Digest::of("gone"));
+    clock.advance(Duration::from_secs(1));
+    store.down.store(true, Ordering::SeqCst);
+    let before = store.asked.load(Ordering::SeqCst);
+    let (again, now) = (Arc::clone(&cache), clock.now());
+    let revalidation = tokio::spawn(async move { again.revalidate(0, now).await });
+    // The first of them at least failed.
+    while store.asked.load(Ordering::SeqCst) == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ask(&cache, &clock, "gone").await, ("found", CacheResult::Hit));
+    cache.purge(&Digest::of("c")).await;
+    store.down.store(false, Ordering::SeqCst);
+    revalidation.await.unwrap();
+    assert_eq!(ask(&cache, &clock, "gone").await.0, "unknown");
+    for name in ["a", "b"] {
+        assert_eq!(ask(&cache, &clock, name).await, ("found", CacheResult::Hit), "{name}");
+    }
+    assert_eq!(ask(&cache, &clock, "c").await, ("found", CacheResult::Miss));
+}
+
+#[tokio::test]
+async fn asking_again_ends_when_nobody_is_served_any_more() {
+    let store = fake(&["a"]);
+    let (cache, clock) = cache(&[Arc::clone(&store)], 100);
+    ask(&cache, &clock, "a").await;
+    clock.advance(Duration::from_secs(1));
+    store.down.store(true, Ordering::SeqCst);
+    let (again, now) = (Arc::clone(&cache), clock.now());
+    let revalidation = tokio::spawn(async move { again.revalidate(0, now).await });
+    while store.asked.load(Ordering::SeqCst) == 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    clock.advance(Duration::from_secs(360));
+    revalidation.await.unwrap();
+}
+
+#[tokio::test]
 async fn all_that_was_said_before_is_asked_again() {
     let names: Vec<String> = (0..200).map(|number| format!("t{number}")).collect();
     let store = fake(&names.iter().map(String::as_str).collect::<Vec<_>>());

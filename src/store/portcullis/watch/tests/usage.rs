@@ -105,7 +105,7 @@ async fn what_nobody_holds_is_dropped_once_it_is_written() {
     let found = gateway.store.find((&presented).into()).await.unwrap().unwrap();
     gateway.store.flush_usage().await.unwrap();
     assert_eq!(gateway.store.used().len(), 1, "the cache holds it");
-    gateway.identities.purge_all();
+    gateway.identities.purge_all().await;
     soon("forgotten", async || {
         // moka drops what was invalidated when it is next used.
         gateway
