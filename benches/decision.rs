@@ -20,7 +20,7 @@ use portcullis::policy::credential::Presented;
 use portcullis::policy::decision::Verdict;
 use portcullis::policy::frame::RequestHead;
 use portcullis::policy::identity::{
-    Binding, Bound, Identity, IdentityKind, Issuer, KindSet, State,
+    Binding, Bound, Expiry, Identity, IdentityKind, Issuer, KindSet, State,
 };
 use portcullis::policy::method::Method;
 use portcullis::policy::rules::{Access, Rule, RuleTable};
@@ -58,6 +58,7 @@ impl TokenStore for Everyone {
                 ..Bound::default()
             }
             .into(),
+            expires_at: Expiry::NEVER,
         };
         Ok(Some(Found { identity, usage: Some(Usage::default()) }))
     }

@@ -72,7 +72,7 @@ pub struct Presented {
 /// An identity.
 #[derive(Debug, Serialize)]
 pub struct Who<'a> {
-    id: &'a str,
+    id: String,
     kind: &'static str,
     issuer: &'static str,
     state: &'static str,
@@ -195,7 +195,7 @@ impl<'a> Who<'a> {
             State::Active => "active",
         };
         Self {
-            id: &identity.id,
+            id: identity.id.to_string(),
             kind: identity.kind.as_str(),
             issuer: match identity.issuer {
                 Issuer::Sentry => "sentry",
@@ -205,7 +205,7 @@ impl<'a> Who<'a> {
             scopes: identity.scopes.iter().map(|scope| scope.as_str()).collect(),
             organizations: Names::of(identity.bounds.organizations()),
             projects: Names::of(identity.bounds.projects()),
-            expires_at: identity.bounds.expires_at().map(|time| time.to_string()),
+            expires_at: identity.expires_at.time().map(|time| time.to_string()),
         }
     }
 }

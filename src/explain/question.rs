@@ -11,7 +11,7 @@ use crate::policy::credential::Credential;
 use crate::policy::decision::Decision;
 use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::frame::RequestHead;
-use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Expiry, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 
 /// A request, and who makes it. Holds a secret, and so has no `Debug`.
@@ -163,6 +163,7 @@ impl Question {
             state: State::Active,
             scopes: scopes.map_err(|_| BadQuestion::Scope)?,
             bounds: Bound { organizations, ..Bound::default() }.into(),
+            expires_at: Expiry::NEVER,
         }))
     }
 

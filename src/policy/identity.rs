@@ -125,8 +125,8 @@ impl Binding {
     }
 }
 
-/// What a credential is bound to, and until when it is in force. Those that are bound to nothing take
-/// no memory for it, and those that are bound to the same may share it.
+/// What a credential is bound to. Those that are bound to nothing take no memory for it, and those that
+/// are bound to the same may share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bounds(Option<Arc<Bound>>);
 
@@ -139,15 +139,13 @@ pub struct Bound {
     pub projects: Binding,
     /// Browser origins that may use it, lower-case, as Sentry writes them; none when empty.
     pub allowed_origins: Box<[Box<str>]>,
-    /// From when on it is refused; `None` for never.
-    pub expires_at: Option<Timestamp>,
 }
 
 impl Default for Bound {
-    /// To nothing, for ever, and for no browser origin.
+    /// To nothing, and for no browser origin.
     fn default() -> Self {
         let (organizations, projects) = (Binding::Any, Binding::Any);
-        Self { organizations, projects, allowed_origins: Box::new([]), expires_at: None }
+        Self { organizations, projects, allowed_origins: Box::new([]) }
     }
 }
 
@@ -158,7 +156,7 @@ impl From<Bound> for Bounds {
 }
 
 impl Bounds {
-    /// To nothing, for ever, and for no browser origin.
+    /// To nothing, and for no browser origin.
     pub const NONE: Bounds = Bounds(None);
 
     /// The organisations that it reaches.
@@ -176,14 +174,29 @@ impl Bounds {
         self.0.as_deref().map_or(&[], |bound| &bound.allowed_origins)
     }
 
-    /// From when on it is refused; `None` for never.
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.0.as_deref().and_then(|bound| bound.expires_at)
-    }
-
     /// Whether nobody else shares it.
     pub fn is_unshared(&self) -> bool {
         self.0.as_ref().is_none_or(|bound| Arc::strong_count(bound) == 1)
+    }
+}
+
+/// From when on a credential is refused. Each may have another, so it is as small as can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry(u64);
+
+impl Expiry {
+    /// At no time.
+    pub const NEVER: Expiry = Expiry(u64::MAX);
+
+    /// The time; `None` for never.
+    pub fn time(self) -> Option<Timestamp> {
+        (self != Self::NEVER).then(|| Timestamp::from_millis(self.0))
+    }
+}
+
+impl From<Option<Timestamp>> for Expiry {
+    fn from(time: Option<Timestamp>) -> Self {
+        time.map_or(Self::NEVER, |time| Self(time.as_millis()))
     }
 }
 
@@ -205,11 +218,56 @@ pub enum State {
     Disabled,
 }
 
+/// The name by which logs and people know a credential; not secret. A row of Sentry's is its number,
+/// because there may be a million.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(Named);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Named {
+    Text(Box<str>),
+    /// The place of its kind in [`IdentityKind::ALL`] above the bits of its number.
+    Row(u64),
+}
+
+/// How many bits a number has that is kept as one.
+const ROW_BITS: u32 = 56;
+
+impl Id {
+    /// The row of this number in Sentry's table of a kind.
+    pub fn row(kind: IdentityKind, number: i64) -> Self {
+        let small = u64::try_from(number).ok().filter(|number| number >> ROW_BITS == 0);
+        Self(match small {
+            Some(number) => Named::Row((kind as u64) << ROW_BITS | number),
+            None => Named::Text(format!("sentry:{kind}:{number}").into()),
+        })
+    }
+}
+
+impl<T: Into<Box<str>>> From<T> for Id {
+    fn from(text: T) -> Self {
+        Self(Named::Text(text.into()))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Named::Text(text) => f.write_str(text),
+            Named::Row(row) => {
+                let of_row = |kind: &&IdentityKind| **kind as u64 == row >> ROW_BITS;
+                let kind = IdentityKind::ALL.iter().find(of_row).map_or("", |kind| kind.as_str());
+                write!(f, "sentry:{kind}:{}", row & ((1 << ROW_BITS) - 1))
+            }
+        }
+    }
+}
+
 /// What a store knows of a credential. Never the secret.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The name by which logs and people know it; not secret.
-    pub id: Box<str>,
+    pub id: Id,
     /// What it stands for.
     pub kind: IdentityKind,
     /// Who issued it.
@@ -218,8 +276,10 @@ pub struct Identity {
     pub state: State,
     /// What it may do; nothing when empty.
     pub scopes: ScopeSet,
-    /// What it is bound to, and until when it is in force.
+    /// What it is bound to.
     pub bounds: Bounds,
+    /// From when on it is refused.
+    pub expires_at: Expiry,
 }
 
 impl AsRef<Identity> for Identity {
@@ -243,6 +303,24 @@ impl dyn Holder {
 impl Identity {
     /// Whether it has expired at `now` (Sentry: `now >= expires_at`).
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.bounds.expires_at().is_some_and(|expiry| now >= expiry)
+        self.expires_at.time().is_some_and(|expiry| now >= expiry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_named_by_its_kind_and_number_whatever_that_is() {
+        for kind in IdentityKind::ALL {
+            for number in [0, 7, 1_234_567, (1 << 56) - 1, 1 << 56, i64::MAX, -1, i64::MIN] {
+                let text = format!("sentry:{kind}:{number}");
+                assert_eq!(Id::row(*kind, number).to_string(), text);
+            }
+        }
+        assert_eq!(Id::from("ci").to_string(), "ci");
+        // As small as a text is without its bytes.
+        assert_eq!(size_of::<Id>(), size_of::<Box<str>>());
     }
 }

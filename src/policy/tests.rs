@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::credential::Digest;
 use super::decision::Lookup;
 use super::frame::RequestHead;
-use super::identity::{Binding, Bound, Bounds, Identity, Issuer, KindSet, State};
+use super::identity::{Binding, Bound, Bounds, Expiry, Identity, Issuer, KindSet, State};
 use super::method::MethodSet;
 use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
@@ -77,15 +77,12 @@ fn identity(kind: IdentityKind, held: &str) -> Identity {
         state: State::Active,
         scopes: scopes(held),
         bounds: Bounds::NONE,
+        expires_at: Expiry::NEVER,
     }
 }
 
 fn bounds(organizations: Binding, projects: Binding) -> Bounds {
     Bound { organizations, projects, ..Bound::default() }.into()
-}
-
-fn until(expiry: Timestamp) -> Bounds {
-    Bound { expires_at: Some(expiry), ..Bound::default() }.into()
 }
 
 fn only(names: &[&str]) -> Binding {
@@ -102,11 +99,11 @@ fn lookup(digest: Digest) -> Lookup {
         ("read", identity(UserToken, "org:read project:read event:read")),
         ("none", identity(UserToken, "")),
         ("ci", identity(UserToken, "org:ci")),
-        ("expired", Identity { bounds: until(NOW), ..identity(UserToken, "event:read") }),
+        ("expired", Identity { expires_at: Some(NOW).into(), ..identity(UserToken, "event:read") }),
         (
             "last-ms",
             Identity {
-                bounds: until(Timestamp::from_millis(NOW.as_millis() + 1)),
+                expires_at: Some(Timestamp::from_millis(NOW.as_millis() + 1)).into(),
                 ..identity(UserToken, "event:read")
             },
         ),

@@ -19,6 +19,7 @@ use super::redact::RedactedPath;
 use super::trace::TraceContext;
 use crate::policy::Policy;
 use crate::policy::credential::Scheme;
+use crate::policy::identity::Id;
 
 /// How often lines are written.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -71,7 +72,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token_fp: Option<Text<crate::policy::credential::Fingerprint>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<&'a str>,
+    principal: Option<Text<&'a Id>>,
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -125,7 +126,7 @@ impl<'a> Line<'a> {
             scheme: caller.and_then(|caller| caller.scheme).map(Scheme::as_str),
             credential_kind: identity.map(|identity| identity.identity().kind.as_str()),
             token_fp: caller.and_then(|c| c.digest).map(|digest| Text(digest.fingerprint())),
-            principal: identity.map(|identity| &*identity.identity().id),
+            principal: identity.map(|identity| Text(&identity.identity().id)),
             decision: record.outcome(),
             reason: record.reason(),
             rule: rule.map(|rule| &*rule.place),

@@ -22,7 +22,7 @@ fn address(database: &Database) -> Address {
     Address::parse(&database.url(PASSWORD)).unwrap()
 }
 
-fn find(database: &Database, authorization: &str) -> Result<Option<Identity>, StoreError> {
+pub fn find(database: &Database, authorization: &str) -> Result<Option<Identity>, StoreError> {
     runtime().block_on(async {
         let store = SentryStore::new("sentry", address(database), 1, Box::new(|| None));
         store.inspect().await.unwrap();
@@ -38,7 +38,7 @@ fn inspect(database: &Database) -> Result<(), OpenError> {
 }
 
 /// State, scopes, organisations and projects, in a line.
-fn told(identity: &Identity) -> String {
+pub fn told(identity: &Identity) -> String {
     assert_eq!(identity.issuer, Issuer::Sentry);
     let state = match identity.state {
         State::Active => "active",
@@ -58,7 +58,7 @@ fn told(identity: &Identity) -> String {
     format!("{} {state} [{scopes}] {organizations} {projects}", identity.kind)
 }
 
-fn basic(key: &str) -> String {
+pub fn basic(key: &str) -> String {
     use base64::Engine as _;
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{key}:"));
     format!("Basic {encoded}")
@@ -151,7 +151,7 @@ fn every_kind_and_state() {
     let expired = find(&database, "Bearer userexpiredall").unwrap().unwrap();
     let expiry = database
         .value("SELECT (extract(epoch FROM expires_at) * 1000)::bigint::text FROM sentry_apitoken WHERE token = 'userexpiredall'");
-    assert_eq!(expired.bounds.expires_at().unwrap().as_millis().to_string(), expiry);
+    assert_eq!(expired.expires_at.time().unwrap().as_millis().to_string(), expiry);
 }
 
 /// A column that newer versions of Sentry have.
@@ -198,6 +198,20 @@ fn the_role_can_do_nothing_else() {
         assert!(database.run_as_gateway(sql).is_err(), "{sql}");
     }
     database.run_as_gateway("SELECT portcullis.find_token('\\x00')").unwrap();
+}
+
+/// The server may have other databases, in which a role of this name has other work.
+#[test]
+fn the_roles_settings_are_for_this_database_alone() {
+    let database = Database::recorded();
+    let other = Database::empty(database.server);
+    let settings = "DO $$ BEGIN ASSERT current_setting('default_transaction_read_only') = '{1}'
+        AND (current_setting('statement_timeout') = '2s') = {2}; END $$";
+    let expect = |read_only: &str, bounded: &str| {
+        settings.replace("{1}", read_only).replace("{2}", bounded)
+    };
+    database.run_as_gateway(&expect("on", "true")).unwrap();
+    other.run_as_gateway(&expect("off", "false")).unwrap();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::policy::credential::Digest;
 use crate::policy::decision::{Decision, Forward, Listed, Lookup, Verdict};
 use crate::policy::exposure::{Exposure, Exposures, Service};
 use crate::policy::frame::RequestHead;
-use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Expiry, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::ScopeSet;
 use crate::policy::{Policy, Screened};
 
@@ -77,6 +77,7 @@ pub(super) fn decide_by(
                 state: State::Active,
                 scopes: ScopeSet::EMPTY,
                 bounds: bounds.into(),
+                expires_at: Expiry::NEVER,
             };
             let known = pending.presented().credential.digest
                 == Digest::of("0123456789abcdef0123456789abcdef");

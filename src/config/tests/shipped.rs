@@ -8,7 +8,7 @@ use super::{MINIMAL, SentryVersion, fake, parse};
 use crate::clock::Timestamp;
 use crate::policy::decision::{Forward, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
-use crate::policy::identity::{Bounds, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Bounds, Expiry, Identity, IdentityKind, Issuer, State};
 use crate::policy::method::Method;
 use crate::policy::path::CanonicalPath;
 use crate::policy::rules::{Access, Found, Rule};
@@ -50,6 +50,7 @@ fn forwarded(policy: &Policy, method: Method, path: &str, scopes: ScopeSet) -> O
         state: State::Active,
         scopes,
         bounds: Bounds::NONE,
+        expires_at: Expiry::NEVER,
     };
     let decision = pending.resolve(Lookup::Found(Arc::new(identity)), Timestamp::from_millis(1));
     match decision.verdict {

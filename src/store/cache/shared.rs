@@ -1,16 +1,22 @@
 //! What many identities are bound to is kept once: an organisation has many tokens.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use crate::policy::identity::Bounds;
 
-/// How many there may be before the ones are looked for that nobody has any more.
-const FEW: usize = 64;
+/// How many parts they are kept in, each swept by itself, so that nobody waits for a sweep of all.
+const PARTS: usize = 256;
+/// How many a part may have before the ones are looked for that nobody has any more.
+const FEW: usize = 16;
 
 /// The bounds that identities share. Asked when a store has answered, and never on a hit.
-#[derive(Debug, Default)]
-pub(super) struct Shared(Mutex<Kept>);
+#[derive(Debug)]
+pub(super) struct Shared {
+    parts: Box<[Mutex<Kept>]>,
+    hasher: RandomState,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -19,14 +25,22 @@ struct Kept {
     left: usize,
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
+        Self { parts, hasher: RandomState::new() }
+    }
+}
+
 impl Shared {
     /// The same bounds, in memory that others use too.
     pub(super) fn shared(&self, bounds: Bounds) -> Bounds {
         if bounds == Bounds::NONE {
             return bounds;
         }
+        let part = &self.parts[self.hasher.hash_one(&bounds) as usize % PARTS];
         // An entry is whole, or not there.
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = part.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept.bounds.get(&bounds) {
             return known.clone();
         }
@@ -58,9 +72,10 @@ mod tests {
         for number in 2..100_000 {
             assert_eq!(shared.shared(bounds(number)), bounds(number));
         }
-        let kept = shared.0.lock().unwrap();
-        assert!(kept.bounds.len() <= 2 * FEW, "{}", kept.bounds.len());
-        assert!(kept.bounds.contains(&one));
+        let kept: Vec<_> = shared.parts.iter().map(|part| part.lock().unwrap()).collect();
+        // No part is larger than a sweep of it is short.
+        assert!(kept.iter().all(|part| part.bounds.len() <= 2 * (FEW + 1)));
+        assert!(kept.iter().any(|part| part.bounds.contains(&one)));
         assert!(Shared::default().shared(Bounds::NONE) == Bounds::NONE);
     }
 }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::clock::ManualClock;
 use crate::policy::credential::{Authorization, Credential, Digest};
-use crate::policy::identity::{Bounds, Identity, IdentityKind, Issuer, KindSet, State};
+use crate::policy::identity::{Bounds, Expiry, Identity, IdentityKind, Issuer, KindSet, State};
 use crate::policy::scope::ScopeSet;
 use crate::store::TokenStore;
 
@@ -69,6 +69,7 @@ impl TokenStore for Fake {
             state: if disabled { State::Disabled } else { State::Active },
             scopes: ScopeSet::ALL,
             bounds: Bounds::NONE,
+            expires_at: Expiry::NEVER,
         };
         Ok(known.then_some(Found { identity, usage: None }))
     }

@@ -190,9 +190,9 @@ impl RawToken {
                 organizations: new.organizations,
                 projects: new.projects,
                 allowed_origins: origins.collect(),
-                expires_at,
             }
             .into(),
+            expires_at: expires_at.into(),
         };
         Ok((known, kind, identity))
     }

@@ -125,10 +125,10 @@ fn found<'a>(
         bounds: Bound {
             organizations: Binding::Unknown,
             projects: Binding::Unknown,
-            expires_at,
             ..Bound::default()
         }
         .into(),
+        expires_at: expires_at.into(),
     };
     Found { identity, usage: None }
 }
@@ -141,13 +141,11 @@ mod tests {
     fn told(answer: Result<Option<Found>, StoreError>) -> String {
         match answer {
             Ok(Some(found)) => {
-                let Identity { id, scopes, bounds, .. } = &found.identity;
+                let Identity { id, scopes, expires_at, .. } = &found.identity;
                 assert_eq!(*found.identity.bounds.organizations(), Binding::Unknown);
                 assert_eq!(found.identity.issuer, Issuer::Sentry);
-                let expiry = bounds
-                    .expires_at()
-                    .map(|at| format!(" {}", at.as_millis()))
-                    .unwrap_or_default();
+                let expiry =
+                    expires_at.time().map(|at| format!(" {}", at.as_millis())).unwrap_or_default();
                 format!("{id} [{}]{expiry}", scopes.names())
             }
             Ok(None) => "unknown".to_owned(),

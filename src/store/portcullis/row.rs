@@ -141,9 +141,9 @@ impl Token {
                 organizations: self.organizations.clone(),
                 projects: self.projects.clone(),
                 allowed_origins: self.allowed_origins.iter().map(|o| o.as_str().into()).collect(),
-                expires_at: self.expires_at,
             }
             .into(),
+            expires_at: self.expires_at.into(),
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Id, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::{Found, StoreError};
 
@@ -70,7 +70,7 @@ pub(super) fn read(text: &str, kind: IdentityKind) -> Result<Found, StoreError> 
     let corrupt = |id: String, problem| StoreError::Corrupt { id, problem };
     let row: Row = serde_json::from_str(text)
         .map_err(|_| corrupt(format!("a {kind}"), "the look-up function answers otherwise"))?;
-    let id = format!("sentry:{kind}:{}", row.id);
+    let id = Id::row(kind, row.id);
     let scopes = match kind {
         IdentityKind::ProjectKey => ScopeSet::PROJECT_KEY,
         IdentityKind::UserToken | IdentityKind::OrgToken | IdentityKind::ApiKey => {
@@ -104,13 +104,14 @@ pub(super) fn read(text: &str, kind: IdentityKind) -> Result<Found, StoreError> 
         Binding::Any
     };
     let identity = Identity {
-        id: id.into(),
+        id,
         kind,
         issuer: Issuer::Sentry,
         state: if row.active == Some(true) { State::Active } else { State::Disabled },
         scopes,
         // Sentry sees the credential and the `Origin`, and judges that itself.
-        bounds: Bound { organizations, projects, expires_at, ..Bound::default() }.into(),
+        bounds: Bound { organizations, projects, ..Bound::default() }.into(),
+        expires_at: expires_at.into(),
     };
     Ok(Found { identity, usage: None })
 }
@@ -173,11 +174,8 @@ mod tests {
             |names: &[&str]| Binding::Only(names.iter().map(|name| Box::from(*name)).collect());
         let plain = identity(r#"{"id": 7}"#, UserToken);
         assert_eq!((plain.state, plain.scopes), (State::Disabled, ScopeSet::EMPTY));
-        assert_eq!(&*plain.id, "sentry:user_token:7");
-        assert_eq!(
-            (plain.bounds.organizations(), plain.bounds.expires_at()),
-            (&Binding::Any, None)
-        );
+        assert_eq!(plain.id.to_string(), "sentry:user_token:7");
+        assert_eq!((plain.bounds.organizations(), plain.expires_at.time()), (&Binding::Any, None));
         let gone = identity(r#"{"id": 1, "active": true, "bound": true}"#, OrgToken);
         assert_eq!((gone.state, gone.bounds.organizations()), (State::Active, &only(&[])));
         let bound = r#"{"id": 1, "active": true, "bound": true, "organization_id": 2, "organization_slug": "acme"}"#;
@@ -188,9 +186,9 @@ mod tests {
             only(&["2"])
         );
         let expired = identity(r#"{"id": 1, "active": true, "expires_at": -5.0}"#, UserToken);
-        assert_eq!(expired.bounds.expires_at(), Some(Timestamp::from_millis(0)));
+        assert_eq!(expired.expires_at.time(), Some(Timestamp::from_millis(0)));
         let later = identity(r#"{"id": 1, "expires_at": 1795478400.25}"#, UserToken);
-        assert_eq!(later.bounds.expires_at(), Some(Timestamp::from_millis(1_795_478_400_250)));
+        assert_eq!(later.expires_at.time(), Some(Timestamp::from_millis(1_795_478_400_250)));
         for text in ["", "7", "[]", "{}", r#"{"id": "x"}"#, r#"{"id": 1, "bound": 1}"#] {
             let error = read(text, UserToken).map(|_| ()).unwrap_err();
             assert!(matches!(error, StoreError::Corrupt { .. }), "{text}: {error}");

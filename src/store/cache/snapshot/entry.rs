@@ -65,7 +65,7 @@ impl Entry {
             scopes: identity.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             organizations: names(identity.bounds.organizations()),
             projects: names(identity.bounds.projects()),
-            expires_at: identity.bounds.expires_at().map(Timestamp::as_millis),
+            expires_at: identity.expires_at.time().map(Timestamp::as_millis),
             allowed_origins: origins.iter().map(ToString::to_string).collect(),
         }
     }
@@ -101,9 +101,9 @@ impl Entry {
                 organizations: binding(self.organizations),
                 projects: binding(self.projects),
                 allowed_origins: origins,
-                expires_at: self.expires_at.map(Timestamp::from_millis),
             }
             .into(),
+            expires_at: self.expires_at.map(Timestamp::from_millis).into(),
         };
         Some((key, identity, Timestamp::from_millis(self.until)))
     }

@@ -71,7 +71,8 @@ async fn who_turns_out_to_be_gone_is_soon_in_no_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("identities.json");
     let (_stop, stopped) = tokio::sync::watch::channel(false);
-    let kept = tokio::spawn(Arc::clone(&cache).keep_snapshot(path.clone(), stopped));
+    let mut kept = tokio::task::JoinSet::new();
+    kept.spawn(Arc::clone(&cache).keep_snapshot(path.clone(), stopped));
     let has = |secret: &str| {
         let text = fs::read_to_string(&path).unwrap_or_default();
         text.contains(&Digest::of(secret).hex())
@@ -95,7 +96,6 @@ async fn who_turns_out_to_be_gone_is_soon_in_no_snapshot() {
     store.disable();
     assert_eq!(ask(&cache, &clock, "b").await.0, "found");
     soon("a snapshot without anybody", &|| !has("b")).await;
-    kept.abort();
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ async fn what_was_not_answered_after_a_gap_is_asked_again() {
     store.down.store(true, Ordering::SeqCst);
     let before = store.asked.load(Ordering::SeqCst);
     let (again, now) = (Arc::clone(&cache), clock.now());
-    let revalidation = tokio::spawn(async move { again.revalidate(0, now).await });
+    let mut revalidation = tokio::task::JoinSet::new();
+    revalidation.spawn(async move { again.revalidate(0, now).await });
     // The first of them at least failed.
     while store.asked.load(Ordering::SeqCst) == before {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -109,7 +110,7 @@ async fn what_was_not_answered_after_a_gap_is_asked_again() {
     assert_eq!(ask(&cache, &clock, "gone").await, ("found", CacheResult::Hit));
     cache.purge(&Digest::of("c")).await;
     store.down.store(false, Ordering::SeqCst);
-    revalidation.await.unwrap();
+    revalidation.join_all().await;
     assert_eq!(ask(&cache, &clock, "gone").await.0, "unknown");
     for name in ["a", "b"] {
         assert_eq!(ask(&cache, &clock, name).await, ("found", CacheResult::Hit), "{name}");
@@ -125,12 +126,13 @@ async fn asking_again_ends_when_nobody_is_served_any_more() {
     clock.advance(Duration::from_secs(1));
     store.down.store(true, Ordering::SeqCst);
     let (again, now) = (Arc::clone(&cache), clock.now());
-    let revalidation = tokio::spawn(async move { again.revalidate(0, now).await });
+    let mut revalidation = tokio::task::JoinSet::new();
+    revalidation.spawn(async move { again.revalidate(0, now).await });
     while store.asked.load(Ordering::SeqCst) == 1 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     clock.advance(Duration::from_secs(360));
-    revalidation.await.unwrap();
+    revalidation.join_all().await;
 }
 
 #[tokio::test]

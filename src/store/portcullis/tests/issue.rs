@@ -46,12 +46,12 @@ async fn what_was_asked_for_is_what_is_found_listed_and_shown() {
         assert_eq!(token.digest, Digest::of(issued.secret.expose()));
 
         let identity = desk.identity(&present(&issued)).await.unwrap();
-        assert_eq!(*identity.id, *token.id);
+        assert_eq!(identity.id.to_string(), *token.id);
         assert_eq!((identity.kind, identity.issuer), (kind.identity(), Issuer::Gateway));
         assert_eq!((identity.state, identity.scopes), (State::Active, token.scopes));
         let bound = (identity.bounds.organizations(), identity.bounds.projects());
         assert_eq!(bound, (&organizations, &projects));
-        assert_eq!(identity.bounds.expires_at(), expires_at);
+        assert_eq!(identity.expires_at.time(), expires_at);
         assert_eq!(*identity.bounds.allowed_origins(), ["https://example.com".into(), "*".into()]);
         assert_same(&desk.store.token(&token.id).await.unwrap().unwrap(), token);
         all.push(issued);
@@ -94,7 +94,7 @@ async fn a_digest_of_two_kinds_is_each_under_its_own_scheme() {
     .await;
     let id = |scheme| {
         let presented = under(scheme, bearer.token.digest);
-        async { desk.identity(&{ presented }).await.map(|identity| identity.id.into_string()) }
+        async { desk.identity(&{ presented }).await.map(|identity| identity.id.to_string()) }
     };
     assert_eq!(id(Scheme::Bearer).await.as_ref(), Some(&bearer.token.id));
     assert_eq!(id(Scheme::Basic).await.as_deref(), Some("tok_twin"));

@@ -48,7 +48,7 @@ async fn of_two_who_write_at_once_nothing_is_lost() {
     assert_eq!(all.len(), 2 * EACH);
     for issued in &all {
         let identity = desk.identity(&present(issued)).await.unwrap();
-        assert_eq!(*identity.id, *issued.token.id);
+        assert_eq!(identity.id.to_string(), *issued.token.id);
     }
     assert_eq!(desk.store.list().await.unwrap().0.len(), 2 * EACH);
 }
