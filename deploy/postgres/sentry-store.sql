@@ -9,7 +9,9 @@
 -- role do. Each finds a credential by the SHA-256 digest of its secret and answers what it may do,
 -- never a secret: so the gateway can't read tokens and keys, though Sentry keeps some in plaintext,
 -- and no secret is ever part of a statement that PostgreSQL logs. Sentry's tables are not changed, but
--- for three indexes that serve this.
+-- for three indexes that serve this. They are built in the transaction, and what writes to
+-- `sentry_apitoken`, `sentry_apikey` and `sentry_projectkey` waits until it has ended: choose a quiet hour
+-- for the first time. Later ones find them there.
 --
 -- To take all of it away: DROP SCHEMA portcullis CASCADE; DROP ROLE portcullis;
 
@@ -21,9 +23,14 @@ BEGIN
 END
 $$;
 
--- A look-up takes a millisecond; one that hangs must not hold a connection.
-ALTER ROLE portcullis SET statement_timeout = '2s';
-ALTER ROLE portcullis SET default_transaction_read_only = on;
+-- A look-up takes a millisecond; one that hangs must not hold a connection. For this database alone: the
+-- server may have another one, in which a role of this name writes.
+DO $$
+BEGIN
+    EXECUTE format('ALTER ROLE portcullis IN DATABASE %I SET statement_timeout = ''2s''', current_database());
+    EXECUTE format('ALTER ROLE portcullis IN DATABASE %I SET default_transaction_read_only = on', current_database());
+END
+$$;
 
 CREATE SCHEMA IF NOT EXISTS portcullis;
 REVOKE ALL ON SCHEMA portcullis FROM PUBLIC;

@@ -17,6 +17,7 @@ mod doctor;
 mod document;
 mod fleet;
 mod gate;
+mod gone;
 mod layouts;
 mod load;
 mod notify;
