@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::{ConfigArgs, Outcome};
-use crate::config::{Config, Machine, Own, Store, StoreKind};
+use crate::config::{Config, Machine, Own, Store, StoreKind, StoreServer};
 use crate::store::Chain;
 use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore, StoreLocation};
+use crate::store::postgres::audit;
 use crate::stores::Opened;
 
 /// Compiles the config and looks at its stores, and changes nothing.
@@ -55,11 +56,37 @@ async fn look_at(store: &Store) -> anyhow::Result<()> {
             Err(error @ OpenError::Outdated(_)) => eprintln!("note: {error}"),
             examined => examined?,
         },
-        Opened::Sentry(sentry) => sentry.inspect().await?,
+        Opened::Sentry(sentry) => {
+            sentry.inspect().await?;
+            if let StoreKind::Sentry(server) = &store.kind
+                && server.listen.is_some()
+            {
+                are_told(store, server).await;
+            }
+        }
         // It is asked when a credential comes, and was read.
         Opened::Introspection(_) | Opened::File(_) => {}
     }
     Ok(())
+}
+
+/// Whether Sentry's database tells of what is to be listened to. Without, a start is fine and revocations
+/// wait for `cache.ttl`.
+async fn are_told(store: &Store, server: &StoreServer) {
+    let fix = "run deploy/postgres/sentry-notify.sql there, as the owner of Sentry's tables";
+    match audit::untold(&server.address).await {
+        Ok(tables) if tables.is_empty() => {}
+        Ok(tables) => {
+            let tables = tables.join("`, `");
+            eprintln!(
+                "note: `{store}`: `listen_url` is set, and changes of `{tables}` are not told; {fix}"
+            );
+        }
+        Err(error) => {
+            let error = Chain(&error);
+            eprintln!("note: `{store}`: whether its triggers are there can't be seen: {error}");
+        }
+    }
 }
 
 /// Looks at the file of a store of the gateway's own.

@@ -34,6 +34,9 @@ pub(super) async fn look_at(patient: &Patient<'_>) -> Vec<Check> {
         checks.push(clock(store, server, told, before, patient.clock.now()));
         if sentrys {
             checks.push(grants(store, server, audit::excesses(&server.address).await));
+            if server.listen.is_some() {
+                checks.push(triggers(store, server, audit::untold(&server.address).await));
+            }
         }
     }
     checks
@@ -76,6 +79,23 @@ fn grants(store: &Store, server: &StoreServer, found: Result<Vec<Excess>, AuditE
         parts.join("; ") + &more
     };
     Check::problem(check, &tried, told(|excess| &excess.what), told(|excess| &excess.fix))
+}
+
+fn triggers(store: &Store, server: &StoreServer, found: Result<Vec<String>, AuditError>) -> Check {
+    let check = format!("triggers.{store}");
+    let tried = format!("the catalogs of PostgreSQL at {}", server.address);
+    match found {
+        Err(error) => Check::skipped(check, &tried, Chain(&error).to_string()),
+        Ok(tables) if tables.is_empty() => {
+            Check::ok(check, &tried, "every change that takes access away is told")
+        }
+        Ok(tables) => Check::problem(
+            check,
+            &tried,
+            format!("`listen_url` is set, and changes of {} are not told", tables.join(", ")),
+            "run deploy/postgres/sentry-notify.sql there, as the owner of Sentry's tables",
+        ),
+    }
 }
 
 /// The scopes of the tokens in force that the upstream's credential stands in for, as far as their stores

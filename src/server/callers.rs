@@ -38,12 +38,8 @@ impl Callers {
         clock: &Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
     ) -> anyhow::Result<(Self, Stores)> {
-        let stores = stores::open(config).await?;
-        for store in 0..config.stores.len() {
-            // Until it fails.
-            metrics.store_up(store, true);
-        }
         let observer: Arc<dyn Observer> = Arc::new(MetricsObserver::new(Arc::clone(metrics)));
+        let stores = stores::open(config, &observer).await?;
         let identities = Identities::new(
             stores.consulted(config),
             CacheSettings {
@@ -58,7 +54,7 @@ impl Callers {
             Handle::current(),
         );
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = stores.keep_up(config, &identities, clock, &observer, &stopped).await?;
+        let mut tasks = stores.keep_up(config, &identities, clock, &stopped).await?;
         if let Some(path) = config.cache.snapshot.clone() {
             stores::read_snapshot(&identities, &path).await;
             let kept = Arc::clone(&identities).keep_snapshot(path, stopped);

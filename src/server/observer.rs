@@ -26,8 +26,12 @@ impl Observer for MetricsObserver {
         self.0.store_lookup(store, result, elapsed);
     }
 
+    fn answers(&self, store: usize, so: bool) {
+        self.0.store_answers(store, so);
+    }
+
     fn watched(&self, store: usize, up: bool) {
-        self.0.store_up(store, up);
+        self.0.store_tells(store, up);
     }
 
     fn revocation_lag(&self, lag: Duration) {

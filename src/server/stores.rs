@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::Clock;
-use crate::config::{Config, Own, StoreKind, StoreServer};
+use crate::config::{Config, Own, ServerOrigin, Store, StoreKind, StoreServer};
 use crate::store::cache::{Consulted, Identities};
 use crate::store::portcullis::IfMissing;
 use crate::store::portcullis::watch::Watch;
@@ -27,14 +27,16 @@ const LOADS: usize = 3;
 /// Token stores in the order in which they are asked.
 pub(super) struct Stores {
     all: Vec<Opened>,
-    /// Those that could not be asked yet.
-    awaited: Vec<Arc<dyn TokenStore>>,
+    /// Those that could not be asked yet, and their places.
+    awaited: Vec<(usize, Arc<dyn TokenStore>)>,
+    observer: Arc<dyn Observer>,
 }
 
 /// Opens what the config names.
-pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
-    let mut stores = Stores { all: Vec::new(), awaited: Vec::new() };
-    for store in &config.stores {
+pub(super) async fn open(config: &Config, observer: &Arc<dyn Observer>) -> anyhow::Result<Stores> {
+    let observer = Arc::clone(observer);
+    let mut stores = Stores { all: Vec::new(), awaited: Vec::new(), observer };
+    for (index, store) in config.stores.iter().enumerate() {
         let name = store.name.as_str();
         let what = || format!("the store `{name}` can't be opened");
         let new = file(&store.kind).filter(|path| !path.exists());
@@ -45,10 +47,16 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
         let required = server(&store.kind).is_none_or(|server| server.required_at_start);
         let asked = opened.store();
         match asked.prepare().await {
-            Err(_) if !required => stores.awaited.push(asked),
+            Err(_) if !required => stores.awaited.push((index, asked)),
             prepared => prepared.map_err(|error| anyhow::anyhow!(error)).with_context(what)?,
         }
         stores.all.push(opened);
+    }
+    for (index, (opened, store)) in stores.all.iter().zip(&config.stores).enumerate() {
+        // Until it fails, what can be asked answers; and what has somebody listen tells when that does.
+        let is_heard = listen(store).is_some() && matches!(opened, Opened::Sentry(_));
+        stores.observer.answers(index, !stores.awaits(index));
+        stores.observer.watched(index, !is_heard);
     }
     Ok(stores)
 }
@@ -88,6 +96,11 @@ fn server(kind: &StoreKind) -> Option<&StoreServer> {
     }
 }
 
+/// Where the notifications of a store are listened to.
+fn listen(store: &Store) -> Option<&ServerOrigin> {
+    server(&store.kind).and_then(|server| server.listen.as_ref())
+}
+
 impl Stores {
     /// How the cache consults them.
     pub(super) fn consulted(&self, config: &Config) -> Vec<Consulted> {
@@ -102,21 +115,20 @@ impl Stores {
         config: &Config,
         identities: &Arc<Identities>,
         clock: &Arc<dyn Clock>,
-        observer: &Arc<dyn Observer>,
         stop: &watch::Receiver<bool>,
     ) -> anyhow::Result<Vec<JoinHandle<()>>> {
         let (mut tasks, runtime) = (Vec::new(), Handle::current());
         for (index, (opened, store)) in self.all.iter().zip(&config.stores).enumerate() {
-            let listen = server(&store.kind).and_then(|server| server.listen.as_ref());
+            let listen = listen(store);
             let (identities, clock) = (Arc::clone(identities), Arc::clone(clock));
-            let (observer, stop) = (Arc::clone(observer), stop.clone());
+            let (observer, stop) = (Arc::clone(&self.observer), stop.clone());
             match opened {
                 Opened::Portcullis(own) => {
                     let mut watch = Watch::new(index, Arc::clone(own), identities, clock, observer);
                     if let Some(origin) = listen {
                         watch = watch.listening(locate(origin));
                     }
-                    if !self.awaits(own.name()) {
+                    if !self.awaits(index) {
                         let what = || format!("the block list of `{store}` can't be read");
                         let mut loaded = watch.load().await;
                         for _ in 1..LOADS {
@@ -144,15 +156,16 @@ impl Stores {
         Ok(tasks)
     }
 
-    fn awaits(&self, name: &str) -> bool {
-        self.awaited.iter().any(|store| store.name() == name)
+    fn awaits(&self, index: usize) -> bool {
+        self.awaited.iter().any(|(place, _)| *place == index)
     }
 
     /// Waits until every store can be asked, says of each when it can, and why it can't whenever that
     /// changes.
     pub(super) async fn wait(self, identities: &Identities) {
         let mut waiting = JoinSet::new();
-        for store in self.awaited {
+        for (index, store) in self.awaited {
+            let observer = Arc::clone(&self.observer);
             waiting.spawn(async move {
                 let mut told = String::new();
                 while let Err(error) = store.prepare().await {
@@ -164,6 +177,7 @@ impl Stores {
                     }
                     tokio::time::sleep(RETRY).await;
                 }
+                observer.answers(index, true);
                 tracing::info!(store = store.name(), "the token store can be asked");
             });
         }

@@ -164,6 +164,8 @@ impl LookupResult {
 pub trait Observer: Send + Sync + fmt::Debug {
     /// The store at this place in the configured order was asked.
     fn lookup(&self, store: usize, result: LookupResult, elapsed: Duration);
+    /// The store at this place can be asked, or can't yet.
+    fn answers(&self, store: usize, so: bool);
     /// The store at this place tells of what changes in it, or has stopped to.
     fn watched(&self, store: usize, up: bool);
     /// A revocation took effect here, so long after it was made.
@@ -173,6 +175,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
 /// Nobody counts.
 impl Observer for () {
     fn lookup(&self, _store: usize, _result: LookupResult, _elapsed: Duration) {}
+    fn answers(&self, _store: usize, _so: bool) {}
     fn watched(&self, _store: usize, _up: bool) {}
     fn revocation_lag(&self, _lag: Duration) {}
 }

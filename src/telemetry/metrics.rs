@@ -7,6 +7,7 @@ mod families;
 mod listen;
 mod register;
 mod results;
+mod up;
 mod upstream;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::policy::credential::Scheme;
 use crate::policy::decision::{Denial, Verdict};
 use crate::policy::exposure::Service;
 use crate::policy::reason::Reason;
+use up::Up;
 
 /// A metric: what the table in the documentation is made of.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +94,7 @@ metrics! {
     STORE_DURATION: "histogram" "store_lookup_duration_seconds" ["store"],
         "How long a token store took.";
     STORE_UP: "gauge" "store_up" ["store"],
-        "Whether a token store answers and tells of revocations.";
+        "Whether a token store answers and, where it is to, tells of revocations.";
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
@@ -136,7 +138,7 @@ struct StoreHandles {
     unknown: IntCounter,
     error: IntCounter,
     duration: Histogram,
-    up: IntGauge,
+    up: Up,
 }
 
 /// Every metric, ready to be told of events under one config.
@@ -238,18 +240,25 @@ impl Metrics {
         let Some(handles) = self.stores.get(store) else { return };
         handles.duration.observe(elapsed.as_secs_f64());
         let (counter, up) = match result {
-            StoreResult::Found => (&handles.found, 1),
-            StoreResult::Unknown => (&handles.unknown, 1),
-            StoreResult::Error => (&handles.error, 0),
+            StoreResult::Found => (&handles.found, true),
+            StoreResult::Unknown => (&handles.unknown, true),
+            StoreResult::Error => (&handles.error, false),
         };
         counter.inc();
-        handles.up.set(up);
+        handles.up.answers(up);
+    }
+
+    /// The store of this number can be asked, or can't.
+    pub fn store_answers(&self, store: usize, so: bool) {
+        if let Some(handles) = self.stores.get(store) {
+            handles.up.answers(so);
+        }
     }
 
     /// The store of this number tells of revocations, or does not.
-    pub fn store_up(&self, store: usize, up: bool) {
+    pub fn store_tells(&self, store: usize, so: bool) {
         if let Some(handles) = self.stores.get(store) {
-            handles.up.set(up.into());
+            handles.up.tells(so);
         }
     }
 

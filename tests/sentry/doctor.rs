@@ -97,9 +97,10 @@ fn what_the_role_has_too_much_is_told_and_mended() {
             "REVOKE EXECUTE ON FUNCTION peek() FROM PUBLIC, portcullis",
         ),
         (
-            "ALTER ROLE portcullis SET default_transaction_read_only = off",
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE portcullis IN DATABASE %I \
+             SET default_transaction_read_only = off', current_database()); END $$",
             "it may write",
-            "ALTER ROLE portcullis SET default_transaction_read_only = on",
+            "SET default_transaction_read_only = on",
         ),
     ];
     for (done, told, mends) in rows {
@@ -115,6 +116,46 @@ fn what_the_role_has_too_much_is_told_and_mended() {
     }
     let mended = ask(&database.store());
     assert_eq!(check(&mended, "grants.sentry")["verdict"], "ok", "{mended:#?}");
+}
+
+#[test]
+fn triggers_that_are_missing_are_told_where_somebody_listens() {
+    let database = Database::recorded();
+    let quiet = database.store();
+    let url = quiet.lines().find_map(|line| line.strip_prefix("url = ")).unwrap();
+    let listening = format!("{quiet}listen_url = {url}\n");
+    // What `check` says of it, which starts all the same.
+    let note = |store: &str| {
+        let folder = folder(&config(Upstream::start().address, "", store));
+        let output = portcullis(&["check"], folder.path().join("portcullis.toml"));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = |text: &str| text.contains("are not told");
+    assert!(told(&note(&listening)) && note(&listening).contains("sentry-notify.sql"));
+    assert!(!told(&note(&quiet)));
+    database.run(NOTIFY);
+    assert!(!told(&note(&listening)));
+    let checks = ask(&listening);
+    assert_eq!(check(&checks, "triggers.sentry")["verdict"], "ok", "{checks:#?}");
+    assert!(ask(&quiet).iter().all(|check| check["check"] != "triggers.sentry"));
+    for (broken, table) in [
+        ("DROP TRIGGER portcullis_delete ON sentry_apikey", "sentry_apikey"),
+        ("ALTER TABLE auth_user DISABLE TRIGGER portcullis_update", "auth_user"),
+        ("DROP TRIGGER portcullis_insert ON sentry_sentryapp", "sentry_sentryapp"),
+        ("DROP FUNCTION portcullis.tell_gateway() CASCADE", "sentry_organization"),
+    ] {
+        database.run(broken);
+        let note = note(&listening);
+        assert!(told(&note) && note.contains(&format!("`{table}`")), "{broken}: {note}");
+        let checks = ask(&listening);
+        let triggers = check(&checks, "triggers.sentry");
+        assert_eq!(triggers["verdict"], "problem", "{broken}: {triggers}");
+        assert!(text(triggers, "seen").contains(table), "{triggers}");
+        assert!(text(triggers, "fix").contains("sentry-notify.sql"), "{triggers}");
+        database.run("DROP FUNCTION IF EXISTS portcullis.tell_gateway() CASCADE");
+        database.run(NOTIFY);
+    }
 }
 
 #[test]

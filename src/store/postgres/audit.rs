@@ -17,6 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint::text";
 /// What the role has beyond what `deploy/postgres/sentry-store.sql` gives it.
 const EXCESSES: &str = include_str!("audit.sql");
+/// The tables of which not every trigger of `deploy/postgres/sentry-notify.sql` is there.
+const UNTOLD: &str = include_str!("untold.sql");
 
 /// Why a database could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,15 @@ pub async fn excesses(address: &Address) -> Result<Vec<Excess>, AuditError> {
     let rows = ask(address, EXCESSES).await?;
     let read = |row: PgRow| Ok(Excess { what: row.try_get(0)?, fix: row.try_get(1)? });
     rows.into_iter().map(read).collect()
+}
+
+/// The tables of Sentry's whose changes nobody is told of.
+///
+/// # Errors
+/// When it can't be asked.
+pub async fn untold(address: &Address) -> Result<Vec<String>, AuditError> {
+    let rows = ask(address, UNTOLD).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 async fn ask(address: &Address, statement: &'static str) -> Result<Vec<PgRow>, AuditError> {

@@ -106,6 +106,6 @@ SELECT format('it may call %s, which runs as its owner', routine.oid::regprocedu
             ('find_token', 'find_org_token', 'find_api_key', 'find_project_key'))
 UNION ALL
 SELECT 'it may write: its transactions are not read only',
-    format('ALTER ROLE %I SET default_transaction_read_only = on', rolname)
+    format('ALTER ROLE %I IN DATABASE %I SET default_transaction_read_only = on', rolname, current_database())
     FROM me WHERE NOT rolsuper AND current_setting('default_transaction_read_only') <> 'on'
 ORDER BY 1

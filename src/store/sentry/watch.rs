@@ -91,6 +91,7 @@ impl SentryWatch {
             for heard in batch.drain(..) {
                 match heard {
                     Heard::Connected => {
+                        self.observer.watched(self.index, true);
                         // What was said before is not known.
                         revalidation.abort_all();
                         while revalidation.try_join_next().is_some() {}
@@ -98,7 +99,7 @@ impl SentryWatch {
                         let now = self.clock.now();
                         revalidation.spawn(async move { identities.revalidate(store, now).await });
                     }
-                    Heard::Lost => {}
+                    Heard::Lost => self.observer.watched(self.index, false),
                     Heard::Message(text) => match Notice::parse(&text) {
                         Some(Notice { digest: Some(digest), at }) => {
                             self.identities.purge(&digest).await;

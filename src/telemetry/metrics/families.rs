@@ -14,7 +14,7 @@ use super::{
     CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION, FINE, IN_FLIGHT, JSON,
     JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL,
     OVERHEAD, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS,
-    STORE_UP, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, seconds, upstream,
+    STORE_UP, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -172,7 +172,7 @@ impl Families {
             unknown: self.lookups.with_label_values(&[store, "unknown"]),
             error: self.lookups.with_label_values(&[store, "error"]),
             duration: self.store_durations.with_label_values(&[store]),
-            up: self.store_up.with_label_values(&[store]),
+            up: Up::new(self.store_up.with_label_values(&[store])),
         }
     }
 

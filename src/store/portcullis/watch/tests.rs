@@ -26,6 +26,8 @@ struct Lags(Mutex<Vec<u64>>);
 impl Observer for Lags {
     fn lookup(&self, _: usize, _: crate::store::LookupResult, _: Duration) {}
 
+    fn answers(&self, _: usize, _: bool) {}
+
     fn watched(&self, _: usize, _: bool) {}
 
     fn revocation_lag(&self, lag: Duration) {
