@@ -24,8 +24,7 @@ struct Row {
     /// What the application of an integration may do, which its token may not exceed.
     #[serde(default)]
     app: Option<Scopes>,
-    /// Whether it is of one organisation.
-    #[serde(default)]
+    /// Whether it is of one organisation. It must be said: left out, it would be of any.
     bound: bool,
     #[serde(default)]
     organization_id: Option<i64>,
@@ -160,10 +159,12 @@ mod tests {
             ),
             (r#""scope_list": ["event:read"], "app": {"scope_list": [], "scopes": 0}"#, ""),
         ] {
-            let seen = identity(&format!(r#"{{"id": 1, {row}}}"#), IdentityKind::UserToken);
+            let row = format!(r#"{{"id": 1, "bound": false, {row}}}"#);
+            let seen = identity(&row, IdentityKind::UserToken);
             assert_eq!(seen.scopes.names(), wanted, "{row}");
         }
-        let key = identity(r#"{"id": 1, "scope_list": ["org:admin"]}"#, IdentityKind::ProjectKey);
+        let key = r#"{"id": 1, "bound": true, "scope_list": ["org:admin"]}"#;
+        let key = identity(key, IdentityKind::ProjectKey);
         assert!(!key.scopes.contains(Scope::OrgAdmin) && key.scopes.contains(Scope::ProjectAdmin));
     }
 
@@ -172,7 +173,7 @@ mod tests {
         use IdentityKind::{OrgToken, ProjectKey, UserToken};
         let only =
             |names: &[&str]| Binding::Only(names.iter().map(|name| Box::from(*name)).collect());
-        let plain = identity(r#"{"id": 7}"#, UserToken);
+        let plain = identity(r#"{"id": 7, "bound": false}"#, UserToken);
         assert_eq!((plain.state, plain.scopes), (State::Disabled, ScopeSet::EMPTY));
         assert_eq!(plain.id.to_string(), "sentry:user_token:7");
         assert_eq!((plain.bounds.organizations(), plain.expires_at.time()), (&Binding::Any, None));
@@ -185,11 +186,22 @@ mod tests {
             *identity(&bound.replace("acme", "3"), OrgToken).bounds.organizations(),
             only(&["2"])
         );
-        let expired = identity(r#"{"id": 1, "active": true, "expires_at": -5.0}"#, UserToken);
+        let expired =
+            identity(r#"{"id": 1, "bound": false, "active": true, "expires_at": -5.0}"#, UserToken);
         assert_eq!(expired.expires_at.time(), Some(Timestamp::from_millis(0)));
-        let later = identity(r#"{"id": 1, "expires_at": 1795478400.25}"#, UserToken);
+        let later =
+            identity(r#"{"id": 1, "bound": false, "expires_at": 1795478400.25}"#, UserToken);
         assert_eq!(later.expires_at.time(), Some(Timestamp::from_millis(1_795_478_400_250)));
-        for text in ["", "7", "[]", "{}", r#"{"id": "x"}"#, r#"{"id": 1, "bound": 1}"#] {
+        for text in [
+            "",
+            "7",
+            "[]",
+            "{}",
+            r#"{"id": "x"}"#,
+            r#"{"id": 1, "bound": 1}"#,
+            r#"{"id": 1}"#,
+            r#"{"id": 1, "bound": null}"#,
+        ] {
             let error = read(text, UserToken).map(|_| ()).unwrap_err();
             assert!(matches!(error, StoreError::Corrupt { .. }), "{text}: {error}");
         }
