@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use portcullis::clock::{Clock as _, SystemClock, Timestamp};
 use portcullis::policy::scope::ScopeSet;
 
 use crate::database::{Database, NOTIFY, Server};
@@ -73,16 +74,21 @@ fn a_database_that_is_killed_costs_nobody_who_is_known() {
         "UPDATE sentry_apitoken SET expires_at = now() + interval '5 s' WHERE token = 'expiring'",
     );
 
+    let expiry = "SELECT floor(extract(epoch FROM expires_at) * 1000)::bigint::text
+        FROM sentry_apitoken WHERE token = 'expiring'";
+    let expiry = Timestamp::from_millis(database.value(expiry).parse().unwrap());
     // Once that was heard, its expiry is known here.
     gate.wait_until(|| gate.metric("portcullis_revocation_lag_seconds_count") >= Some(2.0));
     ask(&gate, "expiring");
 
     let (state, stop, count) = (AtomicU8::new(UP), AtomicBool::new(false), AtomicUsize::new(0));
     let (known, unknown, revoked) = (Answers::default(), Answers::default(), Answers::default());
+    // When it was sent, and what came.
+    let expiring = Mutex::new(Vec::<(Timestamp, u16)>::new());
     let count = || count.fetch_add(1, Ordering::SeqCst);
     thread::scope(|scope| {
         let (gate, state, stop, valid, count) = (&gate, &state, &stop, &valid, &count);
-        let (known, unknown, revoked) = (&known, &unknown, &revoked);
+        let (known, unknown, revoked, expiring) = (&known, &unknown, &revoked, &expiring);
         let to = |now| state.store(now, Ordering::SeqCst);
         for _ in 0..3 {
             let next = || valid[count() % VALID].clone();
@@ -91,6 +97,14 @@ fn a_database_that_is_killed_costs_nobody_who_is_known() {
         let stranger = || format!("stranger-{}", count());
         scope.spawn(move || keep_asking(gate, state, stop, unknown, stranger));
         scope.spawn(move || keep_asking(gate, state, stop, revoked, || "revoked".to_owned()));
+        scope.spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let sent = SystemClock.now();
+                let (status, _) = ask(gate, "expiring");
+                expiring.lock().unwrap().push((sent, status));
+                thread::sleep(PAUSE);
+            }
+        });
         // Whatever fails here, the clients must end.
         let _ending = Ending(stop);
         thread::sleep(Duration::from_secs(1));
@@ -128,6 +142,11 @@ fn a_database_that_is_killed_costs_nobody_who_is_known() {
     assert!(revoked.iter().all(|(_, status, _)| *status != 200), "{revoked:?}");
     // That it is not known is remembered for a second.
     assert!(revoked.iter().all(|(_, status, _)| [401, 503].contains(status)), "{revoked:?}");
+    // Nobody stands in for a token whose time is over.
+    let (before, after): (Vec<_>, Vec<_>) =
+        expiring.into_inner().unwrap().into_iter().partition(|(sent, _)| *sent < expiry);
+    assert!(before.iter().any(|(_, status)| *status == 200), "{before:?}");
+    assert!(after.len() > 50 && after.iter().all(|(_, status)| *status != 200), "{after:?}");
     // What the upstream saw is what was let in.
     let strangers = |token: &&str| token.contains("stranger") || token.contains("revoked");
     let seen = gate.upstream.take();

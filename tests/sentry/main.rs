@@ -30,6 +30,7 @@ mod probes;
 mod process;
 mod refusals;
 mod revocation;
+mod starts;
 mod store;
 mod tls;
 mod tokens;

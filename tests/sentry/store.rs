@@ -10,6 +10,7 @@ use portcullis::store::sentry::{OpenError, SentryStore};
 use portcullis::store::{StoreError, TokenStore as _};
 
 use crate::database::{Database, PASSWORD, Server, runtime};
+use crate::gate::Gate;
 
 fn credential(authorization: &str) -> Credential {
     match Authorization::parse(authorization.as_bytes()) {
@@ -154,6 +155,23 @@ fn every_kind_and_state() {
     assert_eq!(expired.expires_at.time().unwrap().as_millis().to_string(), expiry);
 }
 
+/// Sentry knows the origins that a key of its own may come from, and the gateway does not.
+#[test]
+fn an_origin_goes_on_beside_a_credential_of_sentrys() {
+    let database = Database::recorded();
+    let gate = Gate::start(&database, "", "");
+    let origin = "https://app.example";
+    for authorization in [basic("keyakall"), "Bearer userall".to_owned()] {
+        let headers = [format!("Authorization: {authorization}"), format!("Origin: {origin}")];
+        let reply = gate.send("GET /api/0/projects/", "HTTP/1.1", &headers, b"").unwrap();
+        assert_eq!(reply.status, 200, "{authorization}");
+        let seen = gate.upstream.take();
+        let [seen] = seen.as_slice() else { panic!("{authorization}: {} requests", seen.len()) };
+        assert_eq!(seen.value("origin"), Some(origin), "{authorization}");
+        assert_eq!(seen.value("authorization"), Some(&*authorization));
+    }
+}
+
 /// A column that newer versions of Sentry have.
 #[test]
 fn a_token_that_is_scoped_to_an_organisation_is_bound_to_it() {
@@ -207,9 +225,8 @@ fn the_roles_settings_are_for_this_database_alone() {
     let other = Database::empty(database.server);
     let settings = "DO $$ BEGIN ASSERT current_setting('default_transaction_read_only') = '{1}'
         AND (current_setting('statement_timeout') = '2s') = {2}; END $$";
-    let expect = |read_only: &str, bounded: &str| {
-        settings.replace("{1}", read_only).replace("{2}", bounded)
-    };
+    let expect =
+        |read_only: &str, bounded: &str| settings.replace("{1}", read_only).replace("{2}", bounded);
     database.run_as_gateway(&expect("on", "true")).unwrap();
     other.run_as_gateway(&expect("off", "false")).unwrap();
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
-use super::{all_answer, disabled};
+use super::{all_answer, disabled, unknown};
 use crate::database::{programs, runtime};
 use crate::gate::Gate;
 use crate::outage::fine;
@@ -103,6 +103,42 @@ fn a_dump_that_was_restored_is_a_store() {
     }
     // The one that was copied does not hear of it.
     all_answer(&[&gate], &stock.kept.secret, &fine());
+}
+
+/// As `config/stores.md` says it, after a gateway that did not get to tidy up.
+#[test]
+fn a_file_is_put_back_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("tokens.db"), folder.path().join("backup.db"));
+    let beside = ["tokens.db-wal", "tokens.db-shm"].map(|name| folder.path().join(name));
+    let store =
+        format!("[[store]]\nkind = \"portcullis\"\nurl = \"sqlite://{}\"\n", path.display());
+    let gate = Gate::with_stores(&store, "");
+    let [kept, revoked] = ["kept", "revoked"].map(|name| create(&gate, name));
+    runtime().block_on(async {
+        let mut shell =
+            SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let sql = format!("VACUUM INTO '{}'", copy.display());
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut shell).await.unwrap();
+        shell.close().await.unwrap();
+    });
+    let later = create(&gate, "later");
+    told(&gate.portcullis(&["token", "revoke", &revoked.id]), 0);
+    all_answer(&[&gate], &revoked.secret, &disabled());
+    all_answer(&[&gate], &later.secret, &fine());
+    drop(gate);
+    std::fs::rename(&copy, &path).unwrap();
+    for file in &beside {
+        assert!(file.exists(), "{file:?}");
+        std::fs::remove_file(file).unwrap();
+    }
+    let gate = Gate::with_stores(&store, "");
+    all_answer(&[&gate], &kept.secret, &fine());
+    all_answer(&[&gate], &later.secret, &unknown());
+    // What was revoked after the backup is in force again, until it is revoked anew.
+    all_answer(&[&gate], &revoked.secret, &fine());
+    told(&gate.portcullis(&["token", "revoke", &revoked.id]), 0);
+    all_answer(&[&gate], &revoked.secret, &disabled());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::{all_answer, disabled, unknown};
 use crate::database::{Server, runtime};
 use crate::gate::Gate;
 use crate::outage::{ask, fine};
+use crate::revocation::are_short;
 use crate::tokens::{Tokens, create, told};
 
 /// A session of an operator's, with a transaction of its own.
@@ -206,6 +207,24 @@ fn a_block_list_that_can_not_be_read_holds_up_no_revocation() {
 /// How often the log of changes was looked at.
 fn looks(server: &Server) -> usize {
     server.log().matches("execute <unnamed>: SELECT coalesce((SELECT min(revision)").count()
+}
+
+#[test]
+fn a_revocation_takes_less_than_a_second() {
+    let tokens = Tokens::new();
+    let gate = Gate::with_stores(&tokens.listening(), "");
+    are_short(
+        &gate,
+        (0..12).map(|number| {
+            let gate = &gate;
+            move || {
+                let made = create(gate, &format!("revoked-{number}"));
+                all_answer(&[gate], &made.secret, &fine());
+                told(&gate.portcullis(&["token", "revoke", &made.id]), 0);
+                all_answer(&[gate], &made.secret, &disabled());
+            }
+        }),
+    );
 }
 
 /// A gateway that only polls looks once a second; one that listens, when there is something to see.
