@@ -15,7 +15,7 @@ use super::serving::Serving;
 use super::upstream::Attempt;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
-use crate::policy::decision::{Decision, Denial};
+use crate::policy::decision::{Decision, Denial, Standing};
 use crate::policy::reason::UpstreamFailure;
 use crate::store::cache::CacheResult;
 use crate::telemetry::trace::TraceContext;
@@ -165,6 +165,11 @@ impl Context {
         if let Some(decision) = &self.decision {
             self.decision = Some(Arc::new(decision.refused(denial)));
         }
+    }
+
+    /// Whether it is known who sent the request.
+    pub(super) fn standing(&self) -> Standing {
+        self.decision.as_ref().map_or(Standing::Stranger, |decision| decision.caller.standing())
     }
 
     /// Who the upstream is told sent the request.

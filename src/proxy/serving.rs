@@ -40,7 +40,7 @@ pub struct Serving {
     pub rewriter: UrlRewriter,
     /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Keeps chunked bodies for an upstream that must be told their length.
+    /// Keeps bodies that have to be whole before they are sent on.
     pub spool: Arc<Spool>,
     /// Is told of events.
     pub metrics: Arc<Metrics>,

@@ -134,9 +134,7 @@ impl Ground {
         if config.log.access && self.access_log.is_none() {
             self.access_log = Some(self.start_access_log()?);
         }
-        if config.upstreams.spool()
-            && let Err(error) = config.spool.try_folder()
-        {
+        if let Err(error) = config.spool.try_folder() {
             tracing::error!("{error}");
         }
         let rewriter = config.rewriter();

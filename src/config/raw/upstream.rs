@@ -58,8 +58,8 @@ pub(in crate::config) struct RawUpstream {
     #[serde(default = "hundred_mib")]
     pub(in crate::config) max_body: ByteSize,
     /// What becomes of a chunked request body: `spool` keeps it and sends it with `Content-Length`,
-    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks. By default
-    /// `spool`, of `relay` `stream`.
+    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks, to `web`
+    /// if it is known who calls. By default `spool`, of `relay` `stream`.
     pub(in crate::config) chunked_bodies: Option<ChunkedBodies>,
     /// What every address is asked for, to see whether it works; by default `/_health/`, and
     /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails
@@ -70,7 +70,8 @@ pub(in crate::config) struct RawUpstream {
     /// connect to is left out for 5 s.
     #[serde(default = "seconds::<5>")]
     pub(in crate::config) health_interval: HumanDuration,
-    /// How many requests may be in flight to it, all addresses together.
+    /// How many requests may be in flight to it, all addresses together. Of `web`, callers without a
+    /// credential that the gateway knows get at most three quarters, here and of `max_waiting`.
     #[serde(default = "number::<256>")]
     pub(in crate::config) max_in_flight: u32,
     /// How many more may wait for one of these to end, first come first served; beyond it 503
