@@ -25,10 +25,14 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::context::{Context, Part};
 use super::head;
+use crate::policy::decision::Denial;
 use crate::readiness::Readiness;
 use crate::spool::Kept;
 use answer::Answer;
 pub(super) use answer::{Rewriting, headless, is_obstacle};
+
+/// The error of a body that is still on its way when the gateway ends.
+const AT_A_STOP: ErrorType = ErrorType::Custom("BodyAtAStop");
 
 /// Where the rest of a request body comes from.
 #[derive(Debug)]
@@ -61,7 +65,11 @@ pub(super) async fn exchange(
     let (part, mut progress) = ctx.part(head);
     let part = Ctx::builder().body_mode(BodyMode::ExpectBody).user_ctx(Box::new(Some(part)));
     let (subrequest, handle) = spawner.create_subrequest(session.as_downstream(), part.build());
-    let done = relay(session, subrequest.run(), handle, body, Answer::new(rewriting, stops)).await;
+    let answer = Answer::new(rewriting, stops);
+    let done = relay(session, subrequest.run(), handle, body, answer, stops).await;
+    if done.as_ref().is_err_and(|error| *error.etype() == AT_A_STOP) {
+        ctx.refuse(Denial::stopping());
+    }
     // The part has ended, or was dropped.
     ctx.progress = progress.try_recv().unwrap_or_default();
     done
@@ -80,6 +88,7 @@ async fn relay(
     handle: SubrequestHandle,
     mut rest: Rest,
     mut answer: Answer<'_>,
+    stops: &Readiness,
 ) -> Result<()> {
     let SubrequestHandle { tx, mut rx, subreq_proxy_error: mut failed, .. } = handle;
     let mut part = pin!(part);
@@ -99,6 +108,9 @@ async fn relay(
                 let piece = piece?;
                 let client = matches!(rest, Rest::Client);
                 let end = piece.is_none() || client && session.as_downstream_mut().is_body_done();
+                if client && stops.is_cut() {
+                    return Error::e_explain(AT_A_STOP, "a body at a stop");
+                }
                 if end {
                     rest = Rest::None;
                 }

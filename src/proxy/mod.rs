@@ -151,7 +151,8 @@ impl ProxyHttp for Proxy {
         _: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        if self.readiness.is_cut() {
+        // Of a part's body the whole is told.
+        if self.readiness.is_cut() && !ctx.is_part() {
             ctx.refuse(Denial::stopping());
             return Error::e_explain(ErrorType::HTTPStatus(503), "a body at a stop");
         }
