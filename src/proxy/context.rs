@@ -62,6 +62,8 @@ pub struct Context {
     pub(super) progress: Progress,
     /// How long its body was waited for before anything else.
     pub(super) waited: Duration,
+    /// Whether the client did not read its answer.
+    pub(super) unread: bool,
     /// How much of its body has come, where that is counted.
     pub(super) received: u64,
     started: Instant,
@@ -106,6 +108,7 @@ impl Context {
             attempt: Attempt::default(),
             progress: Progress::default(),
             waited: Duration::ZERO,
+            unread: false,
             received: 0,
             trace: None,
             client: None,
@@ -195,8 +198,8 @@ impl Context {
         let target = std::str::from_utf8(head.raw_path()).unwrap_or_default();
         let written = session.response_written().filter(|head| !head.status.is_informational());
         let status = match written {
-            Some(head) => head.status.as_u16(),
-            None => CLIENT_CLOSED,
+            Some(head) if !self.unread => head.status.as_u16(),
+            Some(_) | None => CLIENT_CLOSED,
         };
         // A try that failed before one that did not is no failure.
         let Progress { failure, handed_over, answered, .. } = self.progress;

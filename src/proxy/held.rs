@@ -123,6 +123,7 @@ async fn relay(
     if running {
         part.await;
     }
+    whole |= answer.deliver(session).await?;
     let failed = match failed.try_recv() {
         Ok(error) => error,
         Err(_) if whole => return Ok(()),

@@ -43,6 +43,9 @@ pub(super) async fn hold(
         Body::Length(_) => false,
         Body::Chunked => rewrite.is_some() || !takes_chunks || stranger,
     };
+    // A client that does not read would keep what the upstream has for it for ever.
+    let timeout = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
+    session.as_downstream_mut().set_write_timeout(Some(timeout));
     respond::go_on(session).await?;
     if !keeps && rewrite.is_none() {
         return Ok(false);

@@ -39,6 +39,9 @@ const OF_ONE_REPRESENTATION: [&str; 9] = [
     "signature-input",
 ];
 
+/// How much of an answer that was held is written at a time, in bytes.
+const PIECE: usize = 64 << 10;
+
 /// What rewriting an answer takes.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) struct Rewriting<'a> {
@@ -57,6 +60,8 @@ pub(super) struct Answer<'a> {
     rewriting: Option<Rewriting<'a>>,
     stops: &'a Readiness,
     held: Option<Held>,
+    /// What is whole, and not written yet.
+    whole: Option<(Box<ResponseHeader>, Bytes)>,
 }
 
 /// What has come of an answer that is to be rewritten.
@@ -80,7 +85,7 @@ impl<'a> Answer<'a> {
     /// An answer of which the JSON is rewritten, if it is to be; the last on its connection when the
     /// gateway stops.
     pub(super) const fn new(rewriting: Option<Rewriting<'a>>, stops: &'a Readiness) -> Self {
-        Self { rewriting, stops, held: None }
+        Self { rewriting, stops, held: None, whole: None }
     }
 
     /// Takes what comes next, and says whether the client has the whole answer.
@@ -150,8 +155,29 @@ impl<'a> Answer<'a> {
         head.remove_header(&TRANSFER_ENCODING);
         head.remove_header(&CONTENT_ENCODING);
         head.insert_header(CONTENT_LENGTH, body.len().to_string())?;
-        let body = HttpTask::Body(Some(Bytes::from(body)), true);
-        self.write(session, vec![HttpTask::Header(head, false), body]).await
+        self.whole = Some((head, Bytes::from(body)));
+        Ok(false)
+    }
+
+    /// Writes an answer that was held until it was whole, and says whether there was one. The upstream is
+    /// done with it: however slowly the client reads, it waits for nobody.
+    ///
+    /// # Errors
+    /// The client's.
+    pub(super) async fn deliver(&mut self, session: &mut Session) -> Result<bool> {
+        let Some((head, body)) = self.whole.take() else { return Ok(false) };
+        self.write(session, vec![HttpTask::Header(head, false)]).await?;
+        self.write_pieces(session, body).await?;
+        self.write(session, vec![HttpTask::Done]).await
+    }
+
+    /// Writes a part of a body, a piece at a time: each has its own time to be read.
+    async fn write_pieces(&self, session: &mut Session, mut body: Bytes) -> Result<()> {
+        while !body.is_empty() {
+            let piece = body.split_to(PIECE.min(body.len()));
+            self.write(session, vec![HttpTask::Body(Some(piece), false)]).await?;
+        }
+        Ok(())
     }
 
     /// The answer can't be rewritten: it passes as it is from here on, or becomes an error.
@@ -166,8 +192,8 @@ impl<'a> Answer<'a> {
         match rewrite.on_failure {
             OnFailure::Pass => {
                 metrics.json(JsonResult::Passed);
-                let body = HttpTask::Body(Some(body.into()), false);
-                self.write(session, vec![HttpTask::Header(head, false), body]).await.map(|_| ())
+                self.write(session, vec![HttpTask::Header(head, false)]).await?;
+                self.write_pieces(session, body.into()).await
             }
             OnFailure::Refuse => {
                 metrics.json(JsonResult::Failed);
