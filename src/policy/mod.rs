@@ -213,6 +213,7 @@ impl Policy {
         let rule = self.rules.rule(request.rule);
         match rule.access {
             Access::Pass => return self.pass(&request, rule),
+            Access::ProjectKey if request.shows_own_token() => return self.pass(&request, rule),
             Access::ProjectKey => return self.project_key(request),
             Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
         }
@@ -304,7 +305,7 @@ impl Policy {
 
     /// Lets through what is for who is behind to judge. A token of the gateway is for nobody there.
     fn pass<'a>(&self, request: &Request<'_>, rule: &Rule) -> Screened<'a> {
-        if request.frame.authorization.is_some_and(is_issued_here) {
+        if request.shows_own_token() {
             let note = "this route takes no token of the gateway; use what Sentry issued for it";
             let denial = Denial::new(Reason::WrongCredentialKind).note(note);
             return Screened::Decided(request.decide(Caller::default(), Verdict::Deny(denial)));
@@ -345,6 +346,14 @@ impl Request<'_> {
     fn untouched(&self, rule: &Rule) -> Forward {
         let relay = rule.exposure == Exposure::Relays;
         Forward::Untouched { cookies: self.takes_cookies(rule), relay }
+    }
+
+    /// Whether a token of the gateway's is where somebody else would read it.
+    fn shows_own_token(&self) -> bool {
+        let in_header = |value: &http::HeaderValue| is_issued_here(value);
+        self.frame.authorization.is_some_and(is_issued_here)
+            || self.headers.get_all(SENTRY_AUTH).iter().any(in_header)
+            || self.target.query().is_some_and(|query| path::decodes_into(query, token::PREFIX))
     }
 
     /// A project key beside the `Authorization` header: in a header, or in the query.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{SET_COOKIE, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
@@ -177,10 +177,16 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let serving = Arc::clone(&ctx.serving);
         response::rewrite(response, &serving.rewriter, public(&serving, ctx), &serving.metrics)?;
+        let permit = permit(ctx)?;
+        let asked = permit.websocket() && session.is_upgrade_req();
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
+            let error =
+                Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade that nobody asked for");
+            return Err(error.into_up());
+        }
         if response.status.is_informational() {
             return Ok(());
         }
-        let permit = permit(ctx)?;
         if permit.method() == Method::Head && serving.rule(permit).rewrite.is_some() {
             held::headless(response);
         }
@@ -197,7 +203,11 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         match forward {
-            Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
+            Forward::Session | Forward::Untouched { cookies: true, .. } => {}
+            // Who sends no cookies to Sentry gets none from it.
+            Forward::AsIs | Forward::Anonymous | Forward::Untouched { cookies: false, .. } => {
+                response.remove_header(&SET_COOKIE);
+            }
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");

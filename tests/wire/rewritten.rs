@@ -173,11 +173,8 @@ fn what_has_nothing_to_rewrite_goes_through_untouched() {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let page =
         text(&raw("200 OK", "ETag: \"a\"\r\n", html)).replacen("application/json", "text/html", 1);
-    let untyped =
-        text(&raw("200 OK", "", html)).replacen("Content-Type: application/json\r\n", "", 1);
     let rows: Vec<(&str, Vec<u8>, u16, Vec<u8>)> = vec![
         ("a page", page.into_bytes(), 200, html.to_vec()),
-        ("no type", untyped.into_bytes(), 200, html.to_vec()),
         (
             "304",
             b"HTTP/1.1 304 Not Modified\r\nContent-Type: application/json\r\nETag: \"a\"\r\n\r\n"
@@ -469,4 +466,21 @@ fn an_old_client_gets_the_same() {
     let reply = connection.read_reply("GET").expect("an answer");
     assert_eq!((reply.status, reply.body.as_slice()), (200, client_json().as_bytes()));
     assert!(connection.is_closed());
+}
+
+#[test]
+fn an_answer_that_does_not_say_what_it_is_is_read_too() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: ";
+    let (json, other) = (upstream_json(), format!("see {CANONICAL}/x/"));
+    let untold = |body: &str| format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes();
+    let gate = Gate::with(answers(vec![untold(&json), untold(&other), untold("")]), &rules());
+    let token = gate.token("all");
+    let reply = get(&gate, &token, &format!("{LINE}?0"));
+    assert_eq!((reply.status, &*reply.body), (200, client_json().as_bytes()));
+    let reply = get(&gate, &token, &format!("{LINE}?1"));
+    assert_eq!((reply.status, &*reply.code()), (502, "rewrite_failed"));
+    let reply = get(&gate, &token, &format!("{PASS}?1"));
+    assert_eq!((reply.status, &*reply.body), (200, other.as_bytes()));
+    let reply = get(&gate, &token, &format!("{LINE}?2"));
+    assert_eq!((reply.status, &*reply.body), (200, &b""[..]));
 }

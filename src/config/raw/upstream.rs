@@ -48,7 +48,7 @@ pub(in crate::config) struct RawUpstream {
     /// How long a connection may take to be made, TLS included.
     #[serde(default = "seconds::<5>")]
     pub(in crate::config) connect_timeout: HumanDuration,
-    /// How long it may be silent, where a rule has no `timeout`.
+    /// How long it may be silent, and a client not read what it sends, where a rule has no `timeout`.
     #[serde(default = "seconds::<60>")]
     pub(in crate::config) timeout: HumanDuration,
     /// How long an idle connection is kept. Sentry's uWSGI closes it after 15 s.

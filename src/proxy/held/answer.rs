@@ -285,11 +285,11 @@ fn readable(head: &ResponseHeader, max_size: u64) -> std::result::Result<Encodin
     Encoding::of(&head.headers).map_err(|UnknownEncoding| Obstacle::Encoding)
 }
 
-/// Whether an answer has a body that is JSON.
+/// Whether an answer has a body that is JSON, or may be: readers guess where it does not say.
 fn is_json(head: &ResponseHeader) -> bool {
     let has_body = !head.status.is_informational()
         && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    has_body && says_json(&head.headers)
+    has_body && (says_json(&head.headers) || !head.headers.contains_key(CONTENT_TYPE))
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
