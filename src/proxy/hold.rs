@@ -60,9 +60,10 @@ pub(super) async fn hold(
     } else {
         held::Rest::Client
     };
-    let Serving { rewriter, metrics, .. } = serving;
+    let Serving { rewriter, metrics, held: room, .. } = serving;
     let public = public(serving, ctx);
-    let rewriting = rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
+    let rewriting =
+        rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, room, metrics });
     held::exchange(session, ctx, body, rewriting, stops).await.map(|()| true)
 }
 

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::{Listeners, Upstreams};
+use crate::budget::Budget;
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
 use crate::policy::credential::Digest;
@@ -42,6 +43,8 @@ pub struct Serving {
     pub trusted_proxies: Vec<IpNet>,
     /// Keeps bodies that have to be whole before they are sent on.
     pub spool: Arc<Spool>,
+    /// What answers that are held to be rewritten may take in memory, all together.
+    pub held: Arc<Budget>,
     /// Is told of events.
     pub metrics: Arc<Metrics>,
     /// Gets a line for each request; `None` when switched off.

@@ -126,6 +126,7 @@ const LAYERS: &[Layer] = &[
         module: "proxy",
         may_use: &[
             "gateway",
+            "budget",
             "policy",
             "forward",
             "rewrite",
@@ -177,6 +178,7 @@ const LAYERS: &[Layer] = &[
         module: "server",
         may_use: &[
             "clock",
+            "budget",
             "server_tls",
             "proxy_protocol",
             "readiness",

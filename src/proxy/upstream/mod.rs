@@ -30,9 +30,8 @@ use crate::policy::site::{BaseUrl, HttpScheme};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 
 use address::{Address, InUse, choose, is_one_of};
-use failure::no_slot;
 pub(super) use failure::{
-    busy, cause, failure, is_bad_frame, is_cut, is_downgrade, is_downstream, is_untouched,
+    busy, cause, failure, is_bad_frame, is_cut, is_downgrade, is_downstream, is_untouched, no_room,
 };
 use queue::{NoSlot, Queue, Room, Slot};
 pub use services::Upstreams;
@@ -165,7 +164,7 @@ impl Pool {
             attempt.slot = Some(match self.queue.slot(caller, gone(session)).await {
                 Ok(slot) => slot,
                 Err(NoSlot::Gone(error)) => return Err(error.into_down()),
-                Err(NoSlot::Busy(busy)) => return Error::e_explain(no_slot(busy), "no slot"),
+                Err(NoSlot::Busy(busy)) => return Error::e_explain(no_room(busy), "no slot"),
             });
         }
         // This try is at no address yet.
