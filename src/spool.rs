@@ -1,10 +1,8 @@
-//! Bodies that are kept until their length is known: a little of each in memory, the rest in a file
+//! Bodies that are kept until they are whole: a little of each in memory, the rest in a file
 //! that has no name, so that it ends with the request whatever becomes of the process.
 //!
 //! **Invariant:** a body never takes more than its limit, all of them never more than the budget, and
 //! what one took is given back when it is dropped. No worker waits for a disk.
-
-mod budget;
 
 use std::fs::File;
 use std::io;
@@ -16,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_blocking;
 
-use budget::{Budget, Share};
+use crate::budget::{Budget, Share};
 
 /// What all bodies together may keep in memory, in bytes; beyond it they go to their files at once.
 const MEMORY_IN_ALL: u64 = 64 << 20;
@@ -41,9 +39,24 @@ pub struct SpoolSettings {
 pub struct Spool {
     settings: SpoolSettings,
     folder: PathBuf,
-    disk: Arc<Budget>,
-    memory: Arc<Budget>,
+    known: Room,
+    strangers: Room,
     failing: AtomicBool,
+}
+
+/// Where there is room for bodies.
+#[derive(Debug)]
+struct Room {
+    memory: Arc<Budget>,
+    disk: Arc<Budget>,
+}
+
+impl Room {
+    /// Half of it, at most.
+    fn half(&self, memory: u64, disk: u64) -> Self {
+        let half = |of: &Arc<Budget>, size: u64| Arc::new(Budget::part(Arc::clone(of), size / 2));
+        Self { memory: half(&self.memory, memory), disk: half(&self.disk, disk) }
+    }
 }
 
 /// Why a body could not be kept.
@@ -82,8 +95,8 @@ impl SpoolSettings {
 /// A folder that bodies can't be kept in.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{}` can't be written to, so chunked request bodies are refused ({error}); make room in it, \
-     change its owner, or set `spool.folder`", folder.display()
+    "`{}` can't be written to, so request bodies that have to be kept are refused ({error}); make \
+     room in it, change its owner, or set `spool.folder`", folder.display()
 )]
 pub struct Unwritable {
     folder: PathBuf,
@@ -94,9 +107,10 @@ impl Spool {
     /// Keeps bodies as `settings` say.
     pub fn new(settings: SpoolSettings) -> Self {
         let folder = settings.folder();
-        let disk = Arc::new(Budget::new(settings.budget));
-        let memory = Arc::new(Budget::new(MEMORY_IN_ALL));
-        Self { settings, folder, disk, memory, failing: AtomicBool::new(false) }
+        let budget = |size| Arc::new(Budget::new(size));
+        let known = Room { memory: budget(MEMORY_IN_ALL), disk: budget(settings.budget) };
+        let strangers = known.half(MEMORY_IN_ALL, settings.budget);
+        Self { settings, folder, known, strangers, failing: AtomicBool::new(false) }
     }
 
     /// As it was told to keep bodies.
@@ -106,15 +120,25 @@ impl Spool {
 
     /// Starts on a body of at most `limit` bytes, and no more than the settings have.
     pub fn body(&self, limit: u64) -> Body<'_> {
+        self.body_in(&self.known, limit)
+    }
+
+    /// The same for a caller whom nobody knows. All of these have half of the room, so that those who
+    /// are known find some.
+    pub fn body_of_a_stranger(&self, limit: u64) -> Body<'_> {
+        self.body_in(&self.strangers, limit)
+    }
+
+    fn body_in(&self, room: &Room, limit: u64) -> Body<'_> {
         Body {
             spool: self,
             limit: limit.min(self.settings.max_body),
             length: 0,
             buffer: BytesMut::new(),
-            memory: self.memory.share(),
+            memory: room.memory.share(),
             file: None,
             written: 0,
-            disk: self.disk.share(),
+            disk: room.disk.share(),
         }
     }
 

@@ -32,9 +32,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
         }
     }
     // A start would say so too, and serve everything else.
-    if config.upstreams.spool()
-        && let Err(error) = config.spool.try_folder()
-    {
+    if let Err(error) = config.spool.try_folder() {
         eprintln!("note: {error}");
     }
     if outcome == Outcome::Fine {

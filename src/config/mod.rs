@@ -131,11 +131,6 @@ impl Upstreams {
         std::iter::once((Service::Web, &self.web)).chain(relay).chain(assets)
     }
 
-    /// Whether chunked request bodies to any of them are kept.
-    pub fn spool(&self) -> bool {
-        self.iter().any(|(_, upstream)| !upstream.takes_chunks)
-    }
-
     /// Whether there is one to go to.
     pub const fn has(&self, service: Service) -> bool {
         match service {

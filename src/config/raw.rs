@@ -247,7 +247,8 @@ impl Default for RawRules {
     }
 }
 
-/// Where request bodies are kept that have to be whole before they are sent on.
+/// Where request bodies are kept that have to be whole before they are sent on: chunked ones, and
+/// to `web` those of callers without a credential that the gateway knows.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawSpool {
@@ -259,7 +260,8 @@ pub(super) struct RawSpool {
     /// The largest body that is kept, where a rule or `upstream.web.max_body` has no smaller one; beyond
     /// it 413.
     pub(super) max_body: ByteSize,
-    /// What all bodies together may take in the folder; beyond it 503.
+    /// What all bodies together may take in the folder; beyond it 503. Those of callers who are not known
+    /// take at most half.
     pub(super) budget: ByteSize,
 }
 

@@ -5,6 +5,7 @@ use http::header::STRICT_TRANSPORT_SECURITY;
 use super::answer::{Answer, shown};
 use super::ask::{As, Asked, Patient};
 use super::check::Check;
+use crate::config::Listen;
 use crate::policy::site::{BaseUrl, HttpScheme};
 
 /// Sentry's answer on who calls.
@@ -85,9 +86,13 @@ async fn believed(patient: &Patient<'_>, tried: &str, over_tls: &Answer) -> Chec
 /// What Sentry takes for the address of clients is told by no answer.
 fn client(patient: &Patient<'_>) -> Check {
     let https = patient.public().scheme() == HttpScheme::Https;
-    if https && patient.config.trusted_proxies.is_empty() {
+    // Who ends TLS itself, or is told by a load balancer's header, needs nobody's word for it.
+    let told = |listen: &Listen| listen.tls.is_some() || listen.proxy_protocol.is_some();
+    let is_told = patient.config.listen.iter().any(told);
+    if https && !is_told && patient.config.trusted_proxies.is_empty() {
         let seen = "what ends TLS in front is not trusted, so that every client has its address";
-        let fix = "list it in `trusted_proxies`";
+        let fix = "list it in `trusted_proxies`, or have it send the PROXY protocol and set \
+                   `proxy_protocol` of the listener";
         return Check::problem("client_address", "`trusted_proxies`", seen, fix);
     }
     Check::skipped("client_address", "", "no answer of Sentry's tells which address it sees")

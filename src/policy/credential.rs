@@ -6,13 +6,21 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{Engine as _, alphabet};
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 
 use super::identity::{IdentityKind, KindSet};
 use super::token::{self, Shape};
+
+/// Base64 as its most patient readers take it, in both alphabets.
+const PATIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PATIENT);
+const LENIENT_URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, PATIENT);
 
 /// The longest credential that is looked at, in bytes. Organisation tokens have about 250.
 pub const MAX_CREDENTIAL_LEN: usize = 4096;
@@ -261,9 +269,21 @@ pub fn bearer_token(authorization: &HeaderValue) -> Option<&str> {
 /// Whether a credential has the form of those that the gateway issues, and so is for nobody else.
 /// Rather one too many: what of a header is the credential does not count.
 pub fn is_issued_here(authorization: &HeaderValue) -> bool {
-    let own = |token: &[u8]| token.starts_with(token::PREFIX.as_bytes());
-    let mut parts = authorization.as_bytes().split(|byte| matches!(byte, b' ' | b'\t'));
-    parts.any(|part| own(part) || STANDARD.decode(part).is_ok_and(|pair| own(&pair)))
+    let own = |text: &[u8]| {
+        let prefix = token::PREFIX.as_bytes();
+        text.windows(prefix.len()).any(|window| window == prefix)
+    };
+    // What is no base64, as some readers take it: quoted, listed, padded or not. The parts of a JWT
+    // are no tokens.
+    let between = |byte: &u8| !byte.is_ascii_alphanumeric() && !b"+/-_.".contains(byte);
+    let decoded = |part: &[u8]| {
+        // A character too many says nothing.
+        let part = &part[..part.len() - usize::from(part.len() % 4 == 1)];
+        let own = |engine: &GeneralPurpose| engine.decode(part).is_ok_and(|pair| own(&pair));
+        own(&LENIENT) || own(&LENIENT_URL_SAFE)
+    };
+    let text = authorization.as_bytes();
+    own(text) || text.split(between).filter(|part| !part.is_empty()).any(decoded)
 }
 
 fn scheme(name: &[u8]) -> Option<Scheme> {

@@ -56,6 +56,25 @@ pub struct Caller {
     pub identity: Option<Arc<dyn Holder>>,
 }
 
+/// Whether it is known who called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A store knows the credential.
+    Known,
+    /// There was none, or somebody else judges it.
+    Stranger,
+}
+
+impl Caller {
+    /// Whether it is known who called.
+    pub const fn standing(&self) -> Standing {
+        match self.identity {
+            Some(_) => Standing::Known,
+            None => Standing::Stranger,
+        }
+    }
+}
+
 /// What goes upstream in place of the credential that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
@@ -157,6 +176,13 @@ impl Denial {
         Self::new(Reason::TooLarge).note(note)
     }
 
+    /// The gateway stops, and not all of the request has come.
+    pub const fn stopping() -> Self {
+        let mut denial = Self::new(Reason::Stopping);
+        denial.retry_after = Some(1);
+        denial
+    }
+
     /// With a sentence of its own.
     #[must_use]
     pub fn note(self, note: impl Into<Cow<'static, str>>) -> Self {
@@ -238,14 +264,14 @@ impl Denial {
                  not look this one up; try again"
             }
             Reason::SpoolFull => {
-                "the gateway has no room for chunked request bodies at the moment; try again, or send \
-                 the body with `Content-Length`"
+                "the gateway has no room to keep the request body at the moment; try again, or send it \
+                 with a credential and `Content-Length`"
             }
             Reason::Stopping => {
                 "the gateway is stopping, and the request had not come whole; try again"
             }
             Reason::SpoolUnavailable => {
-                "the gateway can't keep chunked request bodies; send the body with \
+                "the gateway can't keep the request body; send it with a credential and \
                  `Content-Length`, and tell the gateway's operator"
             }
             Reason::StoreUnavailable => {

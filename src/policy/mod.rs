@@ -26,7 +26,7 @@ pub mod site;
 pub mod template;
 pub mod token;
 
-use credential::{Authorization, BadCredential, Credential, Scheme};
+use credential::{Authorization, BadCredential, Credential, Scheme, is_issued_here};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use exposure::{Exposure, Exposures, Service};
 use frame::{Body, Frame, RequestHead};
@@ -217,6 +217,7 @@ impl Policy {
         let rule = self.rules.rule(request.rule);
         match rule.access {
             Access::Pass => return self.pass(request, rule),
+            Access::ProjectKey if request.shows_own_token() => return self.pass(request, rule),
             Access::ProjectKey => return self.project_key(request),
             Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
         }
@@ -343,6 +344,14 @@ impl Request<'_> {
     fn untouched(&self, rule: &Rule) -> Forward {
         let relay = rule.exposure == Exposure::Relays;
         Forward::Untouched { cookies: self.takes_cookies(rule), relay }
+    }
+
+    /// Whether a token of the gateway's is where somebody else would read it.
+    fn shows_own_token(&self) -> bool {
+        let in_header = |value: &http::HeaderValue| is_issued_here(value);
+        self.frame.authorization.is_some_and(is_issued_here)
+            || self.headers.get_all(SENTRY_AUTH).iter().any(in_header)
+            || self.target.query().is_some_and(|query| path::decodes_into(query, token::PREFIX))
     }
 
     /// A project key beside the `Authorization` header: in a header, or in the query.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::credential::{Digest, Scheme, is_issued_here};
+use super::credential::{Digest, Scheme};
 use super::decision::{Caller, Decision, Denial, Listed, Verdict};
 use super::judge::{BLOCKED, later};
 use super::reason::Reason;
@@ -52,7 +52,7 @@ impl Passing<'_> {
 impl Policy {
     /// Lets through what is for who is behind to judge. A token of the gateway is for nobody there.
     pub(super) fn pass<'a>(&'a self, request: Request<'a>, rule: &Rule) -> Screened<'a> {
-        if request.frame.authorization.is_some_and(is_issued_here) {
+        if request.shows_own_token() {
             let note = "this route takes no token of the gateway; use what Sentry issued for it";
             let denial = Denial::new(Reason::WrongCredentialKind).note(note);
             return Screened::Decided(request.decide(Caller::default(), Verdict::Deny(denial)));

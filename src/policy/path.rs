@@ -259,6 +259,30 @@ fn unescaped(part: &str) -> impl Iterator<Item = u8> {
     })
 }
 
+/// Whether a part of a query, once its escapes are decoded, has `wanted` in it.
+pub(super) fn decodes_into(query: &str, wanted: &str) -> bool {
+    let bytes = query.as_bytes();
+    (0..bytes.len()).any(|start| starts_decoded(&bytes[start..], wanted.as_bytes()))
+}
+
+fn starts_decoded(mut text: &[u8], wanted: &[u8]) -> bool {
+    for byte in wanted {
+        let (decoded, rest) = match text {
+            [b'%', high, low, rest @ ..] => match hex(*high).zip(hex(*low)) {
+                Some((high, low)) => (high << 4 | low, rest),
+                None => return false,
+            },
+            [own, rest @ ..] => (*own, rest),
+            [] => return false,
+        };
+        if decoded != *byte {
+            return false;
+        }
+        text = rest;
+    }
+    true
+}
+
 const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -145,11 +145,13 @@ pub enum Busy {
     WaitOver,
     /// The gateway is stopping.
     Stopping,
+    /// The gateway holds as much of answers as it may, to rewrite them.
+    Held,
 }
 
 impl Busy {
     /// Every one.
-    pub const ALL: &'static [Busy] = &[Busy::QueueFull, Busy::WaitOver, Busy::Stopping];
+    pub const ALL: &'static [Busy] = &[Busy::QueueFull, Busy::WaitOver, Busy::Stopping, Busy::Held];
 
     /// What the client is told.
     pub const fn detail(self) -> &'static str {
@@ -165,6 +167,10 @@ impl Busy {
             Busy::Stopping => {
                 "Sentry is busy, and this gateway is stopping; nothing was sent to it: try again in a \
                  second"
+            }
+            Busy::Held => {
+                "Sentry answered, and the gateway has no room for its answer until others are sent; \
+                 what was asked is done: look before you try again"
             }
         }
     }

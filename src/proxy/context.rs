@@ -15,7 +15,7 @@ use super::serving::Serving;
 use super::upstream::Attempt;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
-use crate::policy::decision::{Decision, Denial};
+use crate::policy::decision::{Decision, Denial, Standing};
 use crate::policy::reason::UpstreamFailure;
 use crate::store::cache::CacheResult;
 use crate::telemetry::trace::TraceContext;
@@ -62,6 +62,8 @@ pub struct Context {
     pub(super) progress: Progress,
     /// How long its body was waited for before anything else.
     pub(super) waited: Duration,
+    /// Whether the client did not read its answer.
+    pub(super) unread: bool,
     /// How much of its body has come, where that is counted.
     pub(super) received: u64,
     started: Instant,
@@ -106,6 +108,7 @@ impl Context {
             attempt: Attempt::default(),
             progress: Progress::default(),
             waited: Duration::ZERO,
+            unread: false,
             received: 0,
             trace: None,
             client: None,
@@ -167,6 +170,11 @@ impl Context {
         }
     }
 
+    /// Whether it is known who sent the request.
+    pub(super) fn standing(&self) -> Standing {
+        self.decision.as_ref().map_or(Standing::Stranger, |decision| decision.caller.standing())
+    }
+
     /// Who the upstream is told sent the request.
     pub(super) fn origin(&self) -> Origin {
         let client = self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -190,8 +198,8 @@ impl Context {
         let target = std::str::from_utf8(head.raw_path()).unwrap_or_default();
         let written = session.response_written().filter(|head| !head.status.is_informational());
         let status = match written {
-            Some(head) => head.status.as_u16(),
-            None => CLIENT_CLOSED,
+            Some(head) if !self.unread => head.status.as_u16(),
+            Some(_) | None => CLIENT_CLOSED,
         };
         // A try that failed before one that did not is no failure.
         let Progress { failure, handed_over, answered, .. } = self.progress;

@@ -1,7 +1,7 @@
-//! What pingora can't proxy as it comes: a chunked body for an upstream that must be told its length,
-//! and an answer whose JSON is rewritten before its head is sent.
+//! What pingora can't proxy as it comes: a body that was kept, and an answer whose JSON is rewritten
+//! before its head is sent.
 //!
-//! Such a body is kept first, and then the exchange with the upstream runs as a request of its own (a
+//! The exchange with the upstream runs as a request of its own (a
 //! subrequest of pingora's) that is fed from here and answers to here. So headers, peers, timeouts
 //! and retries are the same code for all.
 //!
@@ -12,14 +12,13 @@ mod answer;
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::prelude::{Error, ErrorType, Result};
+use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::subrequest::server::SubrequestHandle;
-use pingora::protocols::http::{HttpTask, ServerSession as HttpSession};
 use pingora::proxy::Session;
 use pingora::proxy::subrequest::{BodyMode, Ctx};
 use tokio::sync::mpsc::error::TrySendError;
@@ -27,14 +26,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::context::{Context, Part};
 use super::head;
 use crate::policy::decision::Denial;
-use crate::policy::reason::Reason;
 use crate::readiness::Readiness;
-use crate::spool::{Body, Kept, SpoolError};
+use crate::spool::Kept;
 use answer::Answer;
 pub(super) use answer::{Rewriting, headless, is_obstacle};
 
-/// When to try again to send a body that there was no room for, in seconds.
-const TRY_AGAIN: u32 = 5;
+/// The error of a body that is still on its way when the gateway ends.
+const AT_A_STOP: ErrorType = ErrorType::Custom("BodyAtAStop");
 
 /// Where the rest of a request body comes from.
 #[derive(Debug)]
@@ -45,44 +43,6 @@ pub(super) enum Rest {
     Client,
     /// There is none.
     None,
-}
-
-/// Reads a request body to its end and keeps it.
-///
-/// # Errors
-/// The client's, who goes away, stops sending for as long as `silent` or sends something else. The
-/// denial says why the body can't be kept; what is left of it is not read.
-pub(super) async fn keep(
-    session: &mut Session,
-    mut body: Body<'_>,
-    silent: Duration,
-) -> Result<std::result::Result<Kept, Denial>> {
-    let client = session.as_downstream_mut();
-    client.set_read_timeout(Some(silent));
-    while let Some(piece) = read(client, silent).await.map_err(|error| error.into_down())? {
-        if let Err(error) = body.push(&piece).await {
-            return Ok(Err(denial(error)));
-        }
-    }
-    Ok(Ok(body.finish()))
-}
-
-/// The next piece of a body. On HTTP/2 pingora has no timeout for it.
-async fn read(client: &mut HttpSession, silent: Duration) -> Result<Option<Bytes>> {
-    if client.as_http2().is_none() {
-        return client.read_request_body().await;
-    }
-    let read = tokio::time::timeout(silent, client.read_request_body()).await;
-    read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "a body that does not come"))
-}
-
-fn denial(error: SpoolError) -> Denial {
-    let later = |reason| Denial { retry_after: Some(TRY_AGAIN), ..Denial::new(reason) };
-    match error {
-        SpoolError::TooLarge(limit) => Denial::too_large(limit),
-        SpoolError::Full => later(Reason::SpoolFull),
-        SpoolError::Unwritable => later(Reason::SpoolUnavailable),
-    }
 }
 
 /// Has the exchange made with this body, and writes its answer, rewritten if it is to be.
@@ -105,7 +65,11 @@ pub(super) async fn exchange(
     let (part, mut progress) = ctx.part(head);
     let part = Ctx::builder().body_mode(BodyMode::ExpectBody).user_ctx(Box::new(Some(part)));
     let (subrequest, handle) = spawner.create_subrequest(session.as_downstream(), part.build());
-    let done = relay(session, subrequest.run(), handle, body, Answer::new(rewriting, stops)).await;
+    let answer = Answer::new(rewriting, stops);
+    let done = relay(session, subrequest.run(), handle, body, answer, stops).await;
+    if done.as_ref().is_err_and(|error| *error.etype() == AT_A_STOP) {
+        ctx.refuse(Denial::stopping());
+    }
     // The part has ended, or was dropped.
     ctx.progress = progress.try_recv().unwrap_or_default();
     done
@@ -124,6 +88,7 @@ async fn relay(
     handle: SubrequestHandle,
     mut rest: Rest,
     mut answer: Answer<'_>,
+    stops: &Readiness,
 ) -> Result<()> {
     let SubrequestHandle { tx, mut rx, subreq_proxy_error: mut failed, .. } = handle;
     let mut part = pin!(part);
@@ -143,6 +108,9 @@ async fn relay(
                 let piece = piece?;
                 let client = matches!(rest, Rest::Client);
                 let end = piece.is_none() || client && session.as_downstream_mut().is_body_done();
+                if client && stops.is_cut() {
+                    return Error::e_explain(AT_A_STOP, "a body at a stop");
+                }
                 if end {
                     rest = Rest::None;
                 }
@@ -155,6 +123,7 @@ async fn relay(
     if running {
         part.await;
     }
+    whole |= answer.deliver(session).await?;
     let failed = match failed.try_recv() {
         Ok(error) => error,
         Err(_) if whole => return Ok(()),

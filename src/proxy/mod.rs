@@ -11,6 +11,8 @@ mod context;
 mod counted;
 mod head;
 mod held;
+mod hold;
+mod keep;
 mod listeners;
 mod respond;
 mod response;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::TRANSFER_ENCODING;
+use http::header::{SET_COOKIE, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
@@ -32,11 +34,9 @@ use crate::forward::HeaderEdits;
 use crate::policy::decision::{Denial, Forward, Permit, Verdict};
 use crate::policy::frame::Body;
 use crate::policy::method::Method;
-use crate::policy::reason::{Reason, UpstreamFailure};
-use crate::policy::rules::RuleId;
+use crate::policy::reason::UpstreamFailure;
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
-use crate::spool::Kept;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use certificate::ClientCertificate;
@@ -94,10 +94,7 @@ impl ProxyHttp for Proxy {
         ctx.cache = admission.cache;
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
-            Verdict::Permit(_) => {
-                respond::go_on(session).await?;
-                hold(&serving, session, ctx, &self.readiness).await
-            }
+            Verdict::Permit(_) => hold::hold(&serving, session, ctx, &self.readiness).await,
             Verdict::Deny(_) | Verdict::Options(_) => {
                 let policy = serving.gateway.policy();
                 respond::local(session, decision, &ctx.request_id, policy).await?;
@@ -114,6 +111,7 @@ impl ProxyHttp for Proxy {
         let serving = Arc::clone(&ctx.serving);
         let rule = serving.rule(permit(ctx)?);
         let pool = serving.upstreams.of(rule.service)?;
+        let caller = ctx.standing();
         // What is sent again is counted again.
         ctx.received = 0;
         // Pingora would answer the second in chunks, which it does not know (RFC 9112, 6.1).
@@ -121,7 +119,7 @@ impl ProxyHttp for Proxy {
         if rule.websocket && session.is_upgrade_req() || is_old {
             ctx.attempt.needs_http1();
         }
-        let mut peer = pool.peer(session, &mut ctx.attempt, rule.timeout).await?;
+        let mut peer = pool.peer(session, &mut ctx.attempt, caller, rule.timeout).await?;
         // To wait for a slot is the gateway's own time.
         ctx.progress.handed_over.get_or_insert_with(|| serving.gateway.clock().instant());
         if rule.websocket {
@@ -153,8 +151,9 @@ impl ProxyHttp for Proxy {
         _: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        if self.readiness.is_cut() {
-            ctx.refuse(Denial { retry_after: Some(1), ..Denial::new(Reason::Stopping) });
+        // Of a part's body the whole is told.
+        if self.readiness.is_cut() && !ctx.is_part() {
+            ctx.refuse(Denial::stopping());
             return Error::e_explain(ErrorType::HTTPStatus(503), "a body at a stop");
         }
         let permit = permit(ctx)?;
@@ -178,10 +177,16 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let serving = Arc::clone(&ctx.serving);
         response::rewrite(response, &serving.rewriter, public(&serving, ctx), &serving.metrics)?;
+        let permit = permit(ctx)?;
+        let asked = permit.websocket() && session.is_upgrade_req();
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
+            let error =
+                Error::explain(ErrorType::InvalidHTTPHeader, "an upgrade that nobody asked for");
+            return Err(error.into_up());
+        }
         if response.status.is_informational() {
             return Ok(());
         }
-        let permit = permit(ctx)?;
         if permit.method() == Method::Head && serving.rule(permit).rewrite.is_some() {
             held::headless(response);
         }
@@ -198,7 +203,11 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         match forward {
-            Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {}
+            Forward::Session | Forward::Untouched { cookies: true, .. } => {}
+            // Who sends no cookies to Sentry gets none from it.
+            Forward::AsIs | Forward::Anonymous | Forward::Untouched { cookies: false, .. } => {
+                response.remove_header(&SET_COOKIE);
+            }
             Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
@@ -292,66 +301,6 @@ impl ProxyHttp for Proxy {
 
     fn request_summary(&self, _: &Session, ctx: &Context) -> String {
         format!("request {:?}", ctx.request_id)
-    }
-}
-
-/// Has a request exchanged for an answer by hand, if pingora can't proxy it as it comes. Says
-/// whether that was so.
-async fn hold(
-    serving: &Serving,
-    session: &mut Session,
-    ctx: &mut Context,
-    stops: &Readiness,
-) -> Result<bool> {
-    let permit = permit(ctx)?;
-    let rule = serving.rule(permit);
-    // The answer to `HEAD` has no body, and another protocol no answer.
-    let upgrades = permit.websocket() && session.is_upgrade_req();
-    let plain = permit.method() == Method::Head || upgrades;
-    let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
-    let takes_chunks = serving.upstreams.of(rule.service)?.takes_chunks();
-    let keeps = permit.body() == Body::Chunked && (rewrite.is_some() || !takes_chunks);
-    if !keeps && rewrite.is_none() {
-        return Ok(false);
-    }
-    let body = if keeps {
-        match keep(serving, permit.rule(), session, ctx).await? {
-            Some(kept) => held::Rest::Kept(kept),
-            None => return Ok(true),
-        }
-    } else if session.as_downstream_mut().is_body_empty() {
-        held::Rest::None
-    } else {
-        held::Rest::Client
-    };
-    let Serving { rewriter, metrics, .. } = serving;
-    let public = public(serving, ctx);
-    let rewriting = rewrite.map(|rewrite| held::Rewriting { rewrite, rewriter, public, metrics });
-    held::exchange(session, ctx, body, rewriting, stops).await.map(|()| true)
-}
-
-/// Keeps the body of a request; or refuses the request, when it can't be kept.
-async fn keep(
-    serving: &Serving,
-    rule: RuleId,
-    session: &mut Session,
-    ctx: &mut Context,
-) -> Result<Option<Kept>> {
-    let (policy, clock) = (serving.gateway.policy(), serving.gateway.clock());
-    let (since, limit) = (clock.instant(), policy.max_body(rule));
-    let rule = policy.rules.rule(rule);
-    let silent = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
-    let kept = held::keep(session, serving.spool.body(limit), silent).await?;
-    ctx.waited = clock.instant().saturating_duration_since(since);
-    match kept {
-        Ok(kept) => Ok(Some(kept)),
-        Err(denial) => {
-            ctx.refuse(denial);
-            if let Some(decision) = &ctx.decision {
-                respond::last(session, decision, &ctx.request_id, policy).await?;
-            }
-            Ok(None)
-        }
     }
 }
 

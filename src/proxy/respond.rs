@@ -233,6 +233,7 @@ pub(super) async fn failure(
     // The upstream, or the gateway, waits for a body that the client does not send.
     let is_silent = *error.etype() == ErrorType::ReadTimedout;
     if upstream::is_downstream(error) && !is_silent {
+        ctx.unread = *error.etype() == ErrorType::WriteTimedout;
         // A body that is framed wrongly, or a client that went away.
         let bad_frame = upstream::is_bad_frame(error);
         if bad_frame && !started {

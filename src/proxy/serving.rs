@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::{Listeners, Upstreams};
+use crate::budget::Budget;
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
 use crate::policy::credential::Digest;
@@ -40,8 +41,10 @@ pub struct Serving {
     pub rewriter: UrlRewriter,
     /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Keeps chunked bodies for an upstream that must be told their length.
+    /// Keeps bodies that have to be whole before they are sent on.
     pub spool: Arc<Spool>,
+    /// What answers that are held to be rewritten may take in memory, all together.
+    pub held: Arc<Budget>,
     /// Is told of events.
     pub metrics: Arc<Metrics>,
     /// Gets a line for each request; `None` when switched off.

@@ -61,7 +61,7 @@ impl<'a> Edits<'a> {
             return Ok(());
         }
         let text: Cow<'_, str> = serde_json::from_str::<Text<'_>>(raw).map_err(|_| BadJson)?.0;
-        let Cow::Owned(url) = self.rewriter.rewrite(text.as_bytes(), self.public) else {
+        let Cow::Owned(url) = self.rewriter.rewrite_absolute(text.as_bytes(), self.public) else {
             return Ok(());
         };
         // What was UTF-8 with an ASCII start replaced still is.
@@ -157,10 +157,44 @@ mod tests {
     }
 
     fn rewritten(body: &[u8], fields: &[&str]) -> Result<String, BadJson> {
+        under(&rewriter(), body, fields)
+    }
+
+    fn under(
+        (rewriter, public): &(UrlRewriter, BaseUrl),
+        body: &[u8],
+        fields: &[&str],
+    ) -> Result<String, BadJson> {
         let fields: Vec<JsonPointer> = fields.iter().map(|field| field.parse().unwrap()).collect();
-        let (rewriter, public) = rewriter();
-        let body = rewrite(body, &fields, &rewriter, &public)?;
+        let body = rewrite(body, &fields, rewriter, public)?;
         Ok(String::from_utf8(body.into_owned()).unwrap())
+    }
+
+    /// The gateway and Sentry, each under a path.
+    fn prefixed() -> (UrlRewriter, BaseUrl) {
+        let base = |url| BaseUrl::parse(url).unwrap();
+        let own = [base("https://sentry.internal/sentry"), base("http://web:9000")];
+        (UrlRewriter::new(own), base("https://gw.example.com/gate"))
+    }
+
+    #[test]
+    fn under_a_path_relative_urls_stay_too() {
+        for (url, wanted) in [
+            ("https://sentry.internal/sentry/x/", "https://gw.example.com/gate/x/"),
+            ("//sentry.internal/sentry/x/", "https://gw.example.com/gate/x/"),
+            ("http://web:9000/x/", "https://gw.example.com/gate/x/"),
+            ("https://sentry.internal/x/", "="),
+            ("/api/0/x/", "="),
+            ("/sentry/api/0/x/", "="),
+            ("/gate/api/0/x/", "="),
+            ("x/", "="),
+            ("?a=b", "="),
+            ("", "="),
+        ] {
+            let wanted = json!({ "url": if wanted == "=" { url } else { wanted } }).to_string();
+            let body = json!({ "url": url }).to_string();
+            assert_eq!(under(&prefixed(), body.as_bytes(), &["/url"]), Ok(wanted), "{url}");
+        }
     }
 
     #[test]
@@ -249,7 +283,9 @@ mod tests {
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(json!("http://web:9000/p")),
-            Just(json!("https://sentry.internal")),
+            Just(json!("https://sentry.internal/sentry/")),
+            Just(json!("/sentry/p")),
+            Just(json!("/p")),
             "[a-z\"\\\\é]{0,6}".prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             Just(Value::Null),
@@ -266,7 +302,8 @@ mod tests {
     fn plainly(value: &mut Value, steps: &[Step], of: &(UrlRewriter, BaseUrl)) {
         match (steps.split_first(), value) {
             (None, Value::String(text)) => {
-                *text = String::from_utf8(of.0.rewrite(text.as_bytes(), &of.1).to_vec()).unwrap();
+                *text = String::from_utf8(of.0.rewrite_absolute(text.as_bytes(), &of.1).to_vec())
+                    .unwrap();
             }
             (Some((Step::Each, rest)), Value::Array(list)) => {
                 list.iter_mut().for_each(|value| plainly(value, rest, of));
@@ -293,8 +330,9 @@ mod tests {
         ) {
             let print = if pretty { serde_json::to_string_pretty } else { serde_json::to_string };
             let field: JsonPointer = field.parse().unwrap();
-            let seen = rewritten(print(&value).unwrap().as_bytes(), &[&field.to_string()]).unwrap();
-            plainly(&mut value, field.steps(), &rewriter());
+            let of = prefixed();
+            let seen = under(&of, print(&value).unwrap().as_bytes(), &[&field.to_string()]).unwrap();
+            plainly(&mut value, field.steps(), &of);
             prop_assert_eq!(seen, print(&value).unwrap());
         }
     }

@@ -35,6 +35,14 @@ impl UrlRewriter {
         }
     }
 
+    /// The same for a place that is read as an absolute URL or not at all: what is relative stays.
+    pub fn rewrite_absolute<'a>(&self, url: &'a [u8], public: &BaseUrl) -> Cow<'a, [u8]> {
+        match split(url) {
+            Some((scheme, authority, rest)) => self.absolute(url, scheme, authority, rest, public),
+            None => Cow::Borrowed(url),
+        }
+    }
+
     fn absolute<'a>(
         &self,
         url: &'a [u8],
@@ -43,6 +51,8 @@ impl UrlRewriter {
         rest: &[u8],
         public: &BaseUrl,
     ) -> Cow<'a, [u8]> {
+        // Readers take an empty port for none (RFC 3986, 3.2.3).
+        let authority = authority.strip_suffix(':').unwrap_or(authority);
         let Some(authority) = Authority::parse(authority) else { return Cow::Borrowed(url) };
         let behind = self.upstream.iter().find_map(|base| {
             let at = base.is_at(&authority, scheme.unwrap_or(base.scheme()));
@@ -115,7 +125,13 @@ mod tests {
             ("https://sentry.internal", "https://sentry.example.com"),
             ("https://sentry.internal?a", "https://sentry.example.com?a"),
             ("http://web:9000/api/0/x/?c=%zz>", "https://sentry.example.com/api/0/x/?c=%zz>"),
+            ("https://sentry.internal:/x", "https://sentry.example.com/x"),
+            ("http://sentry.internal:", "https://sentry.example.com"),
+            ("//sentry.internal:?a", "https://sentry.example.com?a"),
             // Not the upstream's
+            ("https://sentry.internal::/x", "="),
+            ("http://web:/x", "="),
+            ("https://:/x", "="),
             ("https://sentry.internal:8443/x", "="),
             ("http://web/x", "="),
             ("http://web:9001/x", "="),
@@ -159,6 +175,10 @@ mod tests {
             let wanted = if wanted == "=" { url } else { wanted };
             let seen = rewriter.rewrite(url.as_bytes(), &public);
             assert_eq!(String::from_utf8_lossy(&seen), wanted, "{url}");
+            // Without a host it may be left alone.
+            let absolute = rewriter.rewrite_absolute(url.as_bytes(), &public);
+            let wanted = if url.contains("://") { wanted } else { url };
+            assert_eq!(String::from_utf8_lossy(&absolute), wanted, "{url}");
         }
     }
 

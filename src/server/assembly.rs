@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::AccessSink;
 use super::callers::Callers;
 use super::stores::Stores;
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
 use crate::forward::Outbound;
@@ -32,6 +33,9 @@ use crate::telemetry::metrics::Families;
 
 /// How long a new config waits for the names of its upstreams, and for its stores.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// What answers that are held to be rewritten may take in memory, in bytes.
+const HELD_ANSWERS: u64 = 64 << 20;
 
 /// What lasts as long as the process.
 pub(super) struct Ground {
@@ -134,9 +138,7 @@ impl Ground {
         if config.log.access && self.access_log.is_none() {
             self.access_log = Some(self.start_access_log()?);
         }
-        if config.upstreams.spool()
-            && let Err(error) = config.spool.try_folder()
-        {
+        if let Err(error) = config.spool.try_folder() {
             tracing::error!("{error}");
         }
         let rewriter = config.rewriter();
@@ -156,6 +158,10 @@ impl Ground {
             rewriter,
             trusted_proxies: config.trusted_proxies,
             spool: spool.unwrap_or_else(|| Arc::new(Spool::new(config.spool))),
+            held: before.map_or_else(
+                || Arc::new(Budget::new(HELD_ANSWERS)),
+                |before| Arc::clone(&before.serving.held),
+            ),
             metrics,
             access_log: self.access_log.clone().filter(|_| config.log.access),
             admin_credential: config.admin_credential,

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
@@ -24,6 +25,7 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use crate::proxy::ClientCertificate;
@@ -31,6 +33,9 @@ use crate::proxy::ClientCertificate;
 /// The buffers of a socket, in bytes, as pingora has them.
 const READ: usize = 64 << 10;
 const WRITE: usize = 1460;
+
+/// How long a client may take nothing of what is written to it, whatever it is.
+const STALL: Duration = Duration::from_secs(60);
 
 /// A socket with its buffers.
 pub(super) type Socket = BufStream<TcpStream>;
@@ -56,6 +61,8 @@ pub(super) struct Connection<S: AsyncWrite + Unpin> {
     read: Bytes,
     fd: RawFd,
     ends: Arc<SocketDigest>,
+    /// While nothing can be written: until when.
+    stalled: Option<Pin<Box<Sleep>>>,
     tls: Option<Agreed>,
     /// By which pingora hands on what it does not know itself.
     client: Option<Arc<ProxyDigest>>,
@@ -71,7 +78,8 @@ impl Connection<Socket> {
     /// A plain one.
     pub(super) fn plain(io: Socket, ends: Ends) -> Self {
         let fd = io.get_ref().as_raw_fd();
-        Self { io, read: Bytes::new(), fd, ends: digest(fd, ends), tls: None, client: None }
+        let (read, ends) = (Bytes::new(), digest(fd, ends));
+        Self { io, read, fd, ends, stalled: None, tls: None, client: None }
     }
 }
 
@@ -96,7 +104,7 @@ impl Connection<TlsStream<Socket>> {
         let client = client.map(|(client, head)| {
             Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(client))))
         });
-        Self { io, read, fd, ends: digest(fd, ends), tls, client }
+        Self { io, read, fd, ends: digest(fd, ends), stalled: None, tls, client }
     }
 }
 
@@ -112,6 +120,23 @@ fn digest(fd: RawFd, ends: Ends) -> Arc<SocketDigest> {
     digest.peer_addr.set(Some(Address::Inet(ends.peer))).unwrap_or_default();
     digest.local_addr.set(ends.local.map(Address::Inet)).unwrap_or_default();
     Arc::new(digest)
+}
+
+impl<S: AsyncWrite + Unpin> Connection<S> {
+    /// What came of writing; an error when nothing has come of it for long.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.stalled = None;
+            return done;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
@@ -137,11 +162,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.written(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.written(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -153,7 +182,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
+        this.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -216,5 +247,34 @@ impl<S: AsyncWrite + Unpin> Drop for Connection<S> {
     fn drop(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         let _ = Pin::new(&mut self.io).poll_flush(&mut cx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_let_go_and_who_takes_little_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        let mut connection = Connection::plain(buffered(socket), Ends { peer, local: None });
+        let mut piece = vec![0; 1 << 20];
+        for _ in 0..100 {
+            let sent = connection.write_all(&piece);
+            let read = async {
+                tokio::time::sleep(STALL / 2).await;
+                client.read_exact(&mut piece.clone()).await.unwrap();
+            };
+            let (sent, ()) = tokio::join!(sent, read);
+            sent.unwrap();
+        }
+        piece.resize(100 << 20, 0);
+        let error = connection.write_all(&piece).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -9,7 +9,7 @@ fn spool(folder: &Path, memory: u64, max_body: u64, budget: u64) -> Spool {
 }
 
 fn taken(spool: &Spool) -> (u64, u64) {
-    (spool.memory.taken(), spool.disk.taken())
+    (spool.known.memory.taken(), spool.known.disk.taken())
 }
 
 async fn read(mut kept: Kept) -> Vec<u8> {
@@ -90,10 +90,31 @@ async fn all_bodies_share_a_budget() {
 }
 
 #[tokio::test]
+async fn strangers_share_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), 0, 10, 20);
+    let (mut one, mut other) = (spool.body_of_a_stranger(10), spool.body_of_a_stranger(10));
+    one.push(b"123456").await.unwrap();
+    assert!(matches!(other.push(b"12345").await, Err(SpoolError::Full)));
+    for _ in 0..2 {
+        // Not the other half, and not what they have left of their own.
+        let mut known = spool.body(10);
+        known.push(b"1234567890").await.unwrap();
+    }
+    let mut known = spool.body(10);
+    known.push(b"1234567890").await.unwrap();
+    let mut last = spool.body_of_a_stranger(10);
+    last.push(b"1234").await.unwrap();
+    assert!(matches!(last.push(b"1").await, Err(SpoolError::Full)));
+    drop((one, other, last));
+    assert_eq!((taken(&spool).1, spool.strangers.disk.taken()), (10, 0));
+}
+
+#[tokio::test]
 async fn without_memory_for_all_a_body_goes_to_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = spool(folder.path(), 10, 10, 100);
-    spool.memory = Arc::new(Budget::new(12));
+    spool.known.memory = Arc::new(Budget::new(12));
     let (mut one, mut other) = (spool.body(10), spool.body(10));
     one.push(b"12345678").await.unwrap();
     other.push(b"1234").await.unwrap();

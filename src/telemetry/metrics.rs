@@ -52,7 +52,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS: "counter" "requests_total" ["route", "method", "status"],
-        "Requests by template of the route (`unmatched` without one), method and status (499: the client went away).";
+        "Requests by template of the route (`unmatched` without one), method and status (499: the client went away, or did not read its answer).";
     DURATION: "histogram" "request_duration_seconds" ["route"],
         "From the request head to the end of the response.";
     OVERHEAD: "histogram" "overhead_duration_seconds" [],

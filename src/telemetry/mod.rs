@@ -21,7 +21,8 @@ use crate::clock::Timestamp;
 use crate::policy::decision::{Decision, Verdict};
 use crate::policy::reason::UpstreamFailure;
 
-/// The status of a request whose client went away before it was answered (as nginx has it).
+/// The status of a request whose client went away before it was answered (as nginx has it), or did not
+/// read its answer.
 pub const CLIENT_CLOSED: u16 = 499;
 
 /// Everything that is recorded of one request.
@@ -43,7 +44,7 @@ pub struct Record<'a> {
     pub decision: Option<&'a Decision>,
     /// Where the identity came from.
     pub cache: Option<&'static str>,
-    /// The status that the client got; [`CLIENT_CLOSED`] when it got none.
+    /// The status that the client got; [`CLIENT_CLOSED`] when it got none, or not all of its answer.
     pub status: u16,
     /// Why the upstream gave no answer.
     pub failure: Option<UpstreamFailure>,

@@ -81,3 +81,32 @@ fn qsentry_follows_the_links() {
     lists(&home, Client::Qsentry, "get teams --attrs slug", &TEAMS);
     all_pages(&stage.seen(), "/api/0/organizations/acme/teams/");
 }
+
+/// Headers of the user's own, for an identity proxy on the way: they are no business of the gateway's.
+#[test]
+fn headers_of_the_users_own_arrive() {
+    let stage = Stage::start();
+    let token = stage.token(SCOPES);
+    let arrived = |name: &str| {
+        let seen = stage.seen();
+        assert!(!seen.is_empty());
+        assert!(seen.iter().all(|seen| seen.header(name) == Some("a-value")), "{name}: {seen:#?}");
+    };
+    for client in [Client::SentryCli, Client::SentryCli2] {
+        let home = stage.home_with(&token);
+        let words = ["--header", "X-Own: a-value", "projects", "list"];
+        home.run(client, &words).fine();
+        arrived("x-own");
+        let home = home.set("CUSTOM_HEADER", "X-Other: a-value");
+        home.run(client, &["projects", "list"]).fine();
+        arrived("x-other");
+    }
+    let home =
+        stage.home_with(&token).set("SENTRY_CUSTOM_HEADERS", "X-Own: a-value; X-Other: a-value");
+    home.run(Client::Sentry, &["project", "list", "acme/"]).fine();
+    let seen = stage.seen();
+    assert!(!seen.is_empty());
+    for name in ["x-own", "x-other"] {
+        assert!(seen.iter().all(|seen| seen.header(name) == Some("a-value")), "{name}: {seen:#?}");
+    }
+}

@@ -2,12 +2,14 @@
 //! Relay. Its URLs name the canonical host, whatever host it was called by, as Sentry's do.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
 use crate::answers;
+use crate::client::PATIENCE;
 use crate::http::{Answer, Seen, Server, gunzip};
 
 /// The credential that it knows: the gateway's own.
@@ -27,6 +29,8 @@ pub struct State {
     pub chunks: BTreeMap<String, Vec<u8>>,
     /// Whole files, put together of chunks, by their SHA-1.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// Is told of the next chunks that come, and waits for a word before it takes them.
+    pub hold: Option<(Sender<()>, Receiver<()>)>,
     /// The issues that are no longer unresolved.
     pub statuses: BTreeMap<usize, String>,
 }
@@ -140,6 +144,10 @@ fn organization(
             Answer::json(200, &answers::chunk_upload(&url))
         }
         ("POST", ["chunk-upload"]) => {
+            if let Some((came, go)) = state.hold.take() {
+                came.send(()).unwrap();
+                go.recv_timeout(PATIENCE).expect("a word");
+            }
             for (name, filename, body) in parts(seen) {
                 let chunk = if name == "file_gzip" { gunzip(&body) } else { body };
                 if hex(&chunk) != filename {

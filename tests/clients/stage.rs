@@ -4,8 +4,12 @@ use std::cell::RefCell;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use crate::client::{Home, wait};
+use portcullis::clock::{Clock as _, SystemClock};
+use serde_json::Value;
+
+use crate::client::{Home, PATIENCE, wait};
 use crate::http::Seen;
 use crate::process::Serving;
 use crate::sentry::{CREDENTIAL, PUBLIC_KEY, Sentry};
@@ -162,6 +166,24 @@ drain = "10s"
         self.seen().iter().map(Seen::line).collect()
     }
 
+    /// Has a new process of the gateway take over, and gives it once it serves.
+    pub fn hand_over(&self) -> Successor {
+        let gateway = self.gateway.as_ref().unwrap();
+        let pid = gateway.process.id().to_string();
+        assert!(Command::new("kill").args(["-USR2", &pid]).status().unwrap().success());
+        let start = SystemClock.instant();
+        loop {
+            let log = gateway.log.lock().unwrap().clone();
+            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            if let Some(line) = lines.find(|line| line["message"] == "a new process serves") {
+                return Successor(line["process"].to_string());
+            }
+            let waited = SystemClock.instant().saturating_duration_since(start);
+            assert!(waited < PATIENCE, "{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The messages and the access log of the gateway, which has ended.
     fn output(&mut self) -> String {
         if let Some(gateway) = &mut self.gateway {
@@ -172,6 +194,15 @@ drain = "10s"
         let access = std::fs::read_to_string(self.folder.path().join("access.log"));
         let log = self.gateway.as_ref().map(|gateway| gateway.log.lock().unwrap().clone());
         access.unwrap_or_default() + &log.unwrap_or_default()
+    }
+}
+
+/// A process that has taken over. It ends with this value.
+pub struct Successor(String);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.0]).status();
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
 
-use crate::client::{Client, Home};
+use crate::client::{Client, Home, PATIENCE};
 use crate::http::Seen;
 use crate::sentry::hex;
 use crate::stage::Stage;
@@ -59,6 +60,27 @@ fn source_maps_by_sentry_cli(client: Client) {
     for text in ["Uploaded files to Sentry", "Upload type: artifact bundle", "~/main.js.map"] {
         assert!(printed.contains(text), "{printed}");
     }
+    let bundle = uploaded(&stage, BUNDLES, 2);
+    assert!(contains(&bundle, "main.js.map") && contains(&bundle, "manifest.json"));
+}
+
+/// The gateway is replaced while Sentry has yet to answer to the first chunks.
+#[test]
+fn an_upload_goes_on_while_another_process_takes_over() {
+    let stage = Stage::start();
+    let home = stage.home_with(&stage.token("org:ci"));
+    script(&home.work().join("dist"));
+    let ((came, arrived), (go, word)) = (channel(), channel());
+    stage.sentry.state.lock().unwrap().hold = Some((came, word));
+    let words = ["sourcemaps", "upload", "--release", "1.0.0", "dist"];
+    let (printed, _successor) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| home.run(Client::SentryCli, &words).fine());
+        arrived.recv_timeout(PATIENCE).expect("chunks");
+        let successor = stage.hand_over();
+        go.send(()).unwrap();
+        (client.join().unwrap(), successor)
+    });
+    assert!(printed.contains("Uploaded files to Sentry"), "{printed}");
     let bundle = uploaded(&stage, BUNDLES, 2);
     assert!(contains(&bundle, "main.js.map") && contains(&bundle, "manifest.json"));
 }

@@ -29,6 +29,7 @@ struct Layer {
 /// From the bottom up: a row may use rows above it in this list, never below.
 const LAYERS: &[Layer] = &[
     Layer { module: "clock", may_use: &[], forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC] },
+    Layer { module: "budget", may_use: &[], forbidden: PURE },
     Layer {
         module: "tls",
         may_use: &["clock"],
@@ -72,7 +73,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "spool",
-        may_use: &[],
+        may_use: &["budget"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["serde", "toml", "prometheus"]],
     },
     Layer {
@@ -125,6 +126,7 @@ const LAYERS: &[Layer] = &[
         module: "proxy",
         may_use: &[
             "gateway",
+            "budget",
             "policy",
             "forward",
             "rewrite",
@@ -176,6 +178,7 @@ const LAYERS: &[Layer] = &[
         module: "server",
         may_use: &[
             "clock",
+            "budget",
             "server_tls",
             "proxy_protocol",
             "readiness",

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::client::{request, send};
-use crate::gate::{CANONICAL, Gate, HOST, eventually};
+use crate::gate::{CANONICAL, Gate, HOST, Options, eventually};
 use crate::upstream::{Upstream, ok};
 
 #[test]
@@ -34,6 +34,29 @@ fn links_and_locations_name_the_address_that_was_called() {
 }
 
 #[test]
+fn cookies_come_from_sentry_only_where_they_go_to_it() {
+    let upstream = Upstream::answering(|_, stream| ok(stream, &[("Set-Cookie", "a=b")], b"{}"));
+    let options = Options { listen: "expose = [\"api\", \"ui\"]".into(), ..Options::default() };
+    let gate = Gate::with(upstream, &options);
+    let own = format!("Bearer {}", gate.token("read"));
+    let page = "GET /organizations/acme/issues/";
+    let api = "GET /api/0/organizations/";
+    let rows: [(&str, &[(&str, &str)], bool); 6] = [
+        (page, &[], true),
+        (page, &[("Cookie", "sentrysid=1")], true),
+        (page, &[("Authorization", "Bearer x")], false),
+        (api, &[("Cookie", "sentrysid=1")], true),
+        (api, &[("Authorization", &own)], false),
+        ("GET /api/0/", &[], false),
+    ];
+    for (line, fields, wanted) in rows {
+        let reply = gate.send(line, fields);
+        assert_eq!(reply.status, 200, "{line} {fields:?}");
+        assert_eq!(reply.header("set-cookie").is_some(), wanted, "{line} {fields:?}");
+    }
+}
+
+#[test]
 fn a_body_of_too_great_length_is_refused_before_it_is_read() {
     let gate = Gate::start();
     let token = format!("Bearer {}", gate.token("all"));
@@ -52,10 +75,7 @@ fn a_body_of_too_great_length_is_refused_before_it_is_read() {
 #[test]
 fn an_upstream_that_is_down_is_502_in_json_and_counted_apart() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = crate::gate::Options {
-        upstream_url: Some(format!("http://{free}")),
-        ..crate::gate::Options::default()
-    };
+    let options = Options { upstream_url: Some(format!("http://{free}")), ..Options::default() };
     let gate = Gate::with(Upstream::start(), &options);
     let reply = gate.bearer("GET /api/0/organizations/acme/issues/", &gate.token("read"));
     assert_eq!((reply.status, reply.code().as_str()), (502, "upstream_unreachable"));

@@ -202,6 +202,10 @@ fn the_scheme_is_believed_or_not_or_nobody_can_tell() {
     let told = Pair::start(healthy(), Options { top: String::new(), ..https() }).ask(&[], "");
     problems(&told, &["client_address"]);
     assert!(fix(&told, "client_address").contains("`trusted_proxies`"));
+    // Where a load balancer says who calls, nobody has to be believed for it.
+    let listen = "[[listen]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = [\"10.0.0.0/8\"]";
+    let told = Pair::start(healthy(), Options { top: String::new(), listen, ..https() });
+    problems(&told.ask(&[], ""), &[]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod rewritten;
 mod routes;
 mod samples;
 mod stores;
+mod strangers;
 mod tls;
 mod upgrade;
 mod upstream;

@@ -241,3 +241,83 @@ fn who_waits_at_a_stop_is_sent_to_another_gateway() {
     assert!(held.gate.upstream.take().is_empty());
     assert!(!held.gate.output().contains("cut off"), "{}", held.gate.output());
 }
+
+/// Rules with a short timeout, on the second of which the answer is held and rewritten.
+fn hasty(timeout: &str) -> String {
+    let rule = |path: &str, more: &str| {
+        format!(
+            "[[rule]]\nmethods = [\"GET\"]\ntimeout = \"{timeout}\"\nscopes = [\"org:read\"]\n\
+             path = \"/api/0/organizations/{{organization_id_or_slug}}/{path}/\"\n{more}"
+        )
+    };
+    let rewrite = "rewrite = { fields = [\"/url\"], max_size = \"30MiB\" }\n";
+    rule("hasty", "") + &rule("held", rewrite)
+}
+
+const LARGE: usize = 20 << 20;
+
+/// An answer of that length: JSON.
+fn large() -> Vec<u8> {
+    let (start, end) = (&b"{\"a\":\""[..], b"\"}");
+    [start, &vec![b'x'; LARGE - start.len() - end.len()], end].concat()
+}
+
+#[test]
+fn who_does_not_read_its_answer_gives_its_slot_back() {
+    let upstream = Upstream::answering(|seen, stream| {
+        if seen.target.contains("issues") {
+            return ok(stream, &[], b"{}");
+        }
+        if seen.target.contains("held") {
+            return ok(stream, &[], &large());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 64 << 10]).is_ok() {}
+    });
+    let web = "max_in_flight = 1\nmax_waiting = 0".to_owned();
+    let gate = Gate::with(upstream, &Options { web, rules: hasty("300ms"), ..Options::default() });
+    let token = format!("Bearer {}", gate.token("all"));
+    for (count, path) in [(1.0, "hasty"), (2.0, "held")] {
+        let mut connection = Connection::open(gate.address);
+        let line = format!("GET /api/0/organizations/acme/{path}/");
+        connection.write(&request(&line, &[("Authorization", &token)], b""));
+        eventually("a request upstream", || !gate.upstream.take().is_empty());
+        // It keeps the connection, and reads nothing.
+        let unread = || gate.metric("portcullis_requests_total", &["status=\"499\""]);
+        eventually(path, || unread() == count);
+        assert_eq!(gate.send(LINE, &[("Authorization", &token)]).status, 200, "{path}");
+        gate.upstream.take();
+        drop(connection);
+    }
+    assert_eq!(gate.metric("portcullis_upstream_failures_total", &[]), 0.0);
+}
+
+#[test]
+fn who_reads_slowly_gets_its_answer_and_one_that_was_held_keeps_no_slot() {
+    let upstream = Upstream::answering(|seen, stream| match seen.target.contains("issues") {
+        true => ok(stream, &[], b"{}"),
+        false => ok(stream, &[], &large()),
+    });
+    let web = "max_in_flight = 1\nmax_waiting = 0".to_owned();
+    let gate = Gate::with(upstream, &Options { web, rules: hasty("3s"), ..Options::default() });
+    let token = format!("Bearer {}", gate.token("all"));
+    for path in ["hasty", "held"] {
+        let mut connection = Connection::open(gate.address);
+        let line = format!("GET /api/0/organizations/acme/{path}/");
+        connection.write(&request(&line, &[("Authorization", &token)], b""));
+        let (status, _) = connection.read_head().expect(path);
+        assert_eq!(status, 200, "{path}");
+        if path == "held" {
+            // Of the answer most is still to be read.
+            assert_eq!(gate.send(LINE, &[("Authorization", &token)]).status, 200);
+        }
+        let mut body = Vec::new();
+        // Longer in all than one piece may take.
+        while body.len() < LARGE {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            body.extend(connection.read_exactly((LARGE - body.len()).min(256 << 10)));
+        }
+        assert!(body == large(), "{path}: another body");
+    }
+    assert_eq!(gate.metric("portcullis_requests_total", &["status=\"499\""]), 0.0);
+}

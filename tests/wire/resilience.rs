@@ -265,6 +265,68 @@ fn an_upload_that_a_stop_cuts_off_is_told_to_come_again() {
     assert_eq!((&line["status"], &line["reason"]), (&503.into(), &"stopping".into()), "{line}");
 }
 
+/// What has not come whole at the cut: kept or not, and whether more of it comes.
+#[test]
+fn whatever_a_stop_cuts_off_is_told_to_come_again() {
+    let rules = "[[rule]]\nmethods = [\"PUT\"]\nscopes = [\"org:write\"]\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/named/\"\n\
+                 rewrite = { fields = [\"/url\"], max_size = \"1000B\" }\n";
+    // The route, how its length is told, how each piece of it is written, and whether that goes on.
+    let rows = [
+        ("issues", ("Transfer-Encoding", "chunked"), "4\r\nmore\r\n", false),
+        ("issues", ("Transfer-Encoding", "chunked"), "4\r\nmore\r\n", true),
+        ("named", ("Transfer-Encoding", "chunked"), "4\r\nmore\r\n", false),
+        ("named", ("Content-Length", "1000000"), "more", true),
+    ];
+    for (path, length, piece, goes_on) in rows {
+        let row = format!("{path} {length:?} {goes_on}");
+        let upstream = Upstream::by_hand(|mut stream| {
+            let mut buffer = [0; 1024];
+            while let Ok(1..) = stream.read(&mut buffer) {}
+        });
+        let mut gate = Gate::with(upstream, &Options { rules: rules.into(), ..Options::default() });
+        let bearer = format!("Bearer {}", gate.token("all"));
+        let mut stream = TcpStream::connect(gate.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let line = format!("PUT /api/0/organizations/acme/{path}/");
+        stream.write_all(&request(&line, &[("Authorization", &bearer), length], b"")).unwrap();
+        stream.write_all(piece.as_bytes()).unwrap();
+        let in_flight = || gate.metric("portcullis_requests_in_flight", &[]);
+        eventually("a request", || in_flight() == 1.0);
+        gate.terminate();
+        eventually("a word of stopping", || gate.output().contains("\"stopping\""));
+        // The second one ends the drain.
+        gate.terminate();
+        let mut sending = stream.try_clone().unwrap();
+        let sender = thread::spawn(move || {
+            // Until nobody takes it any more; never all of it.
+            for _ in 0..if goes_on { 1_000 } else { 0 } {
+                if sending.write_all(piece.as_bytes()).is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"}") {
+            let mut byte = [0];
+            let read = stream.read(&mut byte).unwrap_or_default();
+            assert_eq!(read, 1, "{row}: {:?}", said.escape_ascii().to_string());
+            said.push(byte[0]);
+        }
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 503 "), "{row}: {said}");
+        assert!(said.contains("\"code\":\"stopping\""), "{row}: {said}");
+        assert!(said.to_ascii_lowercase().contains("retry-after: 1\r\n"), "{row}: {said}");
+        assert_eq!(gate.wait(), Some(0), "{row}: {}", gate.output());
+        drop(stream);
+        sender.join().unwrap();
+        let [line] = &*gate.access_lines() else { panic!("{row}: {}", gate.output()) };
+        assert_eq!((&line["status"], &line["reason"]), (&503.into(), &"stopping".into()), "{line}");
+    }
+}
+
 #[test]
 fn a_large_answer_arrives_while_it_is_being_sent() {
     let (go, word) = channel();

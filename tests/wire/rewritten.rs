@@ -173,11 +173,8 @@ fn what_has_nothing_to_rewrite_goes_through_untouched() {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let page =
         text(&raw("200 OK", "ETag: \"a\"\r\n", html)).replacen("application/json", "text/html", 1);
-    let untyped =
-        text(&raw("200 OK", "", html)).replacen("Content-Type: application/json\r\n", "", 1);
     let rows: Vec<(&str, Vec<u8>, u16, Vec<u8>)> = vec![
         ("a page", page.into_bytes(), 200, html.to_vec()),
-        ("no type", untyped.into_bytes(), 200, html.to_vec()),
         (
             "304",
             b"HTTP/1.1 304 Not Modified\r\nContent-Type: application/json\r\nETag: \"a\"\r\n\r\n"
@@ -469,4 +466,76 @@ fn an_old_client_gets_the_same() {
     let reply = connection.read_reply("GET").expect("an answer");
     assert_eq!((reply.status, reply.body.as_slice()), (200, client_json().as_bytes()));
     assert!(connection.is_closed());
+}
+
+#[test]
+fn an_answer_that_does_not_say_what_it_is_is_read_too() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: ";
+    let (json, other) = (upstream_json(), format!("see {CANONICAL}/x/"));
+    let untold = |body: &str| format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes();
+    let gate = Gate::with(answers(vec![untold(&json), untold(&other), untold("")]), &rules());
+    let token = gate.token("all");
+    let reply = get(&gate, &token, &format!("{LINE}?0"));
+    assert_eq!((reply.status, &*reply.body), (200, client_json().as_bytes()));
+    let reply = get(&gate, &token, &format!("{LINE}?1"));
+    assert_eq!((reply.status, &*reply.code()), (502, "rewrite_failed"));
+    let reply = get(&gate, &token, &format!("{PASS}?1"));
+    assert_eq!((reply.status, &*reply.body), (200, other.as_bytes()));
+    let reply = get(&gate, &token, &format!("{LINE}?2"));
+    assert_eq!((reply.status, &*reply.body), (200, &b""[..]));
+}
+
+/// Whether the sockets of a port have nothing that waits to be read or sent.
+fn nothing_is_on_its_way(port: u16) -> bool {
+    let (sockets, port) =
+        (std::fs::read_to_string("/proc/net/tcp").unwrap(), format!(":{port:04X}"));
+    let mut of_port = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // The ends, the state, and both queues.
+    of_port.all(|line| {
+        !line[1..3].iter().any(|end| end.ends_with(&port)) || line[4] == "00000000:00000000"
+    })
+}
+
+#[test]
+fn answers_that_are_held_have_a_limit_together() {
+    const HALF: usize = 40 << 20;
+    let (go, word) = channel();
+    let (sent, was_sent) = channel();
+    let (word, sent) = (Mutex::new(word), Mutex::new(sent));
+    let upstream = Upstream::answering(move |seen: &Seen, stream: &mut TcpStream| {
+        let body = [b"{\"a\":\"", &vec![b'x'; HALF - 8][..], b"\"}"].concat();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+        write!(stream, "{head}: {HALF}\r\n\r\n").unwrap();
+        let rest = if seen.target.ends_with("?waits") { 1 } else { 0 };
+        // Who is refused does not take it.
+        let _ = stream.write_all(&body[..HALF - rest]);
+        if rest > 0 {
+            sent.lock().unwrap().send(()).unwrap();
+            word.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            stream.write_all(&body[HALF - rest..]).unwrap();
+        }
+    });
+    let mut options = rules();
+    options.rules = options.rules.replace(&format!("{MAX}B"), "50MiB");
+    let gate = Gate::with(upstream, &options);
+    let token = gate.token("all");
+    let bearer = format!("Bearer {token}");
+    let mut first = Connection::open(gate.address);
+    first.write(&request(&format!("{LINE}?waits"), &[("Authorization", &bearer)], b""));
+    // All that there is of it yet has come.
+    was_sent.recv_timeout(PATIENCE).unwrap();
+    eventually("most of an answer", || nothing_is_on_its_way(gate.upstream.address.port()));
+    let reply = get(&gate, &token, LINE);
+    assert_eq!((reply.status, &*reply.code()), (503, "upstream_busy"));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("no room for its answer"), "{detail}");
+    // What may pass as it is does.
+    let reply = get(&gate, &token, PASS);
+    assert_eq!((reply.status, reply.body.len()), (200, HALF));
+    go.send(()).unwrap();
+    let reply = first.read_reply("GET").expect("an answer");
+    assert_eq!((reply.status, reply.body.len()), (200, HALF));
+    // It has given its room back.
+    assert_eq!(get(&gate, &token, LINE).status, 200);
 }

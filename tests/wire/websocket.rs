@@ -19,6 +19,12 @@ websocket = true
 methods = ["GET"]
 path = "/api/0/plain/"
 scopes = ["event:read"]
+
+[[rule]]
+methods = ["GET"]
+path = "/api/0/named/"
+scopes = ["event:read"]
+rewrite = { fields = ["/url"], max_size = "1000B" }
 "#;
 
 /// Switches protocols wherever it is asked to, and then sends back in capitals what comes. Gives the
@@ -98,4 +104,29 @@ fn where_a_rule_says_so() {
     let mut connection = ask(&gate, "/api/0/live/1/", "unknown", "websocket");
     assert_eq!(connection.read_reply("GET").unwrap().status, 401);
     assert!(took().is_empty());
+}
+
+#[test]
+fn nobody_is_switched_who_did_not_ask() {
+    let upstream = Upstream::by_hand(|stream: TcpStream| {
+        crate::upstream::each(stream, |_, stream| {
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                          Upgrade: websocket\r\n\r\nhello";
+            let _ = stream.write_all(switch.as_bytes());
+        });
+    });
+    let gate = Gate::with(upstream, &Options { rules: RULES.to_owned(), ..Options::default() });
+    let token = gate.token("event:read");
+    for path in ["/api/0/plain/", "/api/0/named/", "/api/0/live/1/"] {
+        let mut asking = ask(&gate, path, &token, "websocket");
+        if path.contains("live") {
+            assert_eq!(asking.read_head().unwrap().0, 101);
+        } else {
+            let reply = asking.read_reply("GET").unwrap();
+            assert_eq!((reply.status, &*reply.code()), (502, "upstream_unreachable"), "{path}");
+        }
+        let reply = gate.bearer(&format!("GET {path}"), &token);
+        assert_eq!((reply.status, &*reply.code()), (502, "upstream_unreachable"), "{path}");
+        assert!(reply.closed, "{path}");
+    }
 }

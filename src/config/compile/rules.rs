@@ -47,6 +47,20 @@ impl Compiler<'_> {
         version
     }
 
+    /// Says where an own rule lets anybody through to the API.
+    fn note_passes(&mut self, rules: &[Rule]) {
+        let shipped = |rule: &Rule| rule.place.starts_with(EDGE_RULES_NAME);
+        let to_api = |rule: &&Rule| rule.exposure == Exposure::Api && rule.access == Access::Pass;
+        for rule in rules.iter().filter(|rule| to_api(rule) && !shipped(rule)) {
+            let what = format!(
+                "`{}` is let through with whatever credential comes, and without one",
+                rule.template
+            );
+            let help = "write `access = \"authenticated\"` or `scopes`, unless Sentry itself asks for one there";
+            self.notes.push(Problem::new(&*rule.place, what, help));
+        }
+    }
+
     pub(super) fn rules(
         &mut self,
         raw: &RawRules,
@@ -76,6 +90,7 @@ impl Compiler<'_> {
             }
         }
         let mut rules = set.into_rules();
+        self.note_passes(&rules);
         if check_keys {
             rules.iter_mut().for_each(check_key);
         }

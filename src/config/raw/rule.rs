@@ -48,7 +48,7 @@ pub(in crate::config) struct RawRule {
     /// credentials or members are made or shown.
     #[serde(default = "yes")]
     pub(in crate::config) exchange: bool,
-    /// How long the upstream may be silent; by default its `timeout`.
+    /// How long the upstream may be silent, and the client not read; by default its `timeout`.
     pub(in crate::config) timeout: Option<HumanDuration>,
     /// The largest request body; by default the upstream's `max_body`.
     pub(in crate::config) max_body: Option<ByteSize>,
@@ -62,7 +62,8 @@ pub(in crate::config) struct RawRule {
     /// `ui`; even where `access` lets nobody else through.
     #[serde(default)]
     pub(in crate::config) session: bool,
-    /// Whether the connection may become a WebSocket; no other protocol is upgraded to.
+    /// Whether the connection may become a WebSocket; no other protocol is upgraded to. One that is open is
+    /// not cut off when its credential is revoked or expires.
     #[serde(default)]
     pub(in crate::config) websocket: bool,
     /// Which URLs in the JSON answer are rewritten to the address that the client called.

@@ -48,7 +48,7 @@ pub(in crate::config) struct RawUpstream {
     /// How long a connection may take to be made, TLS included.
     #[serde(default = "seconds::<5>")]
     pub(in crate::config) connect_timeout: HumanDuration,
-    /// How long it may be silent, where a rule has no `timeout`.
+    /// How long it may be silent, and a client not read what it sends, where a rule has no `timeout`.
     #[serde(default = "seconds::<60>")]
     pub(in crate::config) timeout: HumanDuration,
     /// How long an idle connection is kept. Sentry's uWSGI closes it after 15 s.
@@ -58,8 +58,8 @@ pub(in crate::config) struct RawUpstream {
     #[serde(default = "hundred_mib")]
     pub(in crate::config) max_body: ByteSize,
     /// What becomes of a chunked request body: `spool` keeps it and sends it with `Content-Length`,
-    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks. By default
-    /// `spool`, of `relay` `stream`.
+    /// without which Sentry's uWSGI reads it as empty; `stream` sends it on in chunks, to `web`
+    /// if it is known who calls. By default `spool`, of `relay` `stream`.
     pub(in crate::config) chunked_bodies: Option<ChunkedBodies>,
     /// What every address is asked for, to see whether it works; by default `/_health/`, and
     /// `/api/relay/healthcheck/ready/` of `relay`. Any 2xx within 5 s will do. An address that fails
@@ -70,7 +70,8 @@ pub(in crate::config) struct RawUpstream {
     /// connect to is left out for 5 s.
     #[serde(default = "seconds::<5>")]
     pub(in crate::config) health_interval: HumanDuration,
-    /// How many requests may be in flight to it, all addresses together.
+    /// How many requests may be in flight to it, all addresses together. Of `web`, callers without a
+    /// credential that the gateway knows get at most three quarters, here and of `max_waiting`.
     #[serde(default = "number::<256>")]
     pub(in crate::config) max_in_flight: u32,
     /// How many more may wait for one of these to end, first come first served; beyond it 503

@@ -138,6 +138,19 @@ fn what_is_let_in_and_where_it_goes() {
         ("ingest", "POST //api/1/envelope/", "", "bad_path"),
         ("ingest", "GET /api/7/cron/nightly/?status=ok", "", "relay: untouched"),
         ("ingest", "POST /api/7/minidump", "", "relay: untouched"),
+        ("ingest", "POST /api/7/upload/?sentry_key=a", "", "relay: untouched"),
+        ("ingest", "POST /api/7/upload", "", "relay: untouched"),
+        ("ingest", "PATCH /api/7/upload/0a1b/?length=1&signature=c", "", "relay: untouched"),
+        ("ingest", "OPTIONS /api/7/upload/0a1b/", "", "relay: untouched"),
+        ("ingest", "PATCH /api/7/upload/", "", "method_not_allowed"),
+        ("ingest", "POST /api/7/upload/0a1b/", "", "method_not_allowed"),
+        ("ingest", "PATCH /api/7/upload/0a1b", "", "no_such_route"),
+        ("ingest", "POST /api/0/upload/", "", "no_such_route"),
+        ("ingest", "POST /api/7/integration/vercel/logs", "", "relay: untouched"),
+        ("ingest", "POST /api/7/integration/vercel/logs/", "", "relay: untouched"),
+        ("ingest", "POST /api/7/integration/vercel/", "", "no_such_route"),
+        ("ingest", "POST /api/7/playstation/", "", "no_such_route"),
+        ("ingest", "GET /api/7/crossdomain.xml", "", "no_such_route"),
         ("ingest", "GET /js-sdk-loader/0123456789abcdef.js", "", "web: untouched"),
         ("ingest", "GET /js-sdk/1.0/bundle.min.js", "", "assets: untouched"),
         ("ingest", "GET /api/0/", "", "no_such_route"),
@@ -145,6 +158,21 @@ fn what_is_let_in_and_where_it_goes() {
         ("ingest", "GET /", "", "no_such_route"),
         ("ingest", "GET /auth/login/", "", "no_such_route"),
         ("ingest", "POST /api/7/envelope/", own, "wrong_credential_kind"),
+        (
+            "ingest",
+            "POST /api/7/envelope/",
+            "x-sentry-auth: Sentry sentry_key=portcullis_t_x",
+            "wrong_credential_kind",
+        ),
+        (
+            "ingest",
+            "POST /api/7/envelope/",
+            "authorization: Bearer \"portcullis_t_x\"",
+            "wrong_credential_kind",
+        ),
+        ("ingest", "POST /api/7/envelope/?sentry_key=portcullis_t_x", "", "wrong_credential_kind"),
+        ("ingest", "POST /api/7/envelope/?a=b&c=%70ortcullis%5ft_x", "", "wrong_credential_kind"),
+        ("ingest", "POST /api/7/envelope/?a=portcullis", "", "relay: untouched"),
         // Relays.
         ("api ui", "POST /api/0/relays/projectconfigs/", "", "no_such_route"),
         ("api relays", "POST /api/0/relays/projectconfigs/", "", "relay: untouched, relay"),
@@ -233,6 +261,8 @@ fn a_key_is_checked_where_the_config_says_so() {
         (format!("GET /api/7/cron/nightly/{key}/"), "", "relay: untouched"),
         (format!("OPTIONS /api/7/envelope/?sentry_key={key}"), "", "relay: untouched"),
         (to("envelope/"), "", "missing_credential"),
+        (to("envelope/"), &*format!("{sentry}, a=portcullis_t_x"), "wrong_credential_kind"),
+        (to(&format!("envelope/?sentry_key={key}&a=portcullis_t_x")), "", "wrong_credential_kind"),
         (to("envelope/"), "x-sentry-auth: Sentry sentry_version=7", "malformed_credential"),
         (to("envelope/"), "authorization: Bearer x", "malformed_credential"),
         (to("envelope/?sentry_key=a%20b"), "", "malformed_credential"),
@@ -270,6 +300,11 @@ fn is_relays(path: &str) -> bool {
         ["api", project, "minidump"] => id(project),
         ["api", project, "events", event, "attachments", ""] => id(project) && word(event),
         ["api", project, "unreal", key, ""] => id(project) && word(key),
+        ["api", project, "upload"] | ["api", project, "upload", ""] => id(project),
+        ["api", project, "upload", key, ""] => id(project) && word(key),
+        ["api", project, "integration", "vercel", "logs", rest @ ..] => {
+            id(project) && matches!(rest, [] | [""])
+        }
         ["api", project, "cron", slug, rest @ ..] => {
             let end = matches!(rest, [] | [""]) || matches!(rest, [key] | [key, ""] if word(key));
             id(project) && word(slug) && end
@@ -295,10 +330,14 @@ proptest! {
                 1 => Just("otlp"), 1 => Just("v1"), 1 => Just("traces"), 1 => Just("live"),
                 1 => Just("x"), 3 => Just(""), 1 => Just("%61pi"), 1 => Just("7%2f"), 1 => Just(".."),
                 1 => Just("minidump"), 1 => Just("EnVelope"), 1 => Just("register"),
+                2 => Just("upload"), 2 => Just("integration"), 1 => Just("vercel"),
+                1 => Just("logs"),
             ],
-            1..6,
+            1..8,
         ),
-        method in prop_oneof![Just("POST"), Just("GET"), Just("OPTIONS"), Just("PUT")],
+        method in prop_oneof![
+            Just("POST"), Just("GET"), Just("OPTIONS"), Just("PUT"), Just("PATCH"),
+        ],
     ) {
         let policy = POLICY.get_or_init(|| policy(""));
         let path = format!("/{}", parts.join("/"));

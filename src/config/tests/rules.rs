@@ -173,3 +173,23 @@ fn an_override_stays_with_the_rule_that_it_names() {
         assert_eq!(access(&rules, Method::Get, path), Some(Access::NotExposed), "{path}");
     }
 }
+
+#[test]
+fn whoever_lets_anybody_through_to_the_api_is_told() {
+    let notes = |access: &str| {
+        let mut source = fake();
+        let own = format!(
+            "[[rule]]\nmethods = [\"GET\"]\npath = \"/api/0/own/{{x}}/\"\naccess = \"{access}\"\n"
+        );
+        source.files.insert("own.toml".into(), own);
+        let rules = "[rules]\nfiles = [\"own.toml\"]\n[upstream.web]";
+        parse(&MINIMAL.replace("[upstream.web]", rules), &source).unwrap().notes
+    };
+    let told = notes("pass");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].at.starts_with("own.toml:") && told[0].what.contains("`/api/0/own/{x}/`"));
+    for access in ["public", "authenticated", "not_exposed", "pass\"\nexpose = \"webhooks"] {
+        let told = notes(access);
+        assert!(told.is_empty(), "{access}: {told:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What the shipped rules open, and to whom.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 
@@ -11,7 +12,7 @@ use crate::policy::frame::RequestHead;
 use crate::policy::identity::{Bounds, Expiry, Identity, IdentityKind, Issuer, State};
 use crate::policy::method::Method;
 use crate::policy::path::CanonicalPath;
-use crate::policy::rules::{Access, Found, Rule};
+use crate::policy::rules::{Access, Found, OnFailure, Rule};
 use crate::policy::scope::ScopeSet;
 use crate::policy::template::Segment;
 use crate::policy::{Policy, Screened};
@@ -92,6 +93,88 @@ fn what_needs_no_credential_is_this() {
             assert!(wanted.contains(&format!("{method} {}", rule.template)), "{}", rule.template);
         }
     }
+}
+
+#[test]
+fn what_is_rewritten_is_this() {
+    let organization = "/api/0/organizations/{organization_id_or_slug}";
+    let project = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}";
+    let any = "GET POST PUT PATCH DELETE";
+    let (one, each) =
+        ("/links/organizationUrl /links/regionUrl", "/*/links/organizationUrl /*/links/regionUrl");
+    let of_project = "/organization/links/organizationUrl /organization/links/regionUrl";
+    let of_projects = "/*/organization/links/organizationUrl /*/organization/links/regionUrl";
+    let newer = format!("{organization}/preprodartifacts/{{artifact_id:digits}}/install-details/");
+    let rows: [(&str, String, &str); 13] = [
+        ("GET", "/api/0/organizations/".into(), each),
+        ("POST", "/api/0/organizations/".into(), one),
+        ("GET PUT", format!("{organization}/"), one),
+        ("GET", format!("{organization}/chunk-upload/"), "/url"),
+        ("GET", format!("{organization}/region/"), "/url"),
+        ("GET", newer.clone(), "/installUrl"),
+        ("GET", "/api/0/projects/".into(), of_projects),
+        ("GET PUT", format!("{project}/"), of_project),
+        ("GET", format!("{project}/artifact-lookup/"), "/*/url"),
+        ("GET", "/api/0/users/{user_id}/regions/".into(), "/regions/*/url"),
+        // Not let out as shipped, and right where an operator's own rule opens them.
+        (any, format!("{project}/preprodartifacts/snapshots/upload-options/"), "/objectstore/url"),
+        (
+            any,
+            format!("{project}/preprodartifacts/{{artifact_id:digits}}/install-details/"),
+            "/installUrl",
+        ),
+        (
+            any,
+            format!(
+                "{organization}/preprodartifacts/{{artifact_id:digits}}/private-install-details/"
+            ),
+            "/installUrl",
+        ),
+    ];
+    let [old, new] = shipped();
+    for (policy, has_newer) in [(old, false), (new, true)] {
+        let lines = rows.iter().filter(|(_, template, _)| has_newer || *template != newer);
+        let mut wanted: Vec<_> = lines
+            .flat_map(|(methods, template, fields)| {
+                let methods = methods.split_whitespace();
+                methods.map(move |method| format!("{method} {template}: {fields}"))
+            })
+            .collect();
+        let mut seen = Vec::new();
+        for (_, rule) in policy.rules.iter() {
+            let Some(rewrite) = &rule.rewrite else { continue };
+            // As it is, an answer would send its client past the gateway.
+            assert_eq!(rewrite.on_failure, OnFailure::Refuse, "{}", rule.template);
+            let fields = rewrite.names().collect::<Vec<_>>().join(" ");
+            let methods = rule.methods.iter();
+            seen.extend(methods.map(|method| format!("{method} {}: {fields}", rule.template)));
+        }
+        wanted.sort();
+        seen.sort();
+        assert_eq!(seen, wanted);
+    }
+}
+
+/// To put an upload together may take a minute and more, and Sentry's uWSGI closes after 15 s.
+#[test]
+fn what_takes_long_may_and_connections_end_before_sentry_ends_them() {
+    for policy in shipped() {
+        let mut met = 0;
+        for (_, rule) in policy.rules.iter() {
+            let template = rule.template.as_str();
+            if rule.access == Access::NotExposed || !rule.methods.contains(Method::Post) {
+                continue;
+            }
+            if template.contains("/assemble/") || template.contains("/chunk-upload/") {
+                met += 1;
+                let timeout = rule.timeout.unwrap_or_default();
+                assert!(timeout >= Duration::from_secs(90), "{template}: {timeout:?}");
+            }
+        }
+        assert!(met >= 4, "{met}");
+    }
+    let config = parse(MINIMAL, &fake()).unwrap();
+    assert!(config.upstreams.web.idle_timeout < Duration::from_secs(15));
 }
 
 #[test]

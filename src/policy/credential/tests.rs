@@ -97,13 +97,25 @@ fn what_the_gateway_issues_is_known_by_its_prefix_however_it_comes() {
         basic("portcullis_k_x:"),
         format!("Token {token}"),
         token.clone(),
+        format!("Bearer x{token}"),
+        format!("Bearer \"{token}\""),
+        format!("Bearer a,{token}"),
+        format!("Digest username=\"{token}\", realm=\"a\""),
+        basic(":portcullis_"),
+        basic(&format!("user:{token}")),
+        basic("ab:portcullis_t_x").trim_end_matches('=').to_owned(),
+        format!("{},a", basic(&format!("user:{token}"))),
+        format!("Basic \"{}\"", &basic(&format!("user:{token}"))[6..]),
+        format!("Basic={}", &basic(&format!("user:{token}"))[6..]),
+        // The other alphabet: `?` and `>` make it differ.
+        basic(&format!("u?>?>:{token}")).replace('+', "-").replace('/', "_"),
     ];
     let foreign = [
         "Bearer sntryu_0123".to_owned(),
         "Bearer Portcullis_t_x".to_owned(),
-        format!("Bearer x{token}"),
+        // A JWT that speaks of one.
+        format!("Bearer aa.{}.bb", &basic("{\"a\":\"portcullis_\"}")[6..].trim_end_matches('=')),
         basic("0123456789abcdef0123456789abcdef:"),
-        basic(":portcullis_"),
         "Bearer".to_owned(),
         String::new(),
     ];

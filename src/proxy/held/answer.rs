@@ -5,6 +5,7 @@
 //! rule says that it may pass as it is; and no more of it is kept than the rule allows.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -16,6 +17,9 @@ use pingora::prelude::{Error, ErrorType, Result};
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 
+use super::super::upstream::no_room;
+use crate::budget::{Budget, Share};
+use crate::policy::reason::Busy;
 use crate::policy::rules::{OnFailure, Rewrite};
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
@@ -39,6 +43,9 @@ const OF_ONE_REPRESENTATION: [&str; 9] = [
     "signature-input",
 ];
 
+/// How much of an answer that was held is written at a time, in bytes.
+const PIECE: usize = 64 << 10;
+
 /// What rewriting an answer takes.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) struct Rewriting<'a> {
@@ -48,6 +55,8 @@ pub(in crate::proxy) struct Rewriting<'a> {
     pub(in crate::proxy) rewriter: &'a UrlRewriter,
     /// What they become.
     pub(in crate::proxy) public: &'a BaseUrl,
+    /// What all answers that are held may take.
+    pub(in crate::proxy) room: &'a Arc<Budget>,
     /// Is told of each answer.
     pub(in crate::proxy) metrics: &'a Metrics,
 }
@@ -57,6 +66,8 @@ pub(super) struct Answer<'a> {
     rewriting: Option<Rewriting<'a>>,
     stops: &'a Readiness,
     held: Option<Held>,
+    /// What is whole, and not written yet.
+    whole: Option<(Box<ResponseHeader>, Bytes, Share)>,
 }
 
 /// What has come of an answer that is to be rewritten.
@@ -64,6 +75,7 @@ struct Held {
     head: Box<ResponseHeader>,
     encoding: Encoding,
     body: Vec<u8>,
+    room: Share,
 }
 
 /// Why an answer can't be rewritten.
@@ -74,13 +86,15 @@ enum Obstacle {
     Syntax,
     Part,
     End,
+    /// For all answers together; this one is fine.
+    Room,
 }
 
 impl<'a> Answer<'a> {
     /// An answer of which the JSON is rewritten, if it is to be; the last on its connection when the
     /// gateway stops.
     pub(super) const fn new(rewriting: Option<Rewriting<'a>>, stops: &'a Readiness) -> Self {
-        Self { rewriting, stops, held: None }
+        Self { rewriting, stops, held: None, whole: None }
     }
 
     /// Takes what comes next, and says whether the client has the whole answer.
@@ -92,22 +106,29 @@ impl<'a> Answer<'a> {
         match (self.held.take(), task) {
             (None, HttpTask::Header(head, _)) if is_json(&head) => {
                 match readable(&head, rewriting.rewrite.max_size) {
-                    Ok(encoding) => self.held = Some(Held { head, encoding, body: Vec::new() }),
+                    Ok(encoding) => {
+                        let (body, room) = (Vec::new(), rewriting.room.share());
+                        self.held = Some(Held { head, encoding, body, room });
+                    }
                     Err(why) => self.give_up(session, head, Vec::new(), why).await?,
                 }
                 Ok(false)
             }
             (None, task) => self.write(session, vec![task]).await,
             (Some(mut held), HttpTask::Body(piece, end)) => {
-                held.body.extend_from_slice(&piece.unwrap_or_default());
-                if held.body.len() as u64 <= rewriting.rewrite.max_size {
+                let piece = piece.unwrap_or_default();
+                held.body.extend_from_slice(&piece);
+                let fits = held.body.len() as u64 <= rewriting.rewrite.max_size;
+                let has_room = fits && held.room.take(piece.len() as u64);
+                if has_room {
                     if end {
                         return self.finish(session, held).await;
                     }
                     self.held = Some(held);
                     return Ok(false);
                 }
-                self.give_up(session, held.head, held.body, Obstacle::TooLarge).await?;
+                let why = if fits { Obstacle::Room } else { Obstacle::TooLarge };
+                self.give_up(session, held.head, held.body, why).await?;
                 if end { self.write(session, vec![HttpTask::Done]).await } else { Ok(false) }
             }
             (Some(held), HttpTask::Done | HttpTask::Trailer(_)) => self.finish(session, held).await,
@@ -136,7 +157,7 @@ impl<'a> Answer<'a> {
         let Some(rewriting) = self.rewriting else {
             return Error::e_explain(ErrorType::InternalError, "nothing to rewrite");
         };
-        let Held { mut head, encoding, body } = held;
+        let Held { mut head, encoding, body, room } = held;
         let (result, body) = match rewriting.rewritten(encoding, &body) {
             Ok(Some(changed)) => changed,
             Ok(None) => (JsonResult::Unchanged, body),
@@ -150,8 +171,29 @@ impl<'a> Answer<'a> {
         head.remove_header(&TRANSFER_ENCODING);
         head.remove_header(&CONTENT_ENCODING);
         head.insert_header(CONTENT_LENGTH, body.len().to_string())?;
-        let body = HttpTask::Body(Some(Bytes::from(body)), true);
-        self.write(session, vec![HttpTask::Header(head, false), body]).await
+        self.whole = Some((head, Bytes::from(body), room));
+        Ok(false)
+    }
+
+    /// Writes an answer that was held until it was whole, and says whether there was one. The upstream is
+    /// done with it: however slowly the client reads, it waits for nobody.
+    ///
+    /// # Errors
+    /// The client's.
+    pub(super) async fn deliver(&mut self, session: &mut Session) -> Result<bool> {
+        let Some((head, body, _room)) = self.whole.take() else { return Ok(false) };
+        self.write(session, vec![HttpTask::Header(head, false)]).await?;
+        self.write_pieces(session, body).await?;
+        self.write(session, vec![HttpTask::Done]).await
+    }
+
+    /// Writes a part of a body, a piece at a time: each has its own time to be read.
+    async fn write_pieces(&self, session: &mut Session, mut body: Bytes) -> Result<()> {
+        while !body.is_empty() {
+            let piece = body.split_to(PIECE.min(body.len()));
+            self.write(session, vec![HttpTask::Body(Some(piece), false)]).await?;
+        }
+        Ok(())
     }
 
     /// The answer can't be rewritten: it passes as it is from here on, or becomes an error.
@@ -166,8 +208,8 @@ impl<'a> Answer<'a> {
         match rewrite.on_failure {
             OnFailure::Pass => {
                 metrics.json(JsonResult::Passed);
-                let body = HttpTask::Body(Some(body.into()), false);
-                self.write(session, vec![HttpTask::Header(head, false), body]).await.map(|_| ())
+                self.write(session, vec![HttpTask::Header(head, false)]).await?;
+                self.write_pieces(session, body.into()).await
             }
             OnFailure::Refuse => {
                 metrics.json(JsonResult::Failed);
@@ -222,6 +264,7 @@ impl Obstacle {
             Self::Syntax => "RewriteSyntax",
             Self::Part => "RewritePart",
             Self::End => "RewriteEnd",
+            Self::Room => return no_room(Busy::Held),
         })
     }
 }
@@ -259,11 +302,11 @@ fn readable(head: &ResponseHeader, max_size: u64) -> std::result::Result<Encodin
     Encoding::of(&head.headers).map_err(|UnknownEncoding| Obstacle::Encoding)
 }
 
-/// Whether an answer has a body that is JSON.
+/// Whether an answer has a body that is JSON, or may be: readers guess where it does not say.
 fn is_json(head: &ResponseHeader) -> bool {
     let has_body = !head.status.is_informational()
         && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    has_body && says_json(&head.headers)
+    has_body && (says_json(&head.headers) || !head.headers.contains_key(CONTENT_TYPE))
 }
 
 fn says_json(headers: &HeaderMap) -> bool {

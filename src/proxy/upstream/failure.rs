@@ -11,18 +11,19 @@ use crate::policy::reason::{Busy, UpstreamFailure};
 /// A longer cause is cut: a certificate may have any number of names.
 const MAX_CAUSE: usize = 300;
 
-/// The error of a request without a slot; [`busy`] knows it again.
-pub(super) const fn no_slot(busy: Busy) -> ErrorType {
+/// The error of a request that there is no room for; [`busy`] knows it again.
+pub(in crate::proxy) const fn no_room(busy: Busy) -> ErrorType {
     ErrorType::Custom(match busy {
         Busy::QueueFull => "UpstreamQueueFull",
         Busy::WaitOver => "UpstreamWaitOver",
         Busy::Stopping => "UpstreamStopping",
+        Busy::Held => "AnswersHeld",
     })
 }
 
-/// Why there was no slot, if that is what an error says.
+/// Why there was no room, if that is what an error says.
 pub(in crate::proxy) fn busy(error: &Error) -> Option<Busy> {
-    Busy::ALL.iter().copied().find(|busy| no_slot(*busy) == *error.etype())
+    Busy::ALL.iter().copied().find(|busy| no_room(*busy) == *error.etype())
 }
 
 /// What an error on the way to the upstream means.

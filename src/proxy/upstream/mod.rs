@@ -24,13 +24,14 @@ use pingora::upstreams::peer::{ALPN, H1UpgradePolicy, PeerOptions};
 use tokio::task::JoinSet;
 
 use crate::config::{HealthCheck, Upstream};
+use crate::policy::decision::Standing;
+use crate::policy::exposure::Service;
 use crate::policy::site::{BaseUrl, HttpScheme};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 
 use address::{Address, InUse, choose, is_one_of};
-use failure::no_slot;
 pub(super) use failure::{
-    busy, cause, failure, is_bad_frame, is_cut, is_downgrade, is_downstream, is_untouched,
+    busy, cause, failure, is_bad_frame, is_cut, is_downgrade, is_downstream, is_untouched, no_room,
 };
 use queue::{NoSlot, Queue, Room, Slot};
 pub use services::Upstreams;
@@ -72,8 +73,9 @@ pub(super) struct Attempt {
 }
 
 impl Pool {
-    /// The upstream of this name.
-    pub fn new(name: &str, upstream: &Upstream, metrics: &Metrics) -> Self {
+    /// The upstream for a service.
+    pub fn new(service: Service, upstream: &Upstream, metrics: &Metrics) -> Self {
+        let name = service.as_str();
         let mut options = PeerOptions::new();
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
@@ -85,6 +87,11 @@ impl Pool {
             in_flight: upstream.max_in_flight,
             waiting: upstream.max_waiting,
             wait: upstream.max_wait,
+            strangers: match service {
+                // Sentry's own pages and API are for those who are known, ingestion is for anybody.
+                Service::Web => 3,
+                Service::Relay | Service::Assets => 4,
+            },
         };
         let queue = Queue::new(room, metrics.in_flight.clone(), metrics.waiting.clone());
         let pool = Self {
@@ -150,13 +157,14 @@ impl Pool {
         &self,
         session: &mut Session,
         attempt: &mut Attempt,
+        caller: Standing,
         timeout: Option<Duration>,
     ) -> Result<Box<HttpPeer>> {
         if attempt.slot.is_none() {
-            attempt.slot = Some(match self.queue.slot(gone(session)).await {
+            attempt.slot = Some(match self.queue.slot(caller, gone(session)).await {
                 Ok(slot) => slot,
                 Err(NoSlot::Gone(error)) => return Err(error.into_down()),
-                Err(NoSlot::Busy(busy)) => return Error::e_explain(no_slot(busy), "no slot"),
+                Err(NoSlot::Busy(busy)) => return Error::e_explain(no_room(busy), "no slot"),
             });
         }
         // This try is at no address yet.

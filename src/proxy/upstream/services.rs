@@ -32,7 +32,7 @@ impl Upstreams {
                 let (_, before) = config.iter().find(|(other, _)| *other == service)?;
                 (before == upstream).then(|| pools.own(service)).flatten()
             });
-            let new = || Arc::new(Pool::new(service.as_str(), upstream, metrics));
+            let new = || Arc::new(Pool::new(service, upstream, metrics));
             same.map_or_else(new, Arc::clone)
         };
         Self {

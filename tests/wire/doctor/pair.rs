@@ -160,6 +160,8 @@ pub struct Options {
     pub canonical: Option<String>,
     /// More addresses of the web service, as the list goes on.
     pub more_urls: &'static str,
+    /// More of `[[listen]]`.
+    pub listen: &'static str,
     /// An own rule file.
     pub rules: &'static str,
     /// What stands in front of the gateway makes of its answers.
@@ -202,7 +204,7 @@ impl Pair {
         std::fs::write(folder.path().join("sentry-token"), CREDENTIAL).unwrap();
         let public = options.public_url.unwrap_or(PUBLIC);
         let (top, web, relay_at) = (options.top, sentry.address, relay.address);
-        let more = options.more_urls;
+        let (more, listen) = (options.more_urls, options.listen);
         std::fs::write(folder.path().join("own.toml"), options.rules).unwrap();
         let config = format!(
             r#"public_url = "{public}"
@@ -210,6 +212,7 @@ impl Pair {
 [[listen]]
 address = "127.0.0.1:0"
 expose = ["api", "ingest"]
+{listen}
 [admin]
 address = "127.0.0.1:0"
 [upstream.web]

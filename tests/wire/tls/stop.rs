@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::client::{BEGIN, Http2, Sent, Speaks, frame, read, run};
+use super::client::{BEGIN, Http2, Sent, Speaks, frame, push, read, run};
 use crate::client::{Connection, PATIENCE, request};
 use crate::gate::{Gate, HOST, Options, eventually};
 use crate::upstream::{Upstream, ok};
@@ -106,4 +106,32 @@ fn a_rewritten_answer_is_the_last_on_its_connection_too() {
     let reply = connection.read_reply("GET").unwrap();
     assert!(reply.status == 200 && reply.closed && connection.is_closed(), "{reply:?}");
     assert_eq!(gate.wait(), Some(0), "{}", gate.output());
+}
+
+#[test]
+fn a_body_of_unknown_length_that_a_stop_cuts_off_is_told_to_come_again() {
+    let mut gate = super::gate();
+    let bearer = format!("Bearer {}", gate.token("all"));
+    let fields = [("authorization", &*bearer)];
+    run(async {
+        let sent = Sent { method: "PUT", authority: HOST, path: PATH, headers: &fields, body: b"" };
+        let mut client = Http2::open(gate.address, HOST).await;
+        let (response, mut stream) = client.begin(&sent, false).await.unwrap();
+        push(&mut stream, b"a start", false).await.unwrap();
+        // It is driven by the test's own thread.
+        while gate.metric("portcullis_requests_in_flight", &[]) == 0.0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        gate.terminate();
+        while !gate.output().contains("\"stopping\"") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        gate.terminate();
+        let reply = read(response).await.unwrap();
+        assert_eq!((reply.status, &*reply.code()), (503, "stopping"));
+        assert_eq!(reply.header("retry-after"), Some("1"));
+        drop((stream, client));
+    });
+    assert_eq!(gate.wait(), Some(0), "{}", gate.output());
+    assert!(gate.upstream.take().is_empty());
 }

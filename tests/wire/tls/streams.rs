@@ -289,3 +289,30 @@ fn a_request_is_recorded_as_any_other() {
     assert_eq!(statuses, [200, 401, 499]);
     assert!(!gate.output().contains("secret"));
 }
+
+#[test]
+fn who_does_not_read_its_answer_gives_its_slot_back() {
+    let upstream = Upstream::answering(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 64 << 10]).is_ok() {}
+    });
+    let rules = "[[rule]]\nmethods = [\"GET\"]\ntimeout = \"300ms\"\nscopes = [\"org:read\"]\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/hasty/\"\n";
+    let gate = super::before(upstream, Options { rules: rules.into(), ..Options::default() });
+    let bearer = format!("Bearer {}", gate.token("read"));
+    let headers = [("authorization", &*bearer)];
+    run(async {
+        let mut client = Http2::open(gate.address, HOST).await;
+        let sent = get("/api/0/organizations/acme/hasty/", &headers);
+        let (response, _) = client.begin(&sent, true).await.unwrap();
+        let response = soon("a head", response).await.unwrap();
+        assert_eq!(response.status(), 200);
+        // The connection is there, and no room is given for more.
+        let unread = || gate.metric("portcullis_requests_total", &["status=\"499\""]);
+        eventually("the end of the request", || unread() == 1.0);
+        let in_flight = || gate.metric("portcullis_upstream_requests_in_flight", &["\"web\""]);
+        eventually("its slot", || in_flight() == 0.0);
+        drop(response);
+    });
+    assert_eq!(gate.metric("portcullis_upstream_failures_total", &[]), 0.0);
+}
