@@ -5,6 +5,7 @@
 
 use pingora::proxy::Session;
 
+use super::client::Client;
 use crate::clock::Timestamp;
 use crate::policy::certificate::CertificateName;
 use crate::policy::credential::Credential;
@@ -26,9 +27,7 @@ impl ClientCertificate {
 
     /// What a request is made with; nothing where there is no certificate, or none that is still valid.
     pub(super) fn credentials(session: &Session, now: Timestamp) -> &[Credential] {
-        let data = session.digest().and_then(|digest| digest.proxy_digest.as_ref());
-        let data = data.and_then(|digest| digest.user_data.as_ref());
-        match data.and_then(|data| data.downcast_ref::<Self>()) {
+        match Client::of(session).and_then(|client| client.certificate.as_ref()) {
             // It was when the connection was made.
             Some(own) if now <= own.not_after => &own.credentials,
             Some(_) | None => &[],

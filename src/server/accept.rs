@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::{Connection, Ends, buffered};
+use super::crowd::{Crowd, Left, One};
 use super::listener::Listener;
 use super::seldom::Seldom;
 use super::{proxy_protocol, tls};
@@ -31,23 +32,26 @@ use crate::telemetry::metrics::{ListenMetrics, ProxyFailure};
 
 /// How long a loop waits that can't accept, since trying at once would fail again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long what was accepted last may take to become a request before idle connections end.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// Reaches listeners while they run.
 #[derive(Clone, Debug)]
 pub(super) struct Entrances {
     own: Arc<[ArcSwap<Listen>]>,
     metrics: Arc<ListenMetrics>,
+    crowd: Arc<Crowd>,
+    /// Nobody new is accepted.
     ending: watch::Sender<bool>,
+    /// Who is there is told to go.
+    leaving: watch::Sender<bool>,
     closed: watch::Sender<bool>,
 }
 
 impl Entrances {
     pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>) -> Self {
         let own = listen.into_iter().map(ArcSwap::from_pointee).collect();
-        let (ending, closed) = (watch::Sender::new(false), watch::Sender::new(false));
-        Self { own, metrics, ending, closed }
+        let told = || watch::Sender::new(false);
+        let (ending, leaving, closed) = (told(), told(), told());
+        Self { own, metrics, crowd: Arc::default(), ending, leaving, closed }
     }
 
     /// From now on each listener serves new connections by these settings, in the order of the config;
@@ -68,12 +72,23 @@ impl Entrances {
         self.metrics.certificates(shown);
     }
 
-    /// Accepts nothing more, has connections end with the request that is on them, and ends those that
-    /// are idle. Returns when that is done; requests in flight go on.
+    /// Accepts nothing more, waits for the first request of those who were accepted, has connections end
+    /// with the request that is on them, and ends those that are idle. Returns when that is done;
+    /// requests in flight go on.
     pub(super) async fn close(&self) {
         self.ending.send_replace(true);
         // It fails when its sender is gone, which is here.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Accepts nothing more, and waits for nobody.
+    pub(super) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Who is left after that.
+    pub(super) fn left(&self) -> Left {
+        self.crowd.left()
     }
 }
 
@@ -127,9 +142,13 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Listening<A
             self.entrances.ending.send_replace(true);
             ended.await;
         }
-        tokio::time::sleep(SETTLE).await;
+        let Entrances { crowd, leaving, closed, .. } = &self.entrances;
+        // Pingora ends every connection of HTTP/1.1 on which it waits for a request.
+        crowd.heard().await;
+        crowd.leave();
+        leaving.send_replace(true);
         self.app.cleanup().await;
-        self.entrances.closed.send_replace(true);
+        closed.send_replace(true);
     }
 
     fn name(&self) -> &str {
@@ -155,7 +174,7 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
     async fn run(self: Arc<Self>, listener: Listener) {
         let mut ending = self.entrances.ending.subscribe();
         // Never waited on itself, so that each copy is told of the end, however late it is made.
-        let told = ending.clone();
+        let told = self.entrances.leaving.subscribe();
         let socket = match listener.listen() {
             Ok(socket) => socket,
             Err(error) => {
@@ -166,8 +185,8 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         loop {
             let accepted = tokio::select! {
                 biased;
-                accepted = socket.accept() => accepted,
                 _ = ending.wait_for(|ending| *ending) => break,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok((client, peer)) => self.take(client, peer, &told),
@@ -212,10 +231,11 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
     /// Serves a connection in a task of its own, on one of pingora's threads.
     fn take(self: &Arc<Self>, client: TcpStream, peer: SocketAddr, told: &ShutdownWatch) {
         let (entrance, told) = (Arc::clone(self), told.clone());
-        current_handle().spawn(async move { entrance.serve(client, peer, told).await });
+        let shaking = self.entrances.crowd.shaking();
+        current_handle().spawn(async move { entrance.serve(client, peer, told, shaking).await });
     }
 
-    async fn serve(&self, client: TcpStream, peer: SocketAddr, told: ShutdownWatch) {
+    async fn serve(&self, client: TcpStream, peer: SocketAddr, told: ShutdownWatch, shaking: One) {
         // One that has ended already is met by the first read.
         client.set_nodelay(true).unwrap_or_default();
         let local = match self.address.ip().is_unspecified() {
@@ -234,11 +254,11 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         let tls = settings.tls.as_ref().map(|tls| Arc::clone(tls.config()));
         drop(settings);
         let stream: Stream = match tls {
-            None => Box::new(Connection::plain(socket, ends)),
+            None => Box::new(Connection::plain(socket, ends, &self.entrances.crowd)),
             Some(config) => match Box::pin(tls::handshake(socket, config)).await {
                 Ok((stream, read)) => {
                     let client = tls::client(&stream);
-                    Box::new(Connection::tls(stream, ends, read, client))
+                    Box::new(Connection::tls(stream, ends, read, client, &self.entrances.crowd))
                 }
                 Err(failure) => {
                     self.entrances.metrics.handshake_failed(failure);
@@ -247,6 +267,8 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
                 }
             },
         };
+        // From here on it counts as one of those that wait for a request.
+        drop(shaking);
         let mut next = self.app.process_new(stream, &told).await;
         while let Some(stream) = next {
             next = self.app.process_new(stream, &told).await;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
@@ -26,7 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::proxy::ClientCertificate;
+use super::crowd::Crowd;
+use super::place::Place;
+use crate::proxy::{Client, ClientCertificate, Requests};
 
 /// The buffers of a socket, in bytes, as pingora has them.
 const READ: usize = 64 << 10;
@@ -59,6 +61,7 @@ pub(super) struct Connection<S: AsyncWrite + Unpin> {
     tls: Option<Agreed>,
     /// By which pingora hands on what it does not know itself.
     client: Option<Arc<ProxyDigest>>,
+    place: Place,
 }
 
 /// What a TLS handshake came to.
@@ -69,9 +72,11 @@ struct Agreed {
 
 impl Connection<Socket> {
     /// A plain one.
-    pub(super) fn plain(io: Socket, ends: Ends) -> Self {
+    pub(super) fn plain(io: Socket, ends: Ends, crowd: &Arc<Crowd>) -> Self {
         let fd = io.get_ref().as_raw_fd();
-        Self { io, read: Bytes::new(), fd, ends: digest(fd, ends), tls: None, client: None }
+        let requests = Requests::none_yet(crowd.waiting());
+        let (client, place) = (told(None, &requests), Place::of_http1(crowd, requests));
+        Self { io, read: Bytes::new(), fd, ends: digest(fd, ends), tls: None, client, place }
     }
 }
 
@@ -82,6 +87,7 @@ impl Connection<TlsStream<Socket>> {
         ends: Ends,
         read: Bytes,
         client: Option<ClientCertificate>,
+        crowd: &Arc<Crowd>,
     ) -> Self {
         let (socket, session) = io.get_ref();
         let fd = socket.get_ref().as_raw_fd();
@@ -89,15 +95,27 @@ impl Connection<TlsStream<Socket>> {
         let version = session.protocol_version().and_then(|version| version.as_str());
         let (cipher, version) = (cipher.unwrap_or_default(), version.unwrap_or_default());
         let protocol = if speaks_http2(&io) { ALPN::H2 } else { ALPN::H1 };
+        let requests = Requests::none_yet(crowd.waiting());
+        let client = told(client, &requests);
+        let place = match speaks_http2(&io) {
+            true => Place::of_http2(crowd, requests),
+            false => Place::of_http1(crowd, requests),
+        };
         let digest_of_tls = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
         let tls = Some(Agreed { digest: digest_of_tls, protocol });
-        // It has a head of its own because it is meant for the answer of a proxy.
-        let client = client.zip(ResponseHeader::build(StatusCode::OK, Some(0)).ok());
-        let client = client.map(|(client, head)| {
-            Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(client))))
-        });
-        Self { io, read, fd, ends: digest(fd, ends), tls, client }
+        Self { io, read, fd, ends: digest(fd, ends), tls, client, place }
     }
+}
+
+/// What requests are told of their connection. Pingora's has a head of its own because it is meant for
+/// the answer of a proxy.
+fn told(
+    certificate: Option<ClientCertificate>,
+    requests: &Arc<Requests>,
+) -> Option<Arc<ProxyDigest>> {
+    let client = Client { certificate, requests: Arc::clone(requests) };
+    let head = ResponseHeader::build(StatusCode::OK, Some(0)).ok()?;
+    Some(Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(client)))))
 }
 
 /// Whether HTTP/2 was agreed on (RFC 9113, 3.2).
@@ -122,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            return this.place.read(read, cx);
         }
         let length = this.read.len().min(buf.remaining());
         buf.put_slice(&this.read[..length]);
@@ -131,21 +150,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.place.wrote(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.place.wrote(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        let shut = ready!(Pin::new(&mut this.io).poll_shutdown(cx));
+        ready!(this.place.linger(&mut this.io, cx));
+        Poll::Ready(shut)
     }
 
     fn poll_write_vectored(
@@ -153,7 +179,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
+        this.place.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -162,7 +190,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 }
 
 #[async_trait]
-impl<S: AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
     async fn shutdown(&mut self) {
         // Whoever has gone need not be told.
         self.io.shutdown().await.unwrap_or_default();

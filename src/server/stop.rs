@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use prometheus::IntGauge;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::accept::Entrances;
+use super::crowd::POLL;
 use super::handover::{Program, Sockets};
 use super::manager;
 use crate::proxy::InForce;
 use crate::readiness::Readiness;
 use crate::store::Chain;
 
-/// How often it is looked whether requests are still in flight.
-const POLL: Duration = Duration::from_millis(20);
+/// How long a client of HTTP/2 does nothing until it is left.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// How long answering what is cut off may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -85,30 +87,42 @@ impl Ending {
             successor.close();
         }
         let operators = self.operators.iter().filter(|_| cause == Cause::Succeeded);
-        for entrances in operators.chain([&self.entrances]) {
-            // Without a listener that runs there is nothing to close.
-            tokio::time::timeout(LAST_WORDS, entrances.close()).await.unwrap_or_default();
-        }
-        serving.upstreams.stop_waiting();
-        let drained = async |within: Duration| {
-            let drained = async {
-                while in_flight.get() > 0 {
-                    tokio::time::sleep(POLL).await;
-                }
-            };
-            tokio::time::timeout(within, drained).await.is_ok()
+        let closed = async {
+            for entrances in operators.chain([&self.entrances]) {
+                entrances.close().await;
+            }
+            serving.upstreams.stop_waiting();
         };
         let ended = waited
             && tokio::select! {
-                drained = drained(drain) => drained,
+                ended = within(drain, async { closed.await; self.drained(in_flight).await }) => ended,
                 _ = signals.stop() => false,
             };
         if !ended {
             // Who is still sending is told to send it again.
             self.readiness.cut();
-            if !drained(LAST_WORDS).await {
+            self.entrances.end();
+            serving.upstreams.stop_waiting();
+            if !within(LAST_WORDS, self.drained(in_flight)).await {
                 tracing::warn!(in_flight = in_flight.get(), "requests are cut off");
             }
+        }
+    }
+
+    /// Waits until no request is in flight, and no client of HTTP/2 reads on what it was sent: what it
+    /// has no room for yet is written after its request has ended. One that does nothing is left.
+    async fn drained(&self, in_flight: &IntGauge) {
+        let mut before = self.entrances.left();
+        let mut quiet = Duration::ZERO;
+        loop {
+            let left = self.entrances.left();
+            let busy = in_flight.get() > 0 || left.blocked > 0 || left != before;
+            quiet = if busy { Duration::ZERO } else { quiet.saturating_add(POLL) };
+            if in_flight.get() == 0 && (left.http2 == 0 || quiet >= QUIET) {
+                return;
+            }
+            before = left;
+            tokio::time::sleep(POLL).await;
         }
     }
 
@@ -147,6 +161,11 @@ impl Ending {
             }
         }
     }
+}
+
+/// Whether something is done in time.
+async fn within(time: Duration, done: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(time, done).await.is_ok()
 }
 
 impl Successor {

@@ -21,11 +21,11 @@ const NEW_RULE: &str = "[[rule]]\nmethods = [\"GET\"]\nscopes = [\"org:read\"]\n
                         path = \"/api/0/organizations/{organization_id_or_slug}/new/\"\n";
 
 /// A process that took over from one that a test started; it ends with this value.
-struct Successor(u64);
+pub struct Successor(u64);
 
 impl Successor {
     /// The one that the log names last.
-    fn of(gate: &Gate) -> Self {
+    pub fn of(gate: &Gate) -> Self {
         let output = gate.output();
         let messages = output.lines().rev().filter_map(|line| serde_json::from_str(line).ok());
         let mut own =

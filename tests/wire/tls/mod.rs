@@ -5,6 +5,7 @@ mod certificates;
 pub mod client;
 mod clients;
 mod handshakes;
+mod late;
 mod problems;
 mod proxied;
 mod same;
