@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::alarm::Alarm;
 use super::connection::{Connection, Ends, buffered};
 use super::crowd::{Crowd, Left, One};
 use super::listener::Listener;
@@ -28,6 +30,7 @@ use super::{proxy_protocol, tls};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::readiness::Readiness;
+use crate::server_tls::Shown;
 use crate::telemetry::metrics::{ListenMetrics, ProxyFailure};
 
 /// How long a loop waits that can't accept, since trying at once would fail again.
@@ -36,9 +39,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Reaches listeners while they run.
 #[derive(Clone, Debug)]
 pub(super) struct Entrances {
-    own: Arc<[ArcSwap<Listen>]>,
+    own: Arc<[ArcSwap<Settings>]>,
     metrics: Arc<ListenMetrics>,
     crowd: Arc<Crowd>,
+    alarm: Alarm,
     /// Nobody new is accepted.
     ending: watch::Sender<bool>,
     /// Who is there is told to go.
@@ -46,28 +50,54 @@ pub(super) struct Entrances {
     closed: watch::Sender<bool>,
 }
 
+/// What a new connection of a listener is served by.
+#[derive(Debug)]
+struct Settings {
+    listen: Listen,
+    /// Whether the certificates of its clients still count, also on connections that there are.
+    believed: Arc<AtomicBool>,
+}
+
+impl Settings {
+    fn new(listen: Listen) -> Self {
+        Self { listen, believed: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// What takes their place.
+    fn followed_by(&self, listen: Listen) -> Self {
+        let own = |listen: &Listen| listen.tls.as_ref().map(|tls| tls.authorities().cloned());
+        if own(&self.listen) == own(&listen) {
+            return Self { listen, believed: Arc::clone(&self.believed) };
+        }
+        self.believed.store(false, Ordering::Release);
+        Self::new(listen)
+    }
+}
+
 impl Entrances {
-    pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>) -> Self {
-        let own = listen.into_iter().map(ArcSwap::from_pointee).collect();
+    pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>, alarm: Alarm) -> Self {
+        let own = listen.into_iter().map(Settings::new).map(ArcSwap::from_pointee).collect();
         let told = || watch::Sender::new(false);
         let (ending, leaving, closed) = (told(), told(), told());
-        Self { own, metrics, crowd: Arc::default(), ending, leaving, closed }
+        Self { own, metrics, crowd: Arc::default(), alarm, ending, leaving, closed }
     }
 
     /// From now on each listener serves new connections by these settings, in the order of the config;
-    /// their addresses stay. Connections that there are go on as they began.
-    pub(super) fn replace(&self, listen: Vec<Listen>) {
+    /// their addresses stay. Connections that there are go on as they began, but for who is believed:
+    /// where that changes, a certificate of a client counts no longer. To upstreams `others` are shown.
+    pub(super) fn replace(&self, listen: Vec<Listen>, others: &[Shown]) {
         for (own, new) in self.own.iter().zip(listen) {
-            own.store(Arc::new(new));
+            let next = own.load().followed_by(new);
+            own.store(Arc::new(next));
         }
-        self.tell();
+        self.tell(others);
     }
 
-    /// The metrics say which certificates are served.
-    pub(super) fn tell(&self) {
+    /// The metrics say which certificates are shown, `others` among them.
+    pub(super) fn tell(&self, others: &[Shown]) {
         let own: Vec<_> = self.own.iter().map(ArcSwap::load_full).collect();
-        let tls = own.iter().filter_map(|own| own.tls.as_ref());
-        let shown = tls.flat_map(|tls| tls.shown());
+        let tls = own.iter().filter_map(|own| own.listen.tls.as_ref());
+        let shown = tls.flat_map(|tls| tls.shown()).chain(others);
         let shown = shown.map(|shown| (shown.path.as_str(), shown.not_after));
         self.metrics.certificates(shown);
     }
@@ -179,7 +209,8 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
             Ok(socket) => socket,
             Err(error) => {
                 let address = self.address;
-                return tracing::error!(%address, %error, "nobody is listened to");
+                tracing::error!(%address, %error, "nobody is listened to, so the gateway ends");
+                return self.entrances.alarm.ring();
             }
         };
         loop {
@@ -245,19 +276,20 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         let mut socket = buffered(client);
         let Some(settings) = self.settings() else { return };
         let mut ends = Ends { peer, local };
-        if let Some(networks) = &settings.proxy_protocol {
+        if let Some(networks) = &settings.listen.proxy_protocol {
             match proxy_protocol::source(&mut socket, peer.ip(), networks).await {
                 Ok(source) => ends.peer = source.unwrap_or(peer),
                 Err(failure) => return self.proxy_failed(peer, failure),
             }
         }
-        let tls = settings.tls.as_ref().map(|tls| Arc::clone(tls.config()));
+        let tls = settings.listen.tls.as_ref().map(|tls| Arc::clone(tls.config()));
+        let believed = Arc::clone(&settings.believed);
         drop(settings);
         let stream: Stream = match tls {
             None => Box::new(Connection::plain(socket, ends, &self.entrances.crowd)),
             Some(config) => match Box::pin(tls::handshake(socket, config)).await {
                 Ok((stream, read)) => {
-                    let client = tls::client(&stream);
+                    let client = tls::client(&stream, believed);
                     Box::new(Connection::tls(stream, ends, read, client, &self.entrances.crowd))
                 }
                 Err(failure) => {
@@ -284,7 +316,7 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         }
     }
 
-    fn settings(&self) -> Option<Arc<Listen>> {
+    fn settings(&self) -> Option<Arc<Settings>> {
         self.entrances.own.get(self.index).map(ArcSwap::load_full)
     }
 }

@@ -11,9 +11,14 @@ pub(super) const POLL: Duration = Duration::from_millis(20);
 /// How long who has connected may be silent before the first request, once nobody new is accepted.
 const SILENT: Duration = Duration::from_secs(2);
 
+/// How long a head of HTTP/1.1 may take from its first byte on.
+const HEAD: Duration = Duration::from_secs(60);
+
 /// Connections, by what they wait for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Crowd {
+    /// How long a head of HTTP/1.1 may take.
+    pub(super) head: Duration,
     /// Those of which is not known yet who it is, and what is spoken.
     shaking: Arc<AtomicUsize>,
     waiting: Arc<AtomicUsize>,
@@ -23,7 +28,26 @@ pub(super) struct Crowd {
     moved: AtomicU64,
 }
 
+impl Default for Crowd {
+    fn default() -> Self {
+        Self::with_heads_within(HEAD)
+    }
+}
+
 impl Crowd {
+    /// Nobody yet; a head of HTTP/1.1 may take that long.
+    pub(super) fn with_heads_within(head: Duration) -> Self {
+        Self {
+            head,
+            shaking: Arc::default(),
+            waiting: Arc::default(),
+            http2: Arc::default(),
+            blocked: Arc::default(),
+            leaving: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
+        }
+    }
+
     /// One more that shakes hands.
     pub(super) fn shaking(&self) -> One {
         One::of(&self.shaking)

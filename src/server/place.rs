@@ -13,8 +13,6 @@ use tokio::time::{Sleep, sleep};
 use super::crowd::{Crowd, One};
 use crate::proxy::Requests;
 
-/// How long a head of HTTP/1.1 may take from its first byte on.
-const HEAD: Duration = Duration::from_secs(60);
 /// How long a client of HTTP/2 may take to read what it was sent last, and how many bytes of what it
 /// still sends are read meanwhile: a socket with unread bytes, once closed, takes back what it sent.
 const LINGER: Duration = Duration::from_secs(10);
@@ -66,7 +64,7 @@ impl Place {
         if !self.heard || self.requests.is_running() {
             return read;
         }
-        let time = self.time.get_or_insert_with(|| Box::pin(sleep(HEAD)));
+        let time = self.time.get_or_insert_with(|| Box::pin(sleep(self.crowd.head)));
         match time.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -116,5 +114,53 @@ impl Place {
                 Poll::Pending => return time.as_mut().poll(cx),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::connection::{Connection, Ends, Socket, buffered};
+    use super::*;
+
+    /// A connection, and its client.
+    async fn connection(crowd: &Arc<Crowd>) -> (Connection<Socket>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        (Connection::plain(buffered(socket), Ends { peer, local: None }, crowd), client)
+    }
+
+    #[tokio::test]
+    async fn a_head_has_its_time_from_its_first_byte_on() {
+        let head = Duration::from_millis(50);
+        let crowd = Arc::new(Crowd::with_heads_within(head));
+        let (mut own, mut client) = connection(&crowd).await;
+        // Nothing came, so nothing is late.
+        let silent = tokio::time::timeout(4 * head, own.read_u8()).await;
+        assert!(silent.is_err());
+        client.write_all(b"GET").await.unwrap();
+        let mut bytes = [0; 3];
+        own.read_exact(&mut bytes).await.unwrap();
+        // It is answered, so what is waited for now is another one.
+        own.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+        let silent = tokio::time::timeout(4 * head, own.read_u8()).await;
+        assert!(silent.is_err());
+        client.write_all(b"GET").await.unwrap();
+        own.read_exact(&mut bytes).await.unwrap();
+        let error = own.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_its_first_request_until_it_is_answered() {
+        let crowd = Arc::new(Crowd::default());
+        let (mut own, _client) = connection(&crowd).await;
+        let waiting = || crowd.waiting().load(std::sync::atomic::Ordering::Acquire);
+        assert_eq!(waiting(), 1);
+        own.write_all(b"HTTP/1.1 400 Bad Request").await.unwrap();
+        assert_eq!(waiting(), 0);
     }
 }
