@@ -80,8 +80,11 @@ impl Demo {
     }
 
     /// Serves until a signal comes.
-    pub fn run(self) {
-        self.server.run();
+    ///
+    /// # Errors
+    /// When a part of the gateway failed that it can't do without.
+    pub fn run(self) -> anyhow::Result<()> {
+        self.server.run()
     }
 }
 

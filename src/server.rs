@@ -4,17 +4,21 @@
 //! that names it; pingora alone would live on without a listener.
 
 mod accept;
+mod alarm;
 mod assembly;
 mod callers;
 mod connection;
+mod crowd;
 mod files;
 mod handover;
 mod listener;
 mod manager;
 mod observer;
+mod place;
 mod proxy_protocol;
 mod reload;
 mod seldom;
+mod start;
 mod stop;
 mod stores;
 mod tls;
@@ -37,24 +41,28 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Listen};
-use crate::policy::exposure::{Exposures, Service as Part};
+use crate::policy::exposure::Exposures;
 use crate::proxy::{InForce, KEEP_ALIVE, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
 use crate::reload::Reloads;
-use crate::store::cache::Identities;
 use crate::telemetry::metrics::{Families, ListenMetrics};
 use crate::telemetry::unmatched::Unmatched;
 
 use accept::{Entrances, Listening};
-use assembly::{Awaited, Ground};
+use alarm::Alarm;
+use assembly::Ground;
 use handover::{Inherited, Program, Sockets};
 pub use listener::Listener;
 pub use reload::Loaded;
 use reload::{Origin, Reloader};
-use stop::{Ending, Successor};
+use start::{Start, announce, ready};
+use stop::{Ending, Signals, Successor};
 
 /// How often it is looked whether the gateway serves yet.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How long what goes on in the background may take to end.
+const END: Duration = Duration::from_secs(6);
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
@@ -72,6 +80,8 @@ pub enum AccessSink {
 pub struct Server {
     pingora: Pingora,
     background: Runtime,
+    signals: Signals,
+    alarm: Alarm,
     reloader: JoinHandle<()>,
     stop_reloader: watch::Sender<bool>,
     readiness: Arc<Readiness>,
@@ -93,6 +103,9 @@ impl Server {
     /// # Errors
     /// What could not be taken, opened or started.
     pub fn build(loaded: Loaded, sink: AccessSink) -> anyhow::Result<Self> {
+        // Before anything that takes its time: to the first process of a container, a signal that nobody
+        // handles yet is nothing at all.
+        let start = Start::now()?;
         let Loaded { config, files, path } = loaded;
         let program = Arc::new(Program::current().context("the gateway's own path is not told")?);
         let mut inherited = Inherited::receive()?;
@@ -110,7 +123,7 @@ impl Server {
         let sockets = sockets.context("listening sockets can't be kept for a new process")?;
         let sockets = Mutex::new(Arc::new(sockets));
         let origin = Some(Origin { path, files });
-        let mut server = Self::put_together(config, origin, listeners, operators, sink)?;
+        let mut server = Self::put_together(start, config, origin, listeners, operators, sink)?;
         server.successor = Some(Successor { program, sockets });
         server.inherited = inherited;
         Ok(server)
@@ -126,17 +139,19 @@ impl Server {
         operators: Listener,
         sink: AccessSink,
     ) -> anyhow::Result<Self> {
-        Self::put_together(config, None, listeners, operators, sink)
+        Self::put_together(Start::now()?, config, None, listeners, operators, sink)
     }
 
     fn put_together(
+        start: Start,
         config: Config,
         origin: Option<Origin>,
         listeners: Vec<Listener>,
         operators: Listener,
         sink: AccessSink,
     ) -> anyhow::Result<Self> {
-        let background = background()?;
+        let Start { background, mut signals } = start;
+        let alarm = Alarm::new();
         let registry = Registry::new();
         let families = Arc::new(Families::register(&registry)?);
         let addresses: Vec<_> = listeners.iter().map(Listener::address).collect();
@@ -147,9 +162,15 @@ impl Server {
         let mut ground =
             Ground { clock, families, addresses: addresses.clone(), sink, access_log: None };
         let listen_metrics = Arc::clone(ground.families.listen());
-        let entrances = Entrances::new(config.listen.clone(), Arc::clone(&listen_metrics));
-        entrances.tell();
-        let (current, awaited) = background.block_on(ground.assemble(config, None))?;
+        let metrics = Arc::clone(&listen_metrics);
+        let entrances = Entrances::new(config.listen.clone(), metrics, alarm.clone());
+        entrances.tell(&config.upstreams.shown());
+        let (current, awaited) = background.block_on(async {
+            tokio::select! {
+                assembled = ground.assemble(config, None) => assembled,
+                () = signals.stopped() => anyhow::bail!("a signal ended it before it served"),
+            }
+        })?;
         current.tell(&ground);
 
         let readiness = Arc::new(Readiness::default());
@@ -179,6 +200,7 @@ impl Server {
             entrances: entrances.clone(),
             reloads,
             asked,
+            alarm: alarm.clone(),
         };
         let reloader = reloader.start(origin, stopped, background.handle().clone())?;
         let mut pingora = pingora(threads);
@@ -186,6 +208,8 @@ impl Server {
         let mut server = Self {
             pingora,
             background,
+            signals,
+            alarm,
             reloader,
             stop_reloader,
             readiness,
@@ -217,7 +241,8 @@ impl Server {
     {
         let (address, exposed) = (listener.address(), Exposures::NONE);
         let plain = Listen { address, exposed, tls: None, proxy_protocol: None };
-        let entrances = Entrances::new(vec![plain], Arc::clone(&self.listen_metrics));
+        let metrics = Arc::clone(&self.listen_metrics);
+        let entrances = Entrances::new(vec![plain], metrics, self.alarm.clone());
         self.pingora.add_service(Listening {
             name: name.to_owned(),
             app: Arc::new(app),
@@ -242,7 +267,10 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT, then lets requests in flight end, for as long as the config
     /// says; a second signal cuts them off.
-    pub fn run(self) {
+    ///
+    /// # Errors
+    /// When a part of it failed that it can't do without.
+    pub fn run(self) -> anyhow::Result<()> {
         let (addresses, admin, version) = (self.addresses, self.admin, env!("CARGO_PKG_VERSION"));
         {
             let serving = self.in_force.load();
@@ -258,67 +286,35 @@ impl Server {
             entrances: self.entrances,
             operators: self.operators,
             successor: self.successor,
+            signals: tokio::sync::Mutex::new(self.signals),
+            alarm: self.alarm.clone(),
         };
         self.pingora.run(RunArgs { shutdown_signal: Box::new(ending) });
         // What ran on pingora's runtimes has ended; what is left is ours.
         self.stop_reloader.send_replace(true);
-        // One that panicked has nothing more to end.
-        self.reloader.join().unwrap_or_default();
+        self.background.block_on(ended(&self.reloader));
         self.background.shutdown_background();
         if let Some(log) = &self.in_force.load().access_log {
             log.close();
         }
         tracing::info!("stopped");
+        anyhow::ensure!(
+            !self.alarm.has_rung(),
+            "a part of the gateway has failed; the log says which"
+        );
+        Ok(())
     }
 }
 
-/// Tells systemd, and the process before this one, when this one serves.
-async fn announce(readiness: Arc<Readiness>, inherited: Option<Inherited>) {
-    let is_up = || match inherited {
-        // It serves well until this one does.
-        Some(_) => readiness.reason().is_none(),
-        None => readiness.is_serving(),
-    };
-    while !is_up() {
-        if readiness.is_stopping() {
-            return;
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    manager::serving();
-    if let Some(inherited) = inherited
-        && let Err(error) = inherited.serving()
-    {
-        tracing::warn!(%error, "the process before this one has ended by itself");
-    }
-}
-
-/// Tells when what a start waits for is there.
-async fn ready(awaited: Awaited, identities: Arc<Identities>, readiness: Arc<Readiness>) {
-    let web = awaited.upstreams.into_iter().find(|(part, _)| *part == Part::Web);
-    let known = async {
-        if let Some((_, mut known)) = web
-            && known.wait_for(|known| *known).await.is_ok()
-        {
-            readiness.upstream_known();
+/// Waits until a thread has ended. One that waits for a file that can't be read is left behind, and one
+/// that panicked has nothing more to end.
+async fn ended(thread: &JoinHandle<()>) {
+    let ended = async {
+        while !thread.is_finished() {
+            tokio::time::sleep(POLL).await;
         }
     };
-    let stores = async {
-        if let Some(stores) = awaited.stores {
-            stores.wait(&identities).await;
-        }
-        readiness.stores_known();
-    };
-    tokio::join!(known, stores);
-}
-
-fn background() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("background")
-        .enable_all()
-        .build()
-        .context("the background runtime can't be started")
+    tokio::time::timeout(END, ended).await.unwrap_or_default();
 }
 
 fn random() -> anyhow::Result<u64> {

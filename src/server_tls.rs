@@ -28,6 +28,7 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     shown: Arc<[Shown]>,
+    authorities: Option<Authorities>,
 }
 
 /// A certificate that is served, as an operator knows it.
@@ -64,7 +65,7 @@ impl ServerTls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let asks = clients.is_some();
+        let (asks, authorities) = (clients.is_some(), clients.clone());
         let config = match clients {
             Some(clients) => config.with_client_cert_verifier(clients.verifier(provider)?),
             None => config.with_no_client_auth(),
@@ -79,12 +80,17 @@ impl ServerTls {
         } else {
             config.ticketer = rustls::crypto::ring::Ticketer::new()?;
         }
-        Ok(Self { config: Arc::new(config), shown })
+        Ok(Self { config: Arc::new(config), shown, authorities })
     }
 
     /// The same for rustls.
     pub const fn config(&self) -> &Arc<ServerConfig> {
         &self.config
+    }
+
+    /// Whose certificates of clients are believed, if any are asked for.
+    pub const fn authorities(&self) -> Option<&Authorities> {
+        self.authorities.as_ref()
     }
 
     /// The certificates that it serves, in the order of the config.

@@ -162,12 +162,21 @@ pub struct ClientTls {
     pub server_name: Option<Box<str>>,
     /// Who the client is.
     pub identity: Option<Identity>,
+    /// Where its certificate is, as it is configured.
+    pub certificate: Option<Box<str>>,
 }
 
 impl ClientTls {
     /// Whether a server may have this name: a host name or an IP address, that one without brackets.
     pub fn is_name(name: &str) -> bool {
         ServerName::try_from(name).is_ok()
+    }
+
+    /// Where the client's own certificate is, and until when that is valid, with those that lead to its
+    /// root.
+    pub fn shown(&self) -> Option<(&str, Timestamp)> {
+        let validity = self.identity.as_ref()?.certificates.validity();
+        Some((self.certificate.as_deref()?, validity.map(|(_, not_after)| not_after).min()?))
     }
 
     /// Differs where who is believed or who the client is differs: what was agreed with one must not

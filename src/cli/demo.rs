@@ -49,7 +49,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Outcome> {
     } else {
         print!("{}", guide(&url(demo.gateway), &url(demo.admin), &demo.tokens));
     }
-    demo.run();
+    demo.run()?;
     Ok(Outcome::Fine)
 }
 

@@ -13,6 +13,6 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     for Problem { at, what, help } in &config.notes {
         tracing::warn!(at, help, "{what}");
     }
-    Server::build(loaded, AccessSink::Stdout)?.run();
+    Server::build(loaded, AccessSink::Stdout)?.run()?;
     Ok(Outcome::Fine)
 }

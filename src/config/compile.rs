@@ -221,6 +221,19 @@ impl Compiler<'_> {
             if address.port() != 0 && taken.iter().any(|other| other.address == address) {
                 self.problem(&at, format!("`{address}` is listened to twice"), "delete one");
             }
+            // Of one port, the machine gives IPv4 to the socket of IPv6 too.
+            let every = |other: &&Listen| {
+                other.address.port() == address.port()
+                    && other.address != address
+                    && other.address.ip().is_unspecified()
+                    && address.ip().is_unspecified()
+            };
+            if address.port() != 0
+                && let Some(other) = taken.iter().find(every)
+            {
+                let what = format!("`{address}` is the port of `{}` too", other.address);
+                self.problem(&at, what, "keep `[::]`, which takes IPv4 as well");
+            }
             let exposed = self.exposed(&format!("{at}.expose"), &listener.expose);
             let tls = listener.tls.as_ref().and_then(|tls| self.listen_tls(&at, tls, names));
             let proxy_protocol = listener.proxy_protocol.as_deref();

@@ -37,7 +37,7 @@ use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
-use crate::server_tls::ServerTls;
+use crate::server_tls::{ServerTls, Shown};
 use crate::spool::SpoolSettings;
 use crate::tls::ClientTls;
 
@@ -129,6 +129,12 @@ impl Upstreams {
         let relay = self.relay.as_ref().map(|relay| (Service::Relay, relay));
         let assets = self.assets.as_ref().map(|assets| (Service::Assets, assets));
         std::iter::once((Service::Web, &self.web)).chain(relay).chain(assets)
+    }
+
+    /// The certificates that they are shown.
+    pub fn shown(&self) -> Vec<Shown> {
+        let shown = self.iter().filter_map(|(_, upstream)| upstream.tls.shown());
+        shown.map(|(path, not_after)| Shown { path: path.to_owned(), not_after }).collect()
     }
 
     /// Whether there is one to go to.

@@ -77,7 +77,7 @@ pub(super) enum Mode {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawListen {
-    /// IP address and port; port 0 takes a free one.
+    /// IP address and port; port 0 takes a free one. `[::]` takes IPv4 too.
     pub(super) address: String,
     /// What it lets in: `api`, the Web API; `ingest`, what SDKs send; `relays`, what external Relays
     /// ask; `webhooks`, what other services call; `oauth`, the OAuth 2.0 endpoints; `ui`, the pages and
@@ -302,12 +302,13 @@ pub(super) struct RawServer {
     /// How long new connections are taken as before after SIGTERM, while `/readyz` is 503 already, so
     /// that whoever sends requests can turn to another replica.
     pub(super) stop_delay: HumanDuration,
-    /// How long requests in flight may take to end then.
+    /// How long requests in flight may take to end then; both together below the time after which the
+    /// process is killed, by 5 s at least.
     pub(super) drain: HumanDuration,
 }
 
 impl Default for RawServer {
     fn default() -> Self {
-        Self { threads: 0, stop_delay: seconds::<5>(), drain: seconds::<30>() }
+        Self { threads: 0, stop_delay: seconds::<5>(), drain: seconds::<20>() }
     }
 }

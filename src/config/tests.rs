@@ -165,6 +165,12 @@ fn one_problem_each() {
             "no name of a cookie",
         ),
         ("[{ address = \"0.0.0.0:8080\" }]", "[]", "listen", "is empty"),
+        (
+            "[{ address = \"0.0.0.0:8080\" }]",
+            "[{ address = \"0.0.0.0:8080\" }, { address = \"[::]:8080\" }]",
+            "listen[1]",
+            "is the port of `0.0.0.0:8080` too",
+        ),
         ("[\"http://web:9000\"]", "[]", "upstream.web.urls", "is empty"),
         (
             "[\"http://web:9000\"]",

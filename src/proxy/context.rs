@@ -10,6 +10,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::sync::oneshot;
 
+use super::client::{Client, Running};
 use super::counted::Counted;
 use super::serving::Serving;
 use super::upstream::Attempt;
@@ -72,6 +73,8 @@ pub struct Context {
     /// Whose part this is, when it is one.
     whole: Option<oneshot::Sender<Progress>>,
     in_flight: Option<Counted>,
+    /// On its connection.
+    running: Option<Running>,
 }
 
 /// What became of a request upstream.
@@ -114,6 +117,7 @@ impl Context {
             client: None,
             whole: None,
             in_flight: None,
+            running: None,
         }
     }
 
@@ -144,7 +148,9 @@ impl Context {
     /// Counts the request, notes who sent it and gives it a number.
     pub(super) fn identify(&mut self, session: &Session, ids: &RequestIds) {
         let Serving { metrics, trusted_proxies: trusted, .. } = &*self.serving;
+        // In this order: a stop must see one of them.
         self.in_flight = Some(Counted::new(metrics.in_flight()));
+        self.running = Client::of(session).map(|client| client.requests.run());
         let headers = &session.req_header().headers;
         self.trace = TraceContext::of(headers);
         let peer = session.client_addr().and_then(|address| address.as_inet());

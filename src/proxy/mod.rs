@@ -7,6 +7,7 @@
 //! messages about a request are switched off, because they print it.
 
 mod certificate;
+mod client;
 mod context;
 mod counted;
 mod head;
@@ -40,6 +41,7 @@ use crate::readiness::Readiness;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use certificate::ClientCertificate;
+pub use client::{Client, Requests};
 pub use context::{Context, RequestIds};
 pub use listeners::Listeners;
 pub use serving::{InForce, Serving};

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,60 +21,104 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::alarm::Alarm;
 use super::connection::{Connection, Ends, buffered};
+use super::crowd::{Crowd, Left, One};
 use super::listener::Listener;
 use super::seldom::Seldom;
 use super::{proxy_protocol, tls};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::readiness::Readiness;
+use crate::server_tls::Shown;
 use crate::telemetry::metrics::{ListenMetrics, ProxyFailure};
 
 /// How long a loop waits that can't accept, since trying at once would fail again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long what was accepted last may take to become a request before idle connections end.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// Reaches listeners while they run.
 #[derive(Clone, Debug)]
 pub(super) struct Entrances {
-    own: Arc<[ArcSwap<Listen>]>,
+    own: Arc<[ArcSwap<Settings>]>,
     metrics: Arc<ListenMetrics>,
+    crowd: Arc<Crowd>,
+    alarm: Alarm,
+    /// Nobody new is accepted.
     ending: watch::Sender<bool>,
+    /// Who is there is told to go.
+    leaving: watch::Sender<bool>,
     closed: watch::Sender<bool>,
 }
 
+/// What a new connection of a listener is served by.
+#[derive(Debug)]
+struct Settings {
+    listen: Listen,
+    /// Whether the certificates of its clients still count, also on connections that there are.
+    believed: Arc<AtomicBool>,
+}
+
+impl Settings {
+    fn new(listen: Listen) -> Self {
+        Self { listen, believed: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// What takes their place.
+    fn followed_by(&self, listen: Listen) -> Self {
+        let own = |listen: &Listen| listen.tls.as_ref().map(|tls| tls.authorities().cloned());
+        if own(&self.listen) == own(&listen) {
+            return Self { listen, believed: Arc::clone(&self.believed) };
+        }
+        self.believed.store(false, Ordering::Release);
+        Self::new(listen)
+    }
+}
+
 impl Entrances {
-    pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>) -> Self {
-        let own = listen.into_iter().map(ArcSwap::from_pointee).collect();
-        let (ending, closed) = (watch::Sender::new(false), watch::Sender::new(false));
-        Self { own, metrics, ending, closed }
+    pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>, alarm: Alarm) -> Self {
+        let own = listen.into_iter().map(Settings::new).map(ArcSwap::from_pointee).collect();
+        let told = || watch::Sender::new(false);
+        let (ending, leaving, closed) = (told(), told(), told());
+        Self { own, metrics, crowd: Arc::default(), alarm, ending, leaving, closed }
     }
 
     /// From now on each listener serves new connections by these settings, in the order of the config;
-    /// their addresses stay. Connections that there are go on as they began.
-    pub(super) fn replace(&self, listen: Vec<Listen>) {
+    /// their addresses stay. Connections that there are go on as they began, but for who is believed:
+    /// where that changes, a certificate of a client counts no longer. To upstreams `others` are shown.
+    pub(super) fn replace(&self, listen: Vec<Listen>, others: &[Shown]) {
         for (own, new) in self.own.iter().zip(listen) {
-            own.store(Arc::new(new));
+            let next = own.load().followed_by(new);
+            own.store(Arc::new(next));
         }
-        self.tell();
+        self.tell(others);
     }
 
-    /// The metrics say which certificates are served.
-    pub(super) fn tell(&self) {
+    /// The metrics say which certificates are shown, `others` among them.
+    pub(super) fn tell(&self, others: &[Shown]) {
         let own: Vec<_> = self.own.iter().map(ArcSwap::load_full).collect();
-        let tls = own.iter().filter_map(|own| own.tls.as_ref());
-        let shown = tls.flat_map(|tls| tls.shown());
+        let tls = own.iter().filter_map(|own| own.listen.tls.as_ref());
+        let shown = tls.flat_map(|tls| tls.shown()).chain(others);
         let shown = shown.map(|shown| (shown.path.as_str(), shown.not_after));
         self.metrics.certificates(shown);
     }
 
-    /// Accepts nothing more, has connections end with the request that is on them, and ends those that
-    /// are idle. Returns when that is done; requests in flight go on.
+    /// Accepts nothing more, waits for the first request of those who were accepted, has connections end
+    /// with the request that is on them, and ends those that are idle. Returns when that is done;
+    /// requests in flight go on.
     pub(super) async fn close(&self) {
         self.ending.send_replace(true);
         // It fails when its sender is gone, which is here.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Accepts nothing more, and waits for nobody.
+    pub(super) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Who is left after that.
+    pub(super) fn left(&self) -> Left {
+        self.crowd.left()
     }
 }
 
@@ -127,9 +172,13 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Listening<A
             self.entrances.ending.send_replace(true);
             ended.await;
         }
-        tokio::time::sleep(SETTLE).await;
+        let Entrances { crowd, leaving, closed, .. } = &self.entrances;
+        // Pingora ends every connection of HTTP/1.1 on which it waits for a request.
+        crowd.heard().await;
+        crowd.leave();
+        leaving.send_replace(true);
         self.app.cleanup().await;
-        self.entrances.closed.send_replace(true);
+        closed.send_replace(true);
     }
 
     fn name(&self) -> &str {
@@ -155,19 +204,20 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
     async fn run(self: Arc<Self>, listener: Listener) {
         let mut ending = self.entrances.ending.subscribe();
         // Never waited on itself, so that each copy is told of the end, however late it is made.
-        let told = ending.clone();
+        let told = self.entrances.leaving.subscribe();
         let socket = match listener.listen() {
             Ok(socket) => socket,
             Err(error) => {
                 let address = self.address;
-                return tracing::error!(%address, %error, "nobody is listened to");
+                tracing::error!(%address, %error, "nobody is listened to, so the gateway ends");
+                return self.entrances.alarm.ring();
             }
         };
         loop {
             let accepted = tokio::select! {
                 biased;
-                accepted = socket.accept() => accepted,
                 _ = ending.wait_for(|ending| *ending) => break,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok((client, peer)) => self.take(client, peer, &told),
@@ -212,10 +262,11 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
     /// Serves a connection in a task of its own, on one of pingora's threads.
     fn take(self: &Arc<Self>, client: TcpStream, peer: SocketAddr, told: &ShutdownWatch) {
         let (entrance, told) = (Arc::clone(self), told.clone());
-        current_handle().spawn(async move { entrance.serve(client, peer, told).await });
+        let shaking = self.entrances.crowd.shaking();
+        current_handle().spawn(async move { entrance.serve(client, peer, told, shaking).await });
     }
 
-    async fn serve(&self, client: TcpStream, peer: SocketAddr, told: ShutdownWatch) {
+    async fn serve(&self, client: TcpStream, peer: SocketAddr, told: ShutdownWatch, shaking: One) {
         // One that has ended already is met by the first read.
         client.set_nodelay(true).unwrap_or_default();
         let local = match self.address.ip().is_unspecified() {
@@ -225,20 +276,21 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         let mut socket = buffered(client);
         let Some(settings) = self.settings() else { return };
         let mut ends = Ends { peer, local };
-        if let Some(networks) = &settings.proxy_protocol {
+        if let Some(networks) = &settings.listen.proxy_protocol {
             match proxy_protocol::source(&mut socket, peer.ip(), networks).await {
                 Ok(source) => ends.peer = source.unwrap_or(peer),
                 Err(failure) => return self.proxy_failed(peer, failure),
             }
         }
-        let tls = settings.tls.as_ref().map(|tls| Arc::clone(tls.config()));
+        let tls = settings.listen.tls.as_ref().map(|tls| Arc::clone(tls.config()));
+        let believed = Arc::clone(&settings.believed);
         drop(settings);
         let stream: Stream = match tls {
-            None => Box::new(Connection::plain(socket, ends)),
+            None => Box::new(Connection::plain(socket, ends, &self.entrances.crowd)),
             Some(config) => match Box::pin(tls::handshake(socket, config)).await {
                 Ok((stream, read)) => {
-                    let client = tls::client(&stream);
-                    Box::new(Connection::tls(stream, ends, read, client))
+                    let client = tls::client(&stream, believed);
+                    Box::new(Connection::tls(stream, ends, read, client, &self.entrances.crowd))
                 }
                 Err(failure) => {
                     self.entrances.metrics.handshake_failed(failure);
@@ -247,6 +299,8 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
                 }
             },
         };
+        // From here on it counts as one of those that wait for a request.
+        drop(shaking);
         let mut next = self.app.process_new(stream, &told).await;
         while let Some(stream) = next {
             next = self.app.process_new(stream, &told).await;
@@ -262,7 +316,7 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         }
     }
 
-    fn settings(&self) -> Option<Arc<Listen>> {
+    fn settings(&self) -> Option<Arc<Settings>> {
         self.entrances.own.get(self.index).map(ArcSwap::load_full)
     }
 }

@@ -92,12 +92,18 @@ impl Fixed {
 
     /// What `new` would change.
     fn problems(&self, new: &Self) -> Vec<Problem> {
+        let addresses =
+            |fixed: &Self| -> Vec<_> { fixed.listen.iter().map(|(address, _)| *address).collect() };
+        let moved = addresses(self) != addresses(new);
         let changed = [
-            ("listen", self.listen != new.listen),
-            ("admin.address", self.admin != new.admin),
-            ("server.threads", self.threads != new.threads),
+            ("listen".to_owned(), moved),
+            ("admin.address".to_owned(), self.admin != new.admin),
+            ("server.threads".to_owned(), self.threads != new.threads),
         ];
-        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        let both = self.listen.iter().zip(&new.listen).enumerate();
+        let spoken = both
+            .map(|(index, (own, new))| (format!("listen[{index}].tls"), !moved && own.1 != new.1));
+        let changed = changed.into_iter().chain(spoken).filter(|(_, changed)| *changed);
         let what = "is changed, which a gateway that runs can't take up";
         let help = "restart the gateway, or take the change back";
         changed.map(|(at, _)| Problem::new(at, what, help)).collect()

@@ -28,7 +28,9 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-use crate::proxy::ClientCertificate;
+use super::crowd::Crowd;
+use super::place::Place;
+use crate::proxy::{Client, ClientCertificate, Requests};
 
 /// The buffers of a socket, in bytes, as pingora has them.
 const READ: usize = 64 << 10;
@@ -66,6 +68,7 @@ pub(super) struct Connection<S: AsyncWrite + Unpin> {
     tls: Option<Agreed>,
     /// By which pingora hands on what it does not know itself.
     client: Option<Arc<ProxyDigest>>,
+    place: Place,
 }
 
 /// What a TLS handshake came to.
@@ -76,10 +79,12 @@ struct Agreed {
 
 impl Connection<Socket> {
     /// A plain one.
-    pub(super) fn plain(io: Socket, ends: Ends) -> Self {
+    pub(super) fn plain(io: Socket, ends: Ends, crowd: &Arc<Crowd>) -> Self {
         let fd = io.get_ref().as_raw_fd();
+        let requests = Requests::none_yet(crowd.waiting());
+        let (client, place) = (told(None, &requests), Place::of_http1(crowd, requests));
         let (read, ends) = (Bytes::new(), digest(fd, ends));
-        Self { io, read, fd, ends, stalled: None, tls: None, client: None }
+        Self { io, read, fd, ends, stalled: None, tls: None, client, place }
     }
 }
 
@@ -90,6 +95,7 @@ impl Connection<TlsStream<Socket>> {
         ends: Ends,
         read: Bytes,
         client: Option<ClientCertificate>,
+        crowd: &Arc<Crowd>,
     ) -> Self {
         let (socket, session) = io.get_ref();
         let fd = socket.get_ref().as_raw_fd();
@@ -97,15 +103,27 @@ impl Connection<TlsStream<Socket>> {
         let version = session.protocol_version().and_then(|version| version.as_str());
         let (cipher, version) = (cipher.unwrap_or_default(), version.unwrap_or_default());
         let protocol = if speaks_http2(&io) { ALPN::H2 } else { ALPN::H1 };
+        let requests = Requests::none_yet(crowd.waiting());
+        let client = told(client, &requests);
+        let place = match speaks_http2(&io) {
+            true => Place::of_http2(crowd, requests),
+            false => Place::of_http1(crowd, requests),
+        };
         let digest_of_tls = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
         let tls = Some(Agreed { digest: digest_of_tls, protocol });
-        // It has a head of its own because it is meant for the answer of a proxy.
-        let client = client.zip(ResponseHeader::build(StatusCode::OK, Some(0)).ok());
-        let client = client.map(|(client, head)| {
-            Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(client))))
-        });
-        Self { io, read, fd, ends: digest(fd, ends), stalled: None, tls, client }
+        Self { io, read, fd, ends: digest(fd, ends), stalled: None, tls, client, place }
     }
+}
+
+/// What requests are told of their connection. Pingora's has a head of its own because it is meant for
+/// the answer of a proxy.
+fn told(
+    certificate: Option<ClientCertificate>,
+    requests: &Arc<Requests>,
+) -> Option<Arc<ProxyDigest>> {
+    let client = Client { certificate, requests: Arc::clone(requests) };
+    let head = ResponseHeader::build(StatusCode::OK, Some(0)).ok()?;
+    Some(Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(client)))))
 }
 
 /// Whether HTTP/2 was agreed on (RFC 9113, 3.2).
@@ -147,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            return this.place.read(read, cx);
         }
         let length = this.read.len().min(buf.remaining());
         buf.put_slice(&this.read[..length]);
@@ -156,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -164,17 +183,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        let written = this.place.wrote(written);
         this.written(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        let flushed = this.place.wrote(flushed);
         this.written(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let this = self.get_mut();
+        let shut = ready!(Pin::new(&mut this.io).poll_shutdown(cx));
+        ready!(this.place.linger(&mut this.io, cx));
+        Poll::Ready(shut)
     }
 
     fn poll_write_vectored(
@@ -184,6 +208,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, parts);
+        let written = this.place.wrote(written);
         this.written(cx, written)
     }
 
@@ -193,7 +218,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 }
 
 #[async_trait]
-impl<S: AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
     async fn shutdown(&mut self) {
         // Whoever has gone need not be told.
         self.io.shutdown().await.unwrap_or_default();
@@ -262,7 +287,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, peer) = listener.accept().await.unwrap();
-        let mut connection = Connection::plain(buffered(socket), Ends { peer, local: None });
+        let (ends, crowd) = (Ends { peer, local: None }, Arc::new(Crowd::default()));
+        let mut connection = Connection::plain(buffered(socket), ends, &crowd);
         let mut piece = vec![0; 1 << 20];
         for _ in 0..100 {
             let sent = connection.write_all(&piece);

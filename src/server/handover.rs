@@ -8,11 +8,13 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -52,21 +54,27 @@ impl Program {
     /// # Errors
     /// When the system does not tell its path.
     pub(super) fn current() -> io::Result<Self> {
-        // Now: once the file has been replaced, its path is no longer told.
-        let path = std::env::current_exe()?;
-        Ok(Self { path, arguments: std::env::args_os().skip(1).collect() })
+        let mut words = std::env::args_os();
+        let called = words.next().map(PathBuf::from);
+        // As it was called, where that is whole: a link may lead to another file by then. Else now: once the
+        // file has been replaced, its path is no longer told.
+        let path = match called.filter(|path| path.is_absolute() && path.exists()) {
+            Some(path) => path,
+            None => std::env::current_exe()?,
+        };
+        Ok(Self { path, arguments: words.collect() })
     }
 
     /// Starts another process of it, which takes `sockets` over, and waits until that serves.
     ///
     /// # Errors
     /// Why it does not; it has ended then.
-    pub(super) fn hand_over(&self, sockets: &Sockets) -> anyhow::Result<u32> {
+    pub(super) fn hand_over(&self, sockets: &Sockets, wire: Wire) -> anyhow::Result<u32> {
         anyhow::ensure!(
             std::process::id() != 1,
             "the first process of a container can't be replaced; start another container instead"
         );
-        let (ours, theirs) = UnixStream::pair()?;
+        let Wire { ours, theirs, is_cut } = wire;
         let child = Command::new(&self.path)
             .args(&self.arguments)
             .env(VARIABLE, "1")
@@ -77,9 +85,43 @@ impl Program {
         send(&ours, sockets).context("the new process does not take the sockets")?;
         ours.set_read_timeout(Some(START))?;
         let mut word = String::new();
-        BufReader::new(&ours).read_line(&mut word).context("the new process does not serve")?;
+        BufReader::new(&*ours).read_line(&mut word).context("the new process does not serve")?;
         anyhow::ensure!(word == SERVING, "the new process does not serve; its log says why");
+        anyhow::ensure!(!is_cut.load(Ordering::Acquire), "nobody waits for the new process");
         child.prove().context("the new process does not serve")
+    }
+}
+
+/// What a process and the one that it starts talk over.
+pub(super) struct Wire {
+    ours: Arc<UnixStream>,
+    theirs: UnixStream,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl Wire {
+    /// # Errors
+    /// When no file is left.
+    pub(super) fn new() -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok(Self { ours: Arc::new(ours), theirs, is_cut: Arc::default() })
+    }
+
+    /// By which it can be cut.
+    pub(super) fn end(&self) -> End {
+        End(Arc::clone(&self.ours), Arc::clone(&self.is_cut))
+    }
+}
+
+/// The end of a wire.
+pub(super) struct End(Arc<UnixStream>, Arc<AtomicBool>);
+
+impl End {
+    /// Whoever waits for a word waits no longer, and does not count one that has come.
+    pub(super) fn cut(&self) {
+        self.1.store(true, Ordering::Release);
+        // It may have been closed already.
+        self.0.shutdown(Shutdown::Both).unwrap_or_default();
     }
 }
 
@@ -229,10 +271,16 @@ mod tests {
         let sockets =
             vec![("127.0.0.1:1".parse().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap())];
         let program = |path: &str| Program { path: path.into(), arguments: Vec::new() };
-        let error = program("/nowhere/portcullis").hand_over(&sockets).unwrap_err();
+        let error =
+            program("/nowhere/portcullis").hand_over(&sockets, Wire::new().unwrap()).unwrap_err();
         assert!(format!("{error:#}").contains("can't be started"), "{error:#}");
-        let error = program("/bin/true").hand_over(&sockets).unwrap_err();
+        let error = program("/bin/true").hand_over(&sockets, Wire::new().unwrap()).unwrap_err();
         // Whether it ended before or after the sockets were sent is chance.
         assert!(format!("{error:#}").contains("the new process does not"), "{error:#}");
+        // One that never says a word is ended when it is waited for no longer.
+        let wire = Wire::new().unwrap();
+        wire.end().cut();
+        let waits = Program { path: "/bin/sleep".into(), arguments: vec!["1000".into()] };
+        waits.hand_over(&sockets, wire).unwrap_err();
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::accept::Entrances;
+use super::alarm::Alarm;
 use super::assembly::{Assembly, Ground};
 use super::files::{Files, Recording, Stamp};
 use super::manager;
@@ -74,6 +75,8 @@ pub(super) struct Reloader {
     pub(super) entrances: Entrances,
     pub(super) reloads: Arc<Reloads>,
     pub(super) asked: mpsc::Receiver<Asking>,
+    /// Rings when it ends before its time: what keeps up with the stores ends with it.
+    pub(super) alarm: Alarm,
 }
 
 /// Why the config is read.
@@ -96,7 +99,11 @@ impl Reloader {
         runtime: Handle,
     ) -> io::Result<JoinHandle<()>> {
         let thread = thread::Builder::new().name("reload".to_owned());
-        thread.spawn(move || runtime.block_on(self.run(origin, stop)))
+        let guard = self.alarm.guard();
+        thread.spawn(move || {
+            runtime.block_on(self.run(origin, stop));
+            guard.dismiss();
+        })
     }
 
     /// Takes up configs from `origin` until `stop` turns true, and ends what is in force then.
@@ -183,7 +190,7 @@ impl Reloader {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let listen = config.listen.clone();
+        let (listen, shown) = (config.listen.clone(), config.upstreams.shown());
         let stores: Vec<_> = config.stores.iter().map(|store| store.name.clone()).collect();
         let assembled = self.ground.assemble(config, Some(&self.current)).await;
         let (next, awaited) = assembled.map_err(|error| {
@@ -197,7 +204,7 @@ impl Reloader {
         }
         next.tell(&self.ground);
         self.in_force.store(Arc::clone(&next.serving));
-        self.entrances.replace(listen);
+        self.entrances.replace(listen, &shown);
         let before = std::mem::replace(&mut self.current, next);
         before.retire(&self.current, &self.ground).await;
         Ok(())

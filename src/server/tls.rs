@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,11 +60,15 @@ async fn agree(
 }
 
 /// Who a client is by the certificate that was verified, if it has one.
-pub(super) fn client(stream: &TlsStream<Socket>) -> Option<ClientCertificate> {
+/// It counts for as long as `believed` is true.
+pub(super) fn client(
+    stream: &TlsStream<Socket>,
+    believed: Arc<AtomicBool>,
+) -> Option<ClientCertificate> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     let ClientNames { names, not_after } = ClientNames::of(certificate)?;
     let names = names.iter().filter_map(|name| CertificateName::parse(name).ok());
-    Some(ClientCertificate::new(names, not_after))
+    Some(ClientCertificate::new(names, not_after, believed))
 }
 
 fn failure(error: &io::Error) -> HandshakeFailure {

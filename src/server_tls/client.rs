@@ -48,6 +48,16 @@ impl Authorities {
     }
 }
 
+/// The same if the same are believed: who must have a certificate at all changes nothing for those who
+/// have one.
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
+    }
+}
+
+impl Eq for Authorities {}
+
 /// What a certificate says of its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientNames {

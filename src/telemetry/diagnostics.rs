@@ -3,17 +3,20 @@
 //!
 //! What libraries say through the `log` crate is let through only where it is fixed text. A
 //! message that was formatted may carry a request: pingora's parser prints the whole head of one
-//! that it can't read. Its place in the source is kept, its words are not.
+//! that it can't read. Its place in the source is kept, its words are not, and each place speaks once a
+//! minute.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::lines::Lines;
+use crate::clock::{Clock as _, SystemClock};
 
 /// How long the last messages of a process may take.
 const LAST: Duration = Duration::from_secs(2);
@@ -123,11 +126,34 @@ fn on_panic(info: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(target: "portcullis", place, words, "a task panicked; please report it");
 }
 
-static LIBRARIES: Libraries = Libraries;
+/// How long a place of a library's is quiet after it said something: what clients do makes it say so
+/// again and again.
+const QUIET: Duration = Duration::from_secs(60);
+
+static LIBRARIES: Libraries = Libraries(Mutex::new(BTreeMap::new()));
 const WITHHELD: &str = "message withheld: it may carry a request";
 
+/// By place, when it said something last, and how often since then. There are as many places as there are
+/// in their sources.
 #[derive(Debug)]
-struct Libraries;
+struct Libraries(Mutex<BTreeMap<(String, u32), (Instant, u64)>>);
+
+impl Libraries {
+    /// How often that place has been quiet since it spoke last; nothing when it is to be quiet now.
+    fn speaks(&self, library: &str, line: u32, now: Instant) -> Option<u64> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((last, quiet)) = places.get_mut(&(library.to_owned(), line)) else {
+            places.insert((library.to_owned(), line), (now, 0));
+            return Some(0);
+        };
+        if now.saturating_duration_since(*last) < QUIET {
+            *quiet = quiet.saturating_add(1);
+            return None;
+        }
+        *last = now;
+        Some(std::mem::take(quiet))
+    }
+}
 
 impl log::Log for Libraries {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
@@ -140,12 +166,33 @@ impl log::Log for Libraries {
         }
         let words = record.args().as_str().unwrap_or(WITHHELD);
         let (library, line) = (record.target(), record.line().unwrap_or_default());
+        let Some(unsaid) = self.speaks(library, line, SystemClock.instant()) else { return };
         if record.level() == log::Level::Error {
-            tracing::error!(target: "library", library, line, "{words}");
+            tracing::error!(target: "library", library, line, unsaid, "{words}");
         } else {
-            tracing::warn!(target: "library", library, line, "{words}");
+            tracing::warn!(target: "library", library, line, unsaid, "{words}");
         }
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_speaks_once_a_minute_and_says_how_often_it_did_not() {
+        let libraries = Libraries(Mutex::new(BTreeMap::new()));
+        let start = SystemClock.instant();
+        let speaks = |line, seconds| {
+            libraries.speaks("pingora_proxy", line, start + Duration::from_secs(seconds))
+        };
+        assert_eq!(speaks(1, 0), Some(0));
+        assert_eq!(speaks(2, 0), Some(0));
+        assert_eq!((speaks(1, 1), speaks(1, 59)), (None, None));
+        assert_eq!(speaks(1, 60), Some(2));
+        assert_eq!(speaks(1, 61), None);
+        assert_eq!(speaks(2, 61), Some(0));
+    }
 }

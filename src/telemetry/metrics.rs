@@ -76,7 +76,7 @@ metrics! {
     PROXY_FAILURES: "counter" "proxy_protocol_failures_total" ["reason"],
         "Connections that were closed over their PROXY protocol header: of a `peer` that is not in the networks, `missing`, `malformed`, `too_long`, `timeout`, `closed`.";
     CERTIFICATES: "gauge" "certificate_not_after_seconds" ["certificate"],
-        "Until when a certificate that is served is valid, by its path in the config, in seconds since the epoch.";
+        "Until when a certificate is valid that clients or an upstream are shown, by its path in the config, in seconds since the epoch.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
         "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `refuse` or `answer`, and reason (`none` when allowed).";
     OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],

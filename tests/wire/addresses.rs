@@ -21,15 +21,17 @@ fn both_families_are_listened_to_and_connected_to() {
     let tables = ["[[listen]]\naddress = \"[::]:0\"\n", "[[listen]]\naddress = \"[::1]:0\"\n"];
     // Few machines have it switched off.
     let has_ipv6 = TcpListener::bind("[::1]:0").ok();
-    let tables = if has_ipv6.is_some() { tables.concat() } else { tables[0].to_owned() };
+    let tables = if has_ipv6.is_some() { tables.concat() } else { String::new() };
     let upstream = match has_ipv6 {
         Some(listener) => Upstream::on(listener, |_, stream| ok(stream, &[], b"{}")),
         None => Upstream::start(),
     };
     let gate = Gate::with(upstream, &Options { tables, ..Options::default() });
     let token = gate.token("read");
-    let [four, any, rest @ ..] = gate.addresses() else { panic!("{:?}", gate.addresses()) };
-    assert_eq!(told(&gate, *four, &token), "127.0.0.1");
+    assert_eq!(told(&gate, gate.address, &token), "127.0.0.1");
+    let [_, any, rest @ ..] = gate.addresses() else {
+        return println!("skipped: this machine has no IPv6");
+    };
     // Who comes by IPv4 is called by that.
     let mapped = SocketAddr::from((Ipv4Addr::LOCALHOST, any.port()));
     assert_eq!(told(&gate, mapped, &token), "127.0.0.1");

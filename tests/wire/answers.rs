@@ -172,6 +172,25 @@ fn a_bad_config_or_a_taken_port_ends_the_process_with_its_reason() {
     let output = process.args(["demo", "--listen", &address]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&address), "{output:?}");
+    // The listener's, and that of operators.
+    let free = "127.0.0.1:0";
+    for (listen, admin) in [(&*address, free), (free, &*address)] {
+        let config = format!(
+            "public_url = \"http://{HOST}\"\n[[listen]]\naddress = \"{listen}\"\n\
+             [admin]\naddress = \"{admin}\"\n[upstream.web]\nurls = [\"http://127.0.0.1:1\"]\n\
+             canonical_url = \"https://sentry.internal\"\n\
+             credential = {{ file = \"sentry-token\" }}\n\
+             [[store]]\nkind = \"file\"\npath = \"tokens.toml\"\n"
+        );
+        std::fs::write(&path, config).unwrap();
+        std::fs::write(folder.path().join("tokens.toml"), "").unwrap();
+        std::fs::write(folder.path().join("sentry-token"), "sntryu_x").unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let output = process.arg("serve").arg("--config").arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&address) && said.contains("end what uses it"), "{said}");
+    }
 }
 
 #[test]

@@ -104,15 +104,10 @@ impl Gate {
     }
 
     fn wait_until_ready(&self) {
-        for _ in 0..1000 {
-            let ready = std::net::TcpStream::connect(self.admin).is_ok()
-                && self.admin("/readyz").is_some_and(|reply| reply.status == 200);
-            if ready {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the gateway did not become ready: {:?}", self.admin("/readyz"));
+        eventually("a gateway that is ready", || {
+            std::net::TcpStream::connect(self.admin).is_ok()
+                && self.admin("/readyz").is_some_and(|reply| reply.status == 200)
+        });
     }
 
     /// A gateway with [`ADMIN`] as the credential of its operators.
@@ -304,10 +299,12 @@ fn config(upstream: &Upstream, options: &Options) -> String {
         false => "health_interval = \"0s\"",
     };
     let Options { top, listen, admin, web, store, tables, .. } = options;
-    let server = match options.server.contains("stop_delay") {
-        true => options.server.clone(),
-        false => format!("stop_delay = \"0s\"\n{}", options.server),
-    };
+    let mut server = options.server.clone();
+    for (name, line) in [("stop_delay", "stop_delay = \"0s\""), ("drain", "drain = \"10s\"")] {
+        if !server.contains(name) {
+            server = format!("{line}\n{server}");
+        }
+    }
     let threads = options.threads.unwrap_or(2);
     let own = || format!("{OWN_STORE}{store}");
     let stores = options.stores.clone().unwrap_or_else(own);
@@ -331,7 +328,6 @@ credential = {{ file = "sentry-token" }}
 files = ["own.toml"]
 [server]
 threads = {threads}
-drain = "10s"
 {server}
 {tables}
 "#

@@ -58,7 +58,9 @@ fn a_full_disk_costs_what_has_to_be_written_and_nothing_else() {
     assert_eq!((refused.status, refused.code().as_str()), (503, "spool_full"));
     assert!(refused.header("retry-after").is_some());
     assert!(gate.upstream.take().is_empty());
-    assert!(gate.output().contains("can't be written to, so chunked request bodies are refused"));
+    eventually("a word about the disk", || {
+        gate.output().contains("can't be written to, so chunked request bodies are refused")
+    });
     // What fits into memory, and what has no body; a token that was never looked up, too.
     for reply in [chunked(&gate, &used, 500), gate.bearer(LINE, &used), gate.bearer(LINE, &unused)]
     {

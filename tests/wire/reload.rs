@@ -1,6 +1,7 @@
 //! A config that is read again while the gateway serves: what is taken up, what is refused, and what
 //! goes on as it began.
 
+use std::cell::Cell;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -9,12 +10,19 @@ use std::thread;
 
 use crate::client::{Connection, PATIENCE, Reply, request};
 use crate::gate::{ADMIN, CANONICAL, Gate, Options, eventually};
+use crate::tls::authority::Authority;
+use crate::tls::files;
 use crate::upstream::{Upstream, ok};
 
 const LINE: &str = "GET /api/0/organizations/acme/issues/";
 const NEW: &str = "GET /api/0/organizations/acme/new/";
 const NEW_RULE: &str = "[[rule]]\nmethods = [\"GET\"]\nscopes = [\"org:read\"]\n\
                         path = \"/api/0/organizations/{organization_id_or_slug}/new/\"\n";
+
+thread_local! {
+    /// How many configs the gateway of this test has loaded, as far as the test asked for it.
+    static LOADED: Cell<f64> = const { Cell::new(0.0) };
+}
 
 /// A gateway whose operators have a credential.
 fn gate(upstream: Upstream) -> Gate {
@@ -26,11 +34,15 @@ fn reload(gate: &Gate) -> Reply {
     gate.operator("POST /reload", &[("Authorization", &format!("Bearer {ADMIN}"))], "")
 }
 
-/// Has the config read again, which must come out so.
+/// Has the config read again, which must come out so. The gateway looks by itself too, and may have
+/// been first: then what is loaded is in force already.
 fn reloaded(gate: &Gate, result: &str) -> serde_json::Value {
+    let loaded = reloads(gate, "loaded");
     let reply = reload(gate);
     let said = reply.json();
-    assert_eq!(said["result"], result, "{said}");
+    let first = result == "loaded" && said["result"] == "unchanged" && loaded > LOADED.get();
+    assert!(said["result"] == result || first, "{said}");
+    LOADED.set(reloads(gate, "loaded"));
     assert_eq!(reply.status, if result == "refused" { 422 } else { 200 });
     said
 }
@@ -85,7 +97,7 @@ fn a_rule_is_taken_up_and_who_is_known_stays_known() {
         1.0
     );
     assert_eq!(gate.metric("portcullis_config_info", &[]), 1.0, "one config is in force");
-    assert_eq!((reloads(&gate, "loaded"), reloads(&gate, "unchanged")), (1.0, 1.0));
+    assert_eq!(reloads(&gate, "loaded"), 1.0);
 
     // And is closed again.
     write(&gate, "own.toml", "");
@@ -156,7 +168,7 @@ fn a_config_with_problems_changes_nothing_and_all_of_them_are_told() {
     assert_eq!(status, 200, "the config before it serves");
     assert!(text.contains("refused (problems: 2)"), "{text}");
     assert_eq!(gate.metric("portcullis_config_last_reload_refused", &[]), 1.0);
-    assert_eq!(reloads(&gate, "refused"), 1.0);
+    assert!(reloads(&gate, "refused") >= 1.0);
     eventually("both problems", || {
         let output = gate.output();
         output.contains("cache.ttl") && output.contains("cache.capacity")
@@ -195,6 +207,10 @@ fn a_config_that_is_put_back_is_no_longer_refused() {
 #[test]
 fn what_a_running_gateway_cannot_take_up_is_said() {
     let gate = gate(Upstream::start());
+    let (tls, files) = files(&[&Authority::new("ours").certificate("DNS:gw.example")]);
+    for (name, text) in files {
+        write(&gate, &name, &text);
+    }
     let config = fs::read_to_string(gate.folder.path().join("portcullis.toml")).unwrap();
     let listen = "[[listen]]\naddress = \"127.0.0.1:0\"";
     let another = "[[listen]]\naddress = \"127.0.0.2:0\"\n";
@@ -207,6 +223,7 @@ fn what_a_running_gateway_cannot_take_up_is_said() {
             "[admin]\naddress = \"127.0.0.2:0\"".into(),
         ),
         ("server.threads", "threads = 2".into(), "threads = 3".into()),
+        ("listen[0].tls", listen.to_owned(), format!("{listen}\ntls = {{ {tls} }}")),
     ];
     for (place, from, to) in rows {
         write(&gate, "portcullis.toml", &config);
@@ -216,6 +233,21 @@ fn what_a_running_gateway_cannot_take_up_is_said() {
         let help = said["problems"][0]["help"].as_str().unwrap();
         assert!(help.contains("restart the gateway"), "{help}");
     }
+}
+
+#[test]
+fn tls_of_a_listener_is_not_taken_off_while_it_runs() {
+    let (tls, files) = files(&[&Authority::new("ours").certificate("DNS:gw.example")]);
+    let tls = format!("tls = {{ {tls} }}");
+    let admin = "credential = { file = \"admin-credential\" }".to_owned();
+    let tables = format!("[[listen]]\naddress = \"127.0.0.1:0\"\n{tls}");
+    let gate =
+        Gate::with(Upstream::start(), &Options { admin, tables, files, ..Options::default() });
+    edit(&gate, &tls, "");
+    let said = reloaded(&gate, "refused");
+    assert_eq!(said["problems"].as_array().unwrap().len(), 1, "{said}");
+    assert_eq!(said["problems"][0]["at"], "listen[1].tls", "{said}");
+    assert_eq!(gate.bearer(LINE, &gate.token("read")).status, 200);
 }
 
 #[test]
@@ -344,10 +376,10 @@ fn operators_and_logs_are_taken_up() {
     assert_eq!(reload(), "unchanged");
     assert_eq!(gate.bearer(LINE, &token).status, 200);
     edit(&gate, "[server]", "[log]\naccess = false\nlevel = \"error\"\n[server]");
-    assert_eq!(reload(), "loaded");
+    assert!(["loaded", "unchanged"].contains(&reload().as_str().unwrap()));
     assert_eq!(gate.bearer(LINE, &token).status, 200);
     edit(&gate, "access = false", "access = true");
-    assert_eq!(reload(), "loaded");
+    assert!(["loaded", "unchanged"].contains(&reload().as_str().unwrap()));
     assert_eq!(gate.bearer(LINE, &token).status, 200);
     assert_eq!(gate.operator("GET /reload", &another, "").status, 405);
     gate.stop();
@@ -380,15 +412,61 @@ fn a_hundred_reloads_under_load_harm_nobody() {
         for round in 0..100_u32 {
             write(&gate, "own.toml", if round % 2 == 0 { NEW_RULE } else { "" });
             reloaded(&gate, "loaded");
-            if round == 20 {
+            if round == 49 {
                 warm = gate.memory();
             }
             done(u64::from(round));
         }
         stopped.store(true, Ordering::Relaxed);
         let grown = gate.memory().saturating_sub(warm);
-        assert!(grown < 16 << 20, "eighty reloads took {grown} bytes");
+        println!("fifty reloads took {grown} bytes, on {warm}");
+        assert!(grown < 4 << 20, "fifty reloads took {grown} bytes");
     });
     assert_eq!(reloads(&gate, "loaded"), 100.0);
-    assert_eq!(gate.metric("portcullis_requests_total", &[]), served.into_inner() as f64);
+    let served = served.into_inner() as f64;
+    eventually("each of them counted", || gate.metric("portcullis_requests_total", &[]) == served);
+}
+
+/// What is not taken over from one config to the next: an upstream, a store, what listens.
+#[test]
+fn what_reloads_replace_is_given_back() {
+    let authority = Authority::new("ours");
+    let made = ["DNS:gw.example", "DNS:gw.example, DNS:b.example"];
+    let made = made.map(|names| authority.certificate(names));
+    let (tls, files) = files(&[&made[0]]);
+    let admin = "credential = { file = \"admin-credential\" }".to_owned();
+    let tables = format!("[[listen]]\naddress = \"127.0.0.1:0\"\ntls = {{ {tls} }}");
+    let web = "timeout = \"50s\"".to_owned();
+    let mut options = Options { admin, tables, files, web, ..Options::default() };
+    options.files.push(("tokens.toml".into(), String::new()));
+    options.store = "[[store]]\nkind = \"file\"\npath = \"tokens.toml\"\nname = \"one\"\n".into();
+    let gate = Gate::with(Upstream::start(), &options);
+    let token = gate.token("read");
+    let count =
+        |what: &str| fs::read_dir(format!("/proc/{}/{what}", gate.process())).unwrap().count();
+    let mut round = |number: usize| {
+        let turn = |pair: [&'static str; 2]| -> (&'static str, &'static str) {
+            if number.is_multiple_of(2) { (pair[0], pair[1]) } else { (pair[1], pair[0]) }
+        };
+        for pair in
+            [["timeout = \"50s\"", "timeout = \"40s\""], ["name = \"one\"", "name = \"two\""]]
+        {
+            let (from, to) = turn(pair);
+            edit(&gate, from, to);
+        }
+        let next = &made[(number + 1) % 2];
+        write(&gate, "0.crt", &next.certificate);
+        write(&gate, "0.key", &next.key);
+        reloaded(&gate, "loaded");
+        assert_eq!(gate.bearer(LINE, &token).status, 200);
+    };
+    (0..10).for_each(&mut round);
+    let before = ["fd", "task"].map(count);
+    (10..30).for_each(&mut round);
+    // What has ended is closed a little later.
+    eventually("no more files and threads", || {
+        let now = ["fd", "task"].map(count);
+        println!("{before:?} files and threads after ten reloads, {now:?} after thirty");
+        now[0] <= before[0] + 2 && now[1] <= before[1]
+    });
 }

@@ -8,7 +8,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, Timestamp};
 use crate::policy::exposure::Exposures;
 use crate::server_tls::{ServerTls, made};
 
@@ -69,8 +69,8 @@ async fn new_settings_are_for_new_connections() {
     let address = listener.address();
     let (one, own) = made::tls("one.crt", "gw.example");
     let (two, other) = made::tls("two.crt", "gw.example");
-    let entrances = Entrances::new(listen(address, Some(&one)), metrics);
-    entrances.tell();
+    let entrances = Entrances::new(listen(address, Some(&one)), metrics, Alarm::new());
+    entrances.tell(&[]);
     let readiness = Arc::new(Readiness::default());
     let clock = Arc::new(SystemClock);
     let mut service = Listening {
@@ -101,14 +101,15 @@ async fn new_settings_are_for_new_connections() {
     echoes(&mut first, "one").await;
     assert_eq!(certificates(), ["one.crt"]);
 
-    entrances.replace(listen(address, Some(&two)));
-    assert_eq!(certificates(), ["two.crt"]);
+    let shown = Shown { path: "upstream.crt".to_owned(), not_after: Timestamp::from_millis(0) };
+    entrances.replace(listen(address, Some(&two)), &[shown]);
+    assert_eq!(certificates(), ["two.crt", "upstream.crt"]);
     assert!(call(address, &own).await.is_err());
     let mut second = call(address, &other).await.unwrap();
     echoes(&mut second, "two").await;
     echoes(&mut first, "still one").await;
 
-    entrances.replace(listen(address, None));
+    entrances.replace(listen(address, None), &[]);
     assert_eq!(certificates(), [""; 0]);
     let mut third = TcpStream::connect(address).await.unwrap();
     echoes(&mut third, "plain").await;

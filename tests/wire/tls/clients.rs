@@ -297,3 +297,46 @@ fn a_stranger_is_told_so_and_an_operator_can_ask_before() {
     let (code, said) = explain("stranger");
     assert!(code == Some(2) && said.contains("CN:ci"), "{said}");
 }
+
+/// Nobody is let in by a connection that was made when somebody else was believed.
+#[test]
+fn whom_another_config_does_not_believe_is_nobody_on_a_connection_that_there_is() {
+    let stage = stage(OPTIONAL, "");
+    let own = stage.made("ci", "");
+    let ask = request(&format!("GET {ISSUES}"), &[], b"");
+    run(async {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let speaks = Speaks::as_client(&["http/1.1"], &own);
+        let mut stream = speaks.connect(stage.gate.address, HOST).await.unwrap();
+        let mut status = async || {
+            stream.write_all(&ask).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"}") && !answer.ends_with(b"}\n") {
+                let read = stream.read_buf(&mut answer);
+                assert!(super::client::soon("an answer", read).await.unwrap() > 0);
+            }
+            String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap().to_owned()
+        };
+        assert_eq!(status().await, "200");
+        let folder = stage.gate.folder.path();
+        let reload = |count: usize| {
+            stage.gate.signal("-HUP");
+            eventually("a reload", || {
+                stage.gate.metric("portcullis_config_reloads_total", &["\"loaded\""])
+                    == count as f64
+            });
+        };
+        // The same ones in another file change nothing.
+        std::fs::write(folder.join("own.toml"), "").unwrap();
+        reload(1);
+        assert_eq!(status().await, "200");
+        std::fs::write(folder.join("clients.crt"), Authority::new("others").root()).unwrap();
+        reload(2);
+        assert_eq!(status().await, "401");
+        // Nor is it when they are believed again: that is for a connection to be made again.
+        std::fs::write(folder.join("clients.crt"), stage.clients.root()).unwrap();
+        reload(3);
+        assert_eq!(status().await, "401");
+    });
+    assert_eq!(stage.get(Some(&own), ISSUES, &[]), is(200, ""));
+}

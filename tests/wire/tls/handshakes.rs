@@ -99,7 +99,10 @@ fn limit(gate: &Gate, files: usize) {
 
 #[test]
 fn without_file_descriptors_nothing_ends_or_spins_and_it_recovers() {
-    let gate = Gate::start();
+    // One connection with the upstream, which is kept: there is no file for another.
+    let web = "idle_timeout = \"60s\"".to_owned();
+    let options = Options { web, threads: Some(1), ..Options::default() };
+    let gate = Gate::with(Upstream::start(), &options);
     let token = gate.token("read");
     let bearer = format!("Bearer {token}");
     let line = "GET /api/0/organizations/acme/issues/";

@@ -199,7 +199,12 @@ struct Balancer {
 }
 
 impl Balancer {
+    /// Somebody else may take a port that was free a moment ago: then it ends, and others are tried.
     fn before(gateway: SocketAddr) -> Self {
+        (0..10).find_map(|_| Self::started(gateway)).expect("HAProxy, on ports that are free")
+    }
+
+    fn started(gateway: SocketAddr) -> Option<Self> {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let addresses = [free(), free()];
         let mut config =
@@ -222,11 +227,13 @@ impl Balancer {
             .stdin(Stdio::null())
             .spawn()
             .expect("HAProxy, which `make setup` installs");
-        let balancer = Self { process, addresses, _folder: folder };
-        for address in addresses {
-            eventually("HAProxy", || TcpStream::connect(address).is_ok());
-        }
-        balancer
+        let mut balancer = Self { process, addresses, _folder: folder };
+        let mut ended = false;
+        eventually("HAProxy", || {
+            ended = balancer.process.try_wait().unwrap().is_some();
+            ended || addresses.iter().all(|address| TcpStream::connect(address).is_ok())
+        });
+        (!ended).then_some(balancer)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::client::{BEGIN, Http2, Sent, Speaks, frame, push, read, run};
+use super::client::{BEGIN, Http2, Sent, Speaks, frame, push, read, run, soon};
 use crate::client::{Connection, PATIENCE, request};
 use crate::gate::{Gate, HOST, Options, eventually};
 use crate::upstream::{Upstream, ok};
@@ -47,11 +47,14 @@ fn at_a_stop_requests_in_flight_end_and_nothing_else_goes_on() {
         let waits = Sent { path: &path, ..sent.clone() };
         let (response, _) = busy.begin(&waits, true).await.unwrap();
         // It is driven by the test's own thread.
-        let mut arrived = 0;
-        while arrived < 3 {
-            arrived += gate.upstream.take().len();
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        soon("all at the upstream", async {
+            let mut arrived = 0;
+            while arrived < 3 {
+                arrived += gate.upstream.take().len();
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await;
         gate.terminate();
         // Who has nothing to do is told to go: GOAWAY (RFC 9113, 6.8), with the highest stream that may
         // still come, and without an error.

@@ -105,18 +105,21 @@ fn where_the_upstream_reads_them_bodies_stream_in_chunks() {
 
 #[test]
 fn a_body_that_does_not_come_ends_its_request_alone() {
-    let web = "timeout = \"1s\"".to_owned();
-    let gate = super::before(Upstream::start(), Options { web, ..Options::default() });
+    let rules = "[[rule]]\nmethods = [\"PUT\"]\nscopes = [\"event:write\"]\ntimeout = \"1s\"\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/hasty/\"\n";
+    let options = Options { rules: rules.into(), ..Options::default() };
+    let gate = super::before(Upstream::start(), options);
     let bearer = format!("Bearer {}", gate.token("all"));
     let headers = [("authorization", &*bearer)];
-    let sent = Sent { method: "PUT", authority: HOST, path: PATH, headers: &headers, body: b"" };
+    let path = "/api/0/organizations/acme/hasty/";
+    let sent = Sent { method: "PUT", authority: HOST, path, headers: &headers, body: b"" };
     run(async {
         let mut client = Http2::open(gate.address, HOST).await;
         let (response, mut stream) = client.begin(&sent, false).await.unwrap();
         push(&mut stream, b"a start", false).await.unwrap();
         assert_eq!(read(response).await.unwrap().status, 408);
         assert!(gate.upstream.take().is_empty());
-        let body = Sent { body: b"{}", ..sent.clone() };
+        let body = Sent { body: b"{}", path: PATH, ..sent.clone() };
         assert_eq!(client.send(&body).await.unwrap().status, 200);
     });
 }

@@ -302,10 +302,13 @@ fn who_goes_away_gives_back_room() {
 
 #[test]
 fn silence_is_504_and_the_connection_is_not_used_again() {
-    let stage = Stage::with("timeout = \"300ms\"", alone(), |seen| {
+    let rules = "[[rule]]\nmethods = [\"GET\"]\nscopes = [\"event:read\"]\ntimeout = \"300ms\"\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/hasty/\"\n";
+    let options = Options { rules: rules.into(), ..alone() };
+    let stage = Stage::with("", options, |seen| {
         if seen.target.ends_with("?silent") { Act::Silence } else { ok() }
     });
-    let reply = stage.send(&format!("{LINE}?silent"), b"");
+    let reply = stage.send("GET /api/0/organizations/acme/hasty/?silent", b"");
     assert_eq!((reply.status, reply.code().as_str()), (504, "upstream_timeout"));
     assert_eq!(stage.upstream.take_one().connection, 0);
     assert_eq!(stage.send(LINE, b"").status, 200);

@@ -43,6 +43,7 @@ impl Compiler<'_> {
             authorities: tls.ca.as_ref().and_then(|path| self.certificates(at, "ca", path)),
             server_name: server_name.map(Into::into),
             identity: self.identity(at, tls),
+            certificate: tls.certificate.as_deref().map(Into::into),
         }
     }
 
