@@ -1,5 +1,6 @@
 //! Gateways of which each is broken in a way of its own, and requests that meet every `code`.
 
+use std::cell::Cell;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Fleet {
     /// It has nowhere to keep chunked bodies.
     without_folder: Gate,
     without_store: Gate,
+    /// Whether its store is away already.
+    away: Cell<bool>,
     /// It speaks TLS.
     encrypted: Gate,
 }
@@ -83,6 +86,7 @@ impl Fleet {
                 ..Options::default()
             }),
             without_store: with(Options::default()),
+            away: Cell::new(false),
             encrypted: tls::gate(),
         }
     }
@@ -234,7 +238,7 @@ impl Fleet {
             (0..20).any(|number| ask(number).expect("an answer").code() == "guessing_limited")
         });
         let gate = &self.without_store;
-        if gate.metric("portcullis_store_up", &[]) == 1.0 {
+        if !self.away.replace(true) {
             gate.sql(AWAY);
         }
         is(&gate.bearer(ISSUES, "sntryu_of-nobody"), "store_unavailable");
