@@ -25,6 +25,7 @@ mod mcp;
 mod process;
 mod refused;
 mod releases;
+mod runbooks;
 mod sentry;
 mod silent;
 mod stage;

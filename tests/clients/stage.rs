@@ -234,7 +234,7 @@ impl Drop for Stage {
 
 /// A URL for a gateway, on a port that is free. Not of those that the system gives to whoever asks for
 /// any, one of which another process could be given before the gateway listens.
-fn free_url() -> String {
+pub fn free_url() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = std::process::id() % 1_000 * 10;
     loop {

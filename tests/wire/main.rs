@@ -25,6 +25,7 @@ mod machine;
 mod outage;
 mod pool;
 mod process;
+mod prometheus;
 mod queue;
 mod quickstart;
 mod reload;
