@@ -144,13 +144,23 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let threads = config.server.threads;
         let listen_clock = Arc::clone(&clock);
-        let mut ground =
-            Ground { clock, families, addresses: addresses.clone(), sink, access_log: None };
+        let mut ground = Ground {
+            clock,
+            families,
+            addresses: addresses.clone(),
+            sink,
+            access_log: None,
+            audit_log: None,
+        };
         let listen_metrics = Arc::clone(ground.families.listen());
         let entrances = Entrances::new(config.listen.clone(), Arc::clone(&listen_metrics));
         entrances.tell();
         let (current, awaited) = background.block_on(ground.assemble(config, None))?;
         current.tell(&ground);
+        ground.audit_log = current.audit_log();
+        if let Some(audit) = &current.serving.audit {
+            audit.changed(&current.change("start", ground.clock.now()));
+        }
 
         let readiness = Arc::new(Readiness::default());
         background.spawn(ready(awaited, Arc::clone(current.identities()), Arc::clone(&readiness)));
@@ -265,9 +275,6 @@ impl Server {
         // One that panicked has nothing more to end.
         self.reloader.join().unwrap_or_default();
         self.background.shutdown_background();
-        if let Some(log) = &self.in_force.load().access_log {
-            log.close();
-        }
         tracing::info!("stopped");
     }
 }

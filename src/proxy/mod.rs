@@ -6,6 +6,7 @@
 //! **Invariant:** no policy in here. A request is forwarded only with a permit, and pingora's own
 //! messages about a request are switched off, because they print it.
 
+mod audit;
 mod certificate;
 mod context;
 mod counted;
@@ -92,7 +93,9 @@ impl ProxyHttp for Proxy {
         let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
-        let decision = &*ctx.decision.insert(Arc::new(admission.decision));
+        ctx.decision = Some(Arc::new(admission.decision));
+        audit::decided(session, ctx).await;
+        let Some(decision) = ctx.decision.clone() else { return Ok(true) };
         match &decision.verdict {
             Verdict::Permit(_) => {
                 respond::go_on(session).await?;
@@ -100,7 +103,7 @@ impl ProxyHttp for Proxy {
             }
             Verdict::Deny(_) | Verdict::Options(_) => {
                 let policy = serving.gateway.policy();
-                respond::local(session, decision, &ctx.request_id, policy).await?;
+                respond::local(session, &decision, &ctx.request_id, policy).await?;
                 Ok(true)
             }
         }
@@ -148,13 +151,14 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         ctx: &mut Context,
     ) -> Result<()> {
         if self.readiness.is_cut() {
-            ctx.refuse(Denial { retry_after: Some(1), ..Denial::new(Reason::Stopping) });
+            let denial = Denial { retry_after: Some(1), ..Denial::new(Reason::Stopping) };
+            audit::refused(session, ctx, denial);
             return Error::e_explain(ErrorType::HTTPStatus(503), "a body at a stop");
         }
         let permit = permit(ctx)?;
@@ -164,7 +168,7 @@ impl ProxyHttp for Proxy {
         let limit = ctx.serving.gateway.policy().max_body(permit.rule());
         ctx.received += body.as_ref().map_or(0, |body| body.len() as u64);
         if ctx.received > limit {
-            ctx.refuse(Denial::too_large(limit));
+            audit::refused(session, ctx, Denial::too_large(limit));
             return Error::e_explain(ErrorType::HTTPStatus(413), "a chunked body");
         }
         Ok(())
@@ -266,13 +270,13 @@ impl ProxyHttp for Proxy {
         if ctx.is_part() {
             return;
         }
-        let Serving { gateway, metrics, access_log, config_hash, .. } = &*ctx.serving;
+        let Serving { gateway, metrics, access_log, privacy, config_hash, .. } = &*ctx.serving;
         let (policy, clock) = (gateway.policy(), gateway.clock());
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
         metrics.ended(&record, policy);
         self.unmatched.ended(&record, policy);
         if let Some(log) = access_log {
-            log.write(&record, policy, config_hash);
+            log.write(&record, policy, *privacy, config_hash);
         }
     }
 
@@ -346,7 +350,7 @@ async fn keep(
     match kept {
         Ok(kept) => Ok(Some(kept)),
         Err(denial) => {
-            ctx.refuse(denial);
+            audit::refused(session, ctx, denial);
             if let Some(decision) = &ctx.decision {
                 respond::last(session, decision, &ctx.request_id, policy).await?;
             }
