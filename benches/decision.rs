@@ -1,5 +1,6 @@
 //! The whole decision on a request whose token is cached: read the head, find the rule, hash and
-//! look up the credential, judge. It should not grow with the number of rules.
+//! look up the credential, judge. It should not grow with the number of rules. And what the audit adds to
+//! a decision that it records.
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
 #![allow(clippy::disallowed_methods, reason = "time is what is measured")]
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
-use portcullis::clock::SystemClock;
+use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::config::{Config, Machine};
 use portcullis::gateway::Gateway;
 use portcullis::policy::Policy;
@@ -28,6 +29,8 @@ use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::policy::site::{BaseUrl, Site};
 use portcullis::store::cache::{CacheSettings, Identities};
 use portcullis::store::{Found, StoreError, TokenStore, Usage};
+use portcullis::telemetry::audit::{Decided, write_decision};
+use portcullis::telemetry::privacy::{Detail, Privacy};
 use tokio::runtime::{Builder, Runtime};
 
 const HOST: &str = "sentry.example.com";
@@ -170,5 +173,42 @@ fn decisions(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions);
+/// Writing the record of a decision into a buffer that is there, which is all that the audit does on the
+/// way of a request; a thread of its own writes the buffer.
+fn records(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let gateway = gateway(shipped(), &runtime);
+    let privacy = Privacy { client_address: Detail::Full, user_agent: Detail::Shortened };
+    let bearer = format!("Bearer {}", "c".repeat(64));
+    let mut group = criterion.benchmark_group("audit");
+    for (name, authorization) in [("allowed", Some(&*bearer)), ("refused", None)] {
+        let headers = headers(authorization);
+        let target = b"/api/0/organizations/acme/issues/";
+        let raw = [b"GET ", target.as_slice(), b" HTTP/1.1\r\n\r\n"].concat();
+        let head = RequestHead { raw: &raw, ..RequestHead::new("GET", target, &headers) };
+        let decision = runtime.block_on(gateway.admit(&head, client())).decision;
+        let decided = Decided {
+            at: SystemClock.now(),
+            request_id: "0123456789abcdef0000000000000001",
+            client: client(),
+            user_agent: headers.get("user-agent").map(|agent| agent.as_bytes()),
+            method: "GET",
+            path: "/api/0/organizations/acme/issues/",
+            decision: &decision,
+        };
+        let mut line = Vec::with_capacity(4096);
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                line.clear();
+                let policy = gateway.policy();
+                let decided = black_box(&decided);
+                write_decision(&mut line, decided, policy, privacy, "c0ffee00").unwrap();
+                black_box(&line);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, records);
 criterion_main!(benches);

@@ -159,8 +159,14 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let threads = config.server.threads;
         let listen_clock = Arc::clone(&clock);
-        let mut ground =
-            Ground { clock, families, addresses: addresses.clone(), sink, access_log: None };
+        let mut ground = Ground {
+            clock,
+            families,
+            addresses: addresses.clone(),
+            sink,
+            access_log: None,
+            audit_log: None,
+        };
         let listen_metrics = Arc::clone(ground.families.listen());
         let metrics = Arc::clone(&listen_metrics);
         let entrances = Entrances::new(config.listen.clone(), metrics, alarm.clone());
@@ -172,6 +178,10 @@ impl Server {
             }
         })?;
         current.tell(&ground);
+        ground.audit_log = current.audit_log();
+        if let Some(audit) = &current.serving.audit {
+            audit.changed(&current.change("start", ground.clock.now()));
+        }
 
         let readiness = Arc::new(Readiness::default());
         background.spawn(ready(awaited, Arc::clone(current.identities()), Arc::clone(&readiness)));
@@ -294,9 +304,6 @@ impl Server {
         self.stop_reloader.send_replace(true);
         self.background.block_on(ended(&self.reloader));
         self.background.shutdown_background();
-        if let Some(log) = &self.in_force.load().access_log {
-            log.close();
-        }
         tracing::info!("stopped");
         anyhow::ensure!(
             !self.alarm.has_rung(),

@@ -5,6 +5,7 @@
 //! `Host` and nothing they say is secret. Everything else is 404 unless a credential is configured,
 //! and then needs it in a header. Never on the public listener.
 
+mod audit;
 mod credential;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::readiness::Readiness;
 use crate::reload::Reloads;
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::ReloadResult;
+use crate::telemetry::shown;
 use crate::telemetry::unmatched::{Entry, Unmatched};
 
 /// The application behind the admin listener.
@@ -126,17 +128,29 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",
             ),
-            _ if granted == Access::Refused => detail(
-                StatusCode::UNAUTHORIZED,
-                "send the admin credential: `Authorization: Bearer <credential>`",
-            ),
+            _ if granted == Access::Refused => {
+                let answer = detail(
+                    StatusCode::UNAUTHORIZED,
+                    "send the admin credential: `Authorization: Bearer <credential>`",
+                );
+                audit::record(&serving, session, "admin.access", None, answer).await
+            }
             "/unmatched" if read => {
                 json(StatusCode::OK, &UnmatchedBody { unmatched: self.unmatched.entries() })
             }
             "/unmatched" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET"),
-            "/explain" if post => explain(&serving, session).await,
-            "/cache/purge" if post => purge(&serving, session).await,
-            "/reload" if post => self.reload().await,
+            "/explain" if post => {
+                let (answer, target) = explain(&serving, session).await;
+                audit::record(&serving, session, "explain", target.as_deref(), answer).await
+            }
+            "/cache/purge" if post => {
+                let (answer, target) = purge(&serving, session).await;
+                audit::record(&serving, session, "cache.purge", target.as_deref(), answer).await
+            }
+            "/reload" if post => {
+                let answer = self.reload().await;
+                audit::record(&serving, session, "config.reload", None, answer).await
+            }
             "/explain" | "/cache/purge" | "/reload" => {
                 detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes POST")
             }
@@ -186,54 +200,56 @@ impl Admin {
     }
 }
 
-/// Says what would become of a request. The question may hold a token, so it comes in a body.
-async fn explain(serving: &Serving, session: &mut ServerSession) -> Answer {
+/// Says what would become of a request, and which. The question may hold a token, so it comes in a body.
+async fn explain(serving: &Serving, session: &mut ServerSession) -> (Answer, Option<String>) {
     let body = match body(session).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(answer) => return (answer, None),
     };
     // An error of the parser could repeat what it read.
     let Ok(question) = serde_json::from_slice::<Question>(&body) else {
-        return detail(
-            StatusCode::BAD_REQUEST,
-            "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
-             `Name: value`), `token` or `certificate`, or `scopes` and `organizations`",
-        );
+        let help = "ask with a JSON object: `method`, `path`, and if you like `headers` (a list of \
+                    `Name: value`), `token` or `certificate`, or `scopes` and `organizations`";
+        return (detail(StatusCode::BAD_REQUEST, help), None);
     };
-    match question.decide(&serving.gateway).await {
+    let answer = match question.decide(&serving.gateway).await {
         Ok(decision) => {
             json(StatusCode::OK, &Explanation::of(&decision, &serving.gateway, &question))
         }
         Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
-    }
+    };
+    (answer, Some(shown(&question.method, question.target())))
 }
 
-/// Forgets identities, so that the stores are asked anew.
-async fn purge(serving: &Serving, session: &mut ServerSession) -> Answer {
+/// Forgets identities, so that the stores are asked anew; and says which.
+async fn purge(serving: &Serving, session: &mut ServerSession) -> (Answer, Option<String>) {
     let body = match body(session).await {
         Ok(body) => body,
-        Err(answer) => return answer,
+        Err(answer) => return (answer, None),
     };
     let identities = serving.gateway.identities();
-    let purged = match serde_json::from_slice::<Purge>(&body) {
+    let (purged, target) = match serde_json::from_slice::<Purge>(&body) {
         Ok(Purge::Fingerprint(text)) => match text.parse() {
-            Ok(fingerprint) => identities.purge_fingerprint(fingerprint).await,
-            Err(error) => return detail(StatusCode::BAD_REQUEST, format!("{error}")),
+            Ok(fingerprint) => (
+                identities.purge_fingerprint(fingerprint).await,
+                format!("fingerprint {fingerprint}"),
+            ),
+            Err(error) => return (detail(StatusCode::BAD_REQUEST, format!("{error}")), None),
         },
         Ok(Purge::Store(name)) => match identities.purge_store(&name).await {
-            Some(purged) => purged,
-            None => return detail(StatusCode::NOT_FOUND, "there is no store of this name"),
+            Some(purged) => (purged, format!("store {name}")),
+            None => {
+                return (detail(StatusCode::NOT_FOUND, "there is no store of this name"), None);
+            }
         },
-        Ok(Purge::All(true)) => identities.purge_all().await,
+        Ok(Purge::All(true)) => (identities.purge_all().await, "all".to_owned()),
         Ok(Purge::All(false)) | Err(_) => {
-            return detail(
-                StatusCode::BAD_REQUEST,
-                "send `{\"fingerprint\": \"…\"}`, `{\"store\": \"…\"}` or `{\"all\": true}`",
-            );
+            let help = "send `{\"fingerprint\": \"…\"}`, `{\"store\": \"…\"}` or `{\"all\": true}`";
+            return (detail(StatusCode::BAD_REQUEST, help), None);
         }
     };
     tracing::info!(purged, "identities were forgotten, as an operator asked");
-    json(StatusCode::OK, &Purged { purged })
+    (json(StatusCode::OK, &Purged { purged }), Some(target))
 }
 
 /// The body of a request that an operator sends.

@@ -3,7 +3,8 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::own::{StoreArgs, block_on, open};
+use super::own::{Located, StoreArgs, block_on, open};
+use super::trail::Recorder;
 use super::{Outcome, print};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::credential::Fingerprint;
@@ -42,13 +43,20 @@ enum Action {
 }
 
 pub(super) fn run(args: &BlockArgs) -> anyhow::Result<Outcome> {
-    let (own, _) = args.store.locate()?;
+    let Located { own, audit, .. } = args.store.locate()?;
     block_on(async {
+        let changes = match args.action {
+            Action::Add { .. } | Action::Remove { .. } => true,
+            Action::List => false,
+        };
+        let mut recorder = Recorder::open(audit.as_deref().filter(|_| changes))?;
         // A new store would be one that no gateway reads.
         let store = open(&own, IfMissing::Fail).await?;
         let outcome = match &args.action {
-            Action::Add { fingerprints, reason } => add(&store, fingerprints, reason).await,
-            Action::Remove { fingerprints } => remove(&store, fingerprints).await,
+            Action::Add { fingerprints, reason } => {
+                add(&store, fingerprints, reason, &mut recorder).await
+            }
+            Action::Remove { fingerprints } => remove(&store, fingerprints, &mut recorder).await,
             Action::List => list(&store).await,
         };
         store.close().await;
@@ -60,20 +68,29 @@ async fn add(
     store: &PortcullisStore,
     fingerprints: &[Fingerprint],
     reason: &str,
+    recorder: &mut Recorder,
 ) -> anyhow::Result<Outcome> {
     for fingerprint in fingerprints {
         let (reason, created_at) = (reason.to_owned(), SystemClock.now());
         let new = store.block(&Block { fingerprint: *fingerprint, reason, created_at }).await?;
         eprintln!("`{fingerprint}` {}", if new { "is blocked" } else { "was blocked already" });
+        if new {
+            recorder.did("block.add", &fingerprint.to_string())?;
+        }
     }
     Ok(Outcome::Fine)
 }
 
-async fn remove(store: &PortcullisStore, fingerprints: &[Fingerprint]) -> anyhow::Result<Outcome> {
+async fn remove(
+    store: &PortcullisStore,
+    fingerprints: &[Fingerprint],
+    recorder: &mut Recorder,
+) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Fine;
     for fingerprint in fingerprints {
         if store.unblock(*fingerprint).await? {
             eprintln!("`{fingerprint}` is not blocked any more");
+            recorder.did("block.remove", &fingerprint.to_string())?;
         } else {
             eprintln!("error: `{fingerprint}` is not blocked; see `block list`");
             outcome = Outcome::Negative;

@@ -8,6 +8,7 @@ use crate::store::Chain;
 use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore, StoreLocation};
 use crate::store::postgres::audit;
 use crate::stores::Opened;
+use crate::telemetry::audit::try_file;
 
 /// Compiles the config and looks at its stores, and changes nothing.
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
@@ -30,6 +31,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
             eprintln!("error: store[{index}] `{store}`: {error}");
             outcome = Outcome::Negative;
         }
+    }
+    let audit = config.audit.as_ref().and_then(|audit| audit.output.file());
+    if let Some(Err(error)) = audit.map(try_file) {
+        eprintln!("error: {error}");
+        outcome = Outcome::Negative;
     }
     // A start would say so too, and serve everything else.
     if let Err(error) = config.spool.try_folder() {

@@ -12,6 +12,7 @@ mod own;
 mod routes;
 mod serve;
 mod token;
+mod trail;
 
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};

@@ -8,7 +8,8 @@ use anyhow::bail;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::own::{StoreArgs, block_on, open};
+use super::own::{Located, StoreArgs, block_on, open};
+use super::trail::Recorder;
 use super::{Outcome, print};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::identity::Binding;
@@ -81,18 +82,20 @@ fn kind(name: &str) -> Result<TokenKind, String> {
 }
 
 pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
-    let (own, public_url) = args.store.locate()?;
+    let Located { own, public_url, audit } = args.store.locate()?;
     block_on(async {
-        let missing = match args.action {
-            Action::Create(_) => IfMissing::Create,
-            Action::List | Action::Show { .. } | Action::Revoke { .. } => IfMissing::Fail,
+        let (missing, changes) = match args.action {
+            Action::Create(_) => (IfMissing::Create, true),
+            Action::Revoke { .. } => (IfMissing::Fail, true),
+            Action::List | Action::Show { .. } => (IfMissing::Fail, false),
         };
+        let mut recorder = Recorder::open(audit.as_deref().filter(|_| changes))?;
         let store = open(&own, missing).await?;
         let outcome = match args.action {
-            Action::Create(new) => create(&store, *new, public_url.as_deref()).await,
+            Action::Create(new) => create(&store, *new, public_url.as_deref(), &mut recorder).await,
             Action::List => list(&store).await,
             Action::Show { token } => show(&store, &token).await,
-            Action::Revoke { tokens } => revoke(&store, &tokens).await,
+            Action::Revoke { tokens } => revoke(&store, &tokens, &mut recorder).await,
         };
         store.close().await;
         outcome
@@ -103,6 +106,7 @@ async fn create(
     store: &PortcullisStore,
     args: CreateArgs,
     public_url: Option<&str>,
+    recorder: &mut Recorder,
 ) -> anyhow::Result<Outcome> {
     let now = SystemClock.now();
     let is_dsn = args.kind == TokenKind::Dsn;
@@ -134,11 +138,13 @@ async fn create(
         expires_at: args.expires.map(|duration| now.after(duration)),
     };
     let issued = store.create(new, now).await?;
+    // Whatever comes of that, the secret is shown: the token is there.
+    let recorded = recorder.did("token.create", &issued.token.id);
     eprintln!("{}", describe(&issued.token, now));
     eprintln!("the secret is shown once, on the last line:");
     let dsn = public_url.and_then(|url| issued.dsn(url));
     println!("{}", dsn.as_deref().unwrap_or_else(|| issued.secret.expose()));
-    Ok(Outcome::Fine)
+    recorded.map(|()| Outcome::Fine)
 }
 
 fn binding(names: Vec<String>) -> Binding {
@@ -170,7 +176,11 @@ async fn show(store: &PortcullisStore, text: &str) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-async fn revoke(store: &PortcullisStore, texts: &[String]) -> anyhow::Result<Outcome> {
+async fn revoke(
+    store: &PortcullisStore,
+    texts: &[String],
+    recorder: &mut Recorder,
+) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Fine;
     for text in texts {
         let Some(id) = find(store, text).await? else {
@@ -178,7 +188,10 @@ async fn revoke(store: &PortcullisStore, texts: &[String]) -> anyhow::Result<Out
             continue;
         };
         match store.revoke(&id, SystemClock.now()).await? {
-            Revoked::Now => eprintln!("`{id}` is revoked"),
+            Revoked::Now => {
+                eprintln!("`{id}` is revoked");
+                recorder.did("token.revoke", &id)?;
+            }
             Revoked::Before(at) => eprintln!("`{id}` was revoked already, at {at}"),
             Revoked::NotFound => outcome = Outcome::Negative,
         }

@@ -2,6 +2,7 @@
 
 mod balancers;
 mod listen_tls;
+mod records;
 mod rules;
 mod secret;
 mod stores;
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::problem::Problem;
 use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawServer, RawSpool};
 use super::value::{PointInTime, SecretRef};
-use super::{Cache, Config, Listen, Log, Own, Server, Source, Store, Upstreams};
+use super::{Administration, Cache, Config, Listen, Log, Server, Source, Store, Upstreams};
 use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
@@ -78,6 +79,7 @@ pub(super) fn compile(
     let cache = compiler.cache(&raw.cache);
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
+    let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit));
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if raw.upstream.web.credential.is_none() && issues {
         compiler.problem(
@@ -115,6 +117,8 @@ pub(super) fn compile(
                 cache,
                 spool,
                 log,
+                audit,
+                privacy: records::privacy(&raw.privacy),
                 server,
                 notes: compiler.notes,
             })
@@ -123,17 +127,20 @@ pub(super) fn compile(
     }
 }
 
-/// Compiles where the gateway's own tokens are, and the public address, alone.
-pub(super) fn token_store(
+/// Compiles what administering tokens needs, alone.
+pub(super) fn administration(
     raw: &RawConfig,
     folder: &Path,
     source: &dyn Source,
-) -> Result<(Option<Own>, BaseUrl), Vec<Problem>> {
+) -> Result<Administration, Vec<Problem>> {
     let mut compiler = Compiler::new(folder, source);
     let own = raw.store.iter().enumerate().find(|(_, store)| store.kind == PORTCULLIS);
-    let store = own.and_then(|(index, store)| compiler.own(index, store));
+    let own = own.and_then(|(index, store)| compiler.own(index, store));
+    let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit).output);
     match compiler.base_url("public_url", &raw.public_url) {
-        Some(public) if compiler.problems.is_empty() => Ok((store, public)),
+        Some(public_url) if compiler.problems.is_empty() => {
+            Ok(Administration { own, public_url, audit })
+        }
         Some(_) | None => Err(compiler.problems),
     }
 }

@@ -39,6 +39,8 @@ use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
 use crate::server_tls::{ServerTls, Shown};
 use crate::spool::SpoolSettings;
+use crate::telemetry::audit::{AuditSettings, Output};
+use crate::telemetry::privacy::Privacy;
 use crate::tls::ClientTls;
 
 /// The annotated default config, as it is shipped.
@@ -84,6 +86,10 @@ pub struct Config {
     pub spool: SpoolSettings,
     /// What is logged.
     pub log: Log,
+    /// What is audited; `None` when nothing is.
+    pub audit: Option<AuditSettings>,
+    /// How much of clients is recorded.
+    pub privacy: Privacy,
     /// How the process runs.
     pub server: Server,
     /// What an operator should know, though it can be served.
@@ -208,6 +214,17 @@ pub struct Log {
     pub access: bool,
 }
 
+/// What administering tokens needs.
+#[derive(Debug)]
+pub struct Administration {
+    /// Where the gateway's own tokens are, if it has any.
+    pub own: Option<Own>,
+    /// The public address.
+    pub public_url: BaseUrl,
+    /// Where the audit goes, if there is one.
+    pub audit: Option<Output>,
+}
+
 /// How the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -261,17 +278,17 @@ impl Config {
         Self::parse(path, &text, source)
     }
 
-    /// Reads nothing but where the gateway's own tokens are, if it has any, and the public address of
-    /// the config at `path`: what administering tokens needs. Other secrets are not touched.
+    /// Reads nothing but what administering tokens needs of the config at `path`. Other secrets are not
+    /// touched.
     ///
     /// # Errors
     /// [`ConfigError`] with every problem of these.
-    pub fn load_token_store(
+    pub fn load_administration(
         path: &Path,
         source: &dyn Source,
-    ) -> Result<(Option<Own>, BaseUrl), ConfigError> {
+    ) -> Result<Administration, ConfigError> {
         let text = source.read(path).map_err(|error| ConfigError::read(path, &error))?;
-        compile::token_store(&raw(path, &text)?, folder(path), source)
+        compile::administration(&raw(path, &text)?, folder(path), source)
             .map_err(|problems| ConfigError::new(path, problems))
     }
 

@@ -3,6 +3,7 @@
 //! The comments of fields and tables are the descriptions of `config/reference.md` and of the JSON
 //! Schemas; so are the defaults.
 
+mod records;
 mod rule;
 mod upstream;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
+pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 pub(super) use upstream::{ChunkedBodies, RawUpstream, RawUpstreamTls, RawUpstreams};
 
@@ -57,6 +59,11 @@ pub(super) struct RawConfig {
     /// What is logged.
     #[serde(default)]
     pub(super) log: RawLog,
+    /// What is audited; by default nothing.
+    pub(super) audit: Option<RawAudit>,
+    /// How much of clients is recorded, in the access log and in the audit alike.
+    #[serde(default)]
+    pub(super) privacy: RawPrivacy,
     /// How the process runs.
     #[serde(default)]
     pub(super) server: RawServer,

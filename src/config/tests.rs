@@ -2,6 +2,7 @@
 
 mod blocked;
 mod edge;
+mod records;
 mod rules;
 mod shipped;
 mod stores;
@@ -67,6 +68,8 @@ fn the_shipped_config_is_every_default() {
     let minimal = parse(MINIMAL, &fake()).unwrap();
     assert_eq!(shipped.cache, minimal.cache);
     assert_eq!(shipped.log, minimal.log);
+    assert_eq!((&shipped.audit, &minimal.audit), (&None, &None));
+    assert_eq!(shipped.privacy, minimal.privacy);
     assert_eq!(shipped.server, minimal.server);
     assert_eq!(shipped.admin, minimal.admin);
     assert_eq!(shipped.listen, minimal.listen);

@@ -274,6 +274,10 @@ impl Denial {
                 "the gateway can't keep the request body; send it with a credential and \
                  `Content-Length`, and tell the gateway's operator"
             }
+            Reason::AuditUnavailable => {
+                "the gateway can't write its audit, without which nothing is let through; try again, and \
+                 tell the gateway's operator"
+            }
             Reason::StoreUnavailable => {
                 "the gateway can't reach its token store, so it can't tell who you are; try again"
             }
@@ -313,6 +317,7 @@ impl Denial {
             | Reason::SpoolFull
             | Reason::SpoolUnavailable
             | Reason::Stopping
+            | Reason::AuditUnavailable
             | Reason::StoreUnavailable => None,
         }
     }

@@ -80,6 +80,8 @@ reasons! {
     Stopping = "stopping", 503;
     /// Chunked bodies can't be kept, for a reason that does not pass.
     SpoolUnavailable = "spool_unavailable", 503;
+    /// What is decided can't be recorded, and has to be.
+    AuditUnavailable = "audit_unavailable", 503;
     /// The token store can't answer and nothing usable is cached.
     StoreUnavailable = "store_unavailable", 503;
 }
@@ -109,6 +111,7 @@ impl Reason {
             | Reason::SpoolFull
             | Reason::SpoolUnavailable
             | Reason::Stopping
+            | Reason::AuditUnavailable
             | Reason::StoreUnavailable => false,
         }
     }
@@ -275,6 +278,7 @@ mod tests {
             ("spool_full", 503),
             ("stopping", 503),
             ("spool_unavailable", 503),
+            ("audit_unavailable", 503),
             ("store_unavailable", 503),
         ];
         let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use http::header::USER_AGENT;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::sync::oneshot;
@@ -201,7 +202,6 @@ impl Context {
         ended: Instant,
     ) -> Record<'a> {
         let head = session.req_header();
-        let target = std::str::from_utf8(head.raw_path()).unwrap_or_default();
         let written = session.response_written().filter(|head| !head.status.is_informational());
         let status = match written {
             Some(head) if !self.unread => head.status.as_u16(),
@@ -217,8 +217,9 @@ impl Context {
             request_id: self.request_id.to_str().unwrap_or_default(),
             trace: self.trace.as_ref(),
             client: self.client,
+            user_agent: head.headers.get(USER_AGENT).map(HeaderValue::as_bytes),
             method: head.method.as_str(),
-            path: target.split('?').next().unwrap_or_default(),
+            path: path(head),
             decision: self.decision.as_deref(),
             cache: self.cache.map(CacheResult::as_str),
             status,
@@ -231,6 +232,12 @@ impl Context {
             upstream_status: answered.map(|(status, _)| status),
         }
     }
+}
+
+/// The path as it came, without its query.
+pub(super) fn path(head: &RequestHeader) -> &str {
+    let target = std::str::from_utf8(head.raw_path()).unwrap_or_default();
+    target.split('?').next().unwrap_or_default()
 }
 
 impl Drop for Context {

@@ -24,7 +24,7 @@ use pingora::proxy::subrequest::{BodyMode, Ctx};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::context::{Context, Part};
-use super::head;
+use super::{audit, head};
 use crate::policy::decision::Denial;
 use crate::readiness::Readiness;
 use crate::spool::Kept;
@@ -68,7 +68,7 @@ pub(super) async fn exchange(
     let answer = Answer::new(rewriting, stops);
     let done = relay(session, subrequest.run(), handle, body, answer, stops).await;
     if done.as_ref().is_err_and(|error| *error.etype() == AT_A_STOP) {
-        ctx.refuse(Denial::stopping());
+        audit::refused(session, ctx, Denial::stopping());
     }
     // The part has ended, or was dropped.
     ctx.progress = progress.try_recv().unwrap_or_default();

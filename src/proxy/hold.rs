@@ -6,7 +6,7 @@ use pingora::proxy::Session;
 
 use super::context::Context;
 use super::serving::Serving;
-use super::{held, keep, permit, public, respond};
+use super::{audit, held, keep, permit, public, respond};
 use crate::policy::decision::{Denial, Standing};
 use crate::policy::exposure::Service;
 use crate::policy::frame::Body;
@@ -85,7 +85,7 @@ async fn refuse(
     ctx: &mut Context,
     denial: Denial,
 ) -> Result<bool> {
-    ctx.refuse(denial);
+    audit::refused(session, ctx, denial);
     if let Some(decision) = &ctx.decision {
         respond::local(session, decision, &ctx.request_id, serving.gateway.policy()).await?;
     }
@@ -114,7 +114,7 @@ async fn kept(
     match kept {
         Ok(kept) => Ok(Some(kept)),
         Err(denial) => {
-            ctx.refuse(denial);
+            audit::refused(session, ctx, denial);
             if let Some(decision) = &ctx.decision {
                 respond::last(session, decision, &ctx.request_id, policy).await?;
             }

@@ -6,6 +6,7 @@
 //! **Invariant:** no policy in here. A request is forwarded only with a permit, and pingora's own
 //! messages about a request are switched off, because they print it.
 
+mod audit;
 mod certificate;
 mod client;
 mod context;
@@ -94,12 +95,14 @@ impl ProxyHttp for Proxy {
         let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
-        let decision = &*ctx.decision.insert(Arc::new(admission.decision));
+        ctx.decision = Some(Arc::new(admission.decision));
+        audit::decided(session, ctx).await;
+        let Some(decision) = ctx.decision.clone() else { return Ok(true) };
         match &decision.verdict {
             Verdict::Permit(_) => hold::hold(&serving, session, ctx, &self.readiness).await,
             Verdict::Deny(_) | Verdict::Options(_) => {
                 let policy = serving.gateway.policy();
-                respond::local(session, decision, &ctx.request_id, policy).await?;
+                respond::local(session, &decision, &ctx.request_id, policy).await?;
                 Ok(true)
             }
         }
@@ -148,14 +151,14 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         ctx: &mut Context,
     ) -> Result<()> {
         // Of a part's body the whole is told.
         if self.readiness.is_cut() && !ctx.is_part() {
-            ctx.refuse(Denial::stopping());
+            audit::refused(session, ctx, Denial::stopping());
             return Error::e_explain(ErrorType::HTTPStatus(503), "a body at a stop");
         }
         let permit = permit(ctx)?;
@@ -165,7 +168,7 @@ impl ProxyHttp for Proxy {
         let limit = ctx.serving.gateway.policy().max_body(permit.rule());
         ctx.received += body.as_ref().map_or(0, |body| body.len() as u64);
         if ctx.received > limit {
-            ctx.refuse(Denial::too_large(limit));
+            audit::refused(session, ctx, Denial::too_large(limit));
             return Error::e_explain(ErrorType::HTTPStatus(413), "a chunked body");
         }
         Ok(())
@@ -277,13 +280,13 @@ impl ProxyHttp for Proxy {
         if ctx.is_part() {
             return;
         }
-        let Serving { gateway, metrics, access_log, config_hash, .. } = &*ctx.serving;
+        let Serving { gateway, metrics, access_log, privacy, config_hash, .. } = &*ctx.serving;
         let (policy, clock) = (gateway.policy(), gateway.clock());
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
         metrics.ended(&record, policy);
         self.unmatched.ended(&record, policy);
         if let Some(log) = access_log {
-            log.write(&record, policy, config_hash);
+            log.write(&record, policy, *privacy, config_hash);
         }
     }
 

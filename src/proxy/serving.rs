@@ -19,7 +19,9 @@ use crate::policy::rules::Rule;
 use crate::rewrite::UrlRewriter;
 use crate::spool::Spool;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::privacy::Privacy;
 
 /// What is in force.
 pub type InForce = Arc<ArcSwap<Serving>>;
@@ -49,6 +51,10 @@ pub struct Serving {
     pub metrics: Arc<Metrics>,
     /// Gets a line for each request; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Gets a record of what is worth one; `None` when nothing is.
+    pub audit: Option<Arc<Audit>>,
+    /// How much of clients is recorded.
+    pub privacy: Privacy,
     /// What operators present at the admin listener; without one, there is nothing to ask for.
     pub admin_credential: Option<Digest>,
     /// How long new connections are taken after SIGTERM, while `/readyz` says that it stops.

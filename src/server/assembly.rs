@@ -19,7 +19,7 @@ use super::AccessSink;
 use super::callers::Callers;
 use super::stores::Stores;
 use crate::budget::Budget;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
@@ -29,7 +29,9 @@ use crate::proxy::{Listeners, Pool, Serving, Upstreams};
 use crate::spool::Spool;
 use crate::store::cache::Identities;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::{Audit, AuditLog, AuditSettings, SettingsChange};
 use crate::telemetry::metrics::Families;
+use crate::telemetry::privacy::Privacy;
 
 /// How long a new config waits for the names of its upstreams, and for its stores.
 const WAIT: Duration = Duration::from_secs(10);
@@ -46,6 +48,8 @@ pub(super) struct Ground {
     pub(super) sink: AccessSink,
     /// Once there is one it stays, since its lines are in order.
     pub(super) access_log: Option<Arc<AccessLog>>,
+    /// The same, for as long as it goes to the same place.
+    pub(super) audit_log: Option<Arc<AuditLog>>,
 }
 
 /// A config at work.
@@ -144,6 +148,10 @@ impl Ground {
         if config.log.access && self.access_log.is_none() {
             self.access_log = Some(self.start_access_log()?);
         }
+        let audit = match &config.audit {
+            Some(settings) => Some(self.audit(settings.clone(), config.privacy)?),
+            None => None,
+        };
         if let Err(error) = config.spool.try_folder() {
             tracing::error!("{error}");
         }
@@ -170,6 +178,8 @@ impl Ground {
             ),
             metrics,
             access_log: self.access_log.clone().filter(|_| config.log.access),
+            audit: audit.map(Arc::new),
+            privacy: config.privacy,
             admin_credential: config.admin_credential,
             stop_delay: config.server.stop_delay,
             drain: config.server.drain,
@@ -185,6 +195,26 @@ impl Ground {
             kept_up,
         };
         Ok((assembly, Awaited { stores, upstreams: awaited }))
+    }
+
+    /// The audit of a config, to where the one before went if that is the same.
+    fn audit(&self, settings: AuditSettings, privacy: Privacy) -> anyhow::Result<Audit> {
+        let same = self.audit_log.as_ref().filter(|log| *log.output() == settings.output);
+        let log = match same {
+            Some(log) => Arc::clone(log),
+            None => Arc::new(AuditLog::start(&settings.output, self.families.audit())?),
+        };
+        Ok(Audit { log, settings, privacy })
+    }
+
+    /// Writes what is left of everything that is recorded.
+    pub(super) fn close(&self) {
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
+        if let Some(log) = &self.audit_log {
+            log.close();
+        }
     }
 
     fn start_access_log(&self) -> anyhow::Result<Arc<AccessLog>> {
@@ -231,6 +261,26 @@ impl Assembly {
     /// What it would change that can't be changed.
     pub(super) fn unchangeable(&self, config: &Config) -> Vec<Problem> {
         self.fixed.problems(&Fixed::of(config))
+    }
+
+    /// Where its audit goes.
+    pub(super) fn audit_log(&self) -> Option<Arc<AuditLog>> {
+        self.serving.audit.as_ref().map(|audit| Arc::clone(&audit.log))
+    }
+
+    /// Its settings, as they are recorded.
+    pub(super) fn change(&self, action: &'static str, at: Timestamp) -> SettingsChange<'_> {
+        let observe_until = self.serving.gateway.policy().observing(at);
+        let config_hash = &*self.serving.config_hash;
+        SettingsChange {
+            at,
+            action,
+            because: None,
+            result: None,
+            problems: 0,
+            config_hash,
+            observe_until,
+        }
     }
 
     /// The metrics say that it is in force.

@@ -24,6 +24,7 @@ use crate::config::{Config, ConfigError, Problem};
 use crate::proxy::InForce;
 use crate::reload::{Asking, Outcome, Reloads};
 use crate::store::Chain;
+use crate::telemetry::audit::{Audit, SettingsChange};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::ReloadResult;
 
@@ -118,6 +119,8 @@ impl Reloader {
                 let _ = stop.wait_for(|stop| *stop).await;
             }
         }
+        self.record(None, &SettingsChange { action: "stop", ..self.change() });
+        self.ground.close();
         self.current.close().await;
     }
 
@@ -142,6 +145,10 @@ impl Reloader {
                     Cause::Changed
                 }
             };
+            if let (Cause::Signal, Some(log)) = (&cause, &self.ground.audit_log) {
+                log.reopen();
+            }
+            let before = self.current.serving.audit.clone();
             manager::reloading();
             let (outcome, files) = self.reload(&origin).await;
             manager::serving();
@@ -155,6 +162,7 @@ impl Reloader {
             }
             self.ground.families.reloaded(outcome.result);
             tell(&cause, &outcome);
+            self.audit(before.as_deref(), &cause, &outcome);
             self.reloads.ended(outcome.clone());
             if let Cause::Asked(asking) = cause {
                 // Whoever asked may have gone.
@@ -203,11 +211,45 @@ impl Reloader {
             return Err(problems);
         }
         next.tell(&self.ground);
+        self.ground.audit_log = next.audit_log();
         self.in_force.store(Arc::clone(&next.serving));
         self.entrances.replace(listen, &shown);
         let before = std::mem::replace(&mut self.current, next);
         before.retire(&self.current, &self.ground).await;
         Ok(())
+    }
+
+    /// Records what became of a config, unless it changes nothing. What ends an audit is its last record.
+    fn audit(&self, before: Option<&Audit>, cause: &Cause, outcome: &Outcome) {
+        let result = match outcome.result {
+            ReloadResult::Loaded | ReloadResult::Refused => Some(outcome.result.as_str()),
+            ReloadResult::Unchanged => return,
+        };
+        let because = Some(match cause {
+            Cause::Signal => "signal",
+            Cause::Changed => "file",
+            Cause::Asked(_) => "operator",
+        });
+        let problems = outcome.problems.len();
+        let change = SettingsChange { because, result, problems, ..self.change() };
+        self.record(before, &change);
+    }
+
+    fn record(&self, before: Option<&Audit>, change: &SettingsChange<'_>) {
+        let now = self.current.serving.audit.as_deref();
+        if let Some(before) = before
+            && now.is_none_or(|now| !Arc::ptr_eq(&now.log, &before.log))
+        {
+            before.changed(change);
+        }
+        if let Some(now) = now {
+            now.changed(change);
+        }
+    }
+
+    /// The config that is in force, as it is recorded.
+    fn change(&self) -> SettingsChange<'_> {
+        self.current.change("reload", self.ground.clock.now())
     }
 
     fn refused(&self, problems: Vec<Problem>) -> Outcome {

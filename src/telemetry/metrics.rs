@@ -101,6 +101,10 @@ metrics! {
         "Access lines that were lost because their reader was too slow, or gone.";
     MESSAGES_DROPPED: "counter" "messages_dropped_total" [],
         "The gateway's own messages that were lost because their reader was too slow, or gone.";
+    AUDIT_RECORDS: "counter" "audit_records_total" ["kind"],
+        "Audit records that were made: `decision`, `administration` or `settings`; all are written but those that were lost.";
+    AUDIT_DROPPED: "counter" "audit_dropped_total" [],
+        "Audit records that were lost, because they could not be written and there was no room for more.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_RELOADS: "counter" "config_reloads_total" ["result"],

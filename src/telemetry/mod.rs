@@ -1,14 +1,18 @@
-//! What an operator sees: metrics, the access log, and the gateway's own messages.
+//! What an operator sees: metrics, the access log, the audit, and the gateway's own messages.
 //!
-//! All of them are written from the same [`Record`] of a request, so they can't disagree.
+//! What is recorded of a request is written from one decision, so that no two can disagree.
 //!
 //! **Invariant:** nothing secret comes in here: a record holds digests' fingerprints, templates
-//! and redacted paths, never a header or a query.
+//! and redacted paths, never a query, and of the headers the user agent alone, which is looked through.
 
 pub mod access_log;
+pub mod audit;
+mod batches;
 pub mod diagnostics;
+mod facts;
 mod lines;
 pub mod metrics;
+pub mod privacy;
 mod redact;
 mod routes;
 pub mod trace;
@@ -18,12 +22,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::policy::decision::{Decision, Verdict};
+use crate::policy::decision::Decision;
 use crate::policy::reason::UpstreamFailure;
 
 /// The status of a request whose client went away before it was answered (as nginx has it), or did not
 /// read its answer.
 pub const CLIENT_CLOSED: u16 = 499;
+
+/// A request that is told of without a decision on it: its method, and its path without its query and
+/// without what could be a secret.
+pub fn shown(method: &str, target: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let path = redact::RedactedPath { path, template: None };
+    format!("{} {path}", routes::method_label(method))
+}
 
 /// Everything that is recorded of one request.
 #[derive(Debug)]
@@ -36,6 +48,8 @@ pub struct Record<'a> {
     pub trace: Option<&'a trace::TraceContext>,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// What it calls itself.
+    pub user_agent: Option<&'a [u8]>,
     /// The method as it came; any that is not known is `other`.
     pub method: &'a str,
     /// The path as it came, without the query.
@@ -66,24 +80,12 @@ impl Record<'_> {
     /// `allow`, `observe` (let through, though it would be refused), `refuse`, `answer` (to
     /// `OPTIONS`) or `none`: what became of the request.
     pub fn outcome(&self) -> &'static str {
-        match self.decision {
-            None => "none",
-            Some(decision) => match &decision.verdict {
-                Verdict::Permit(permit) if permit.observed().is_some() => "observe",
-                Verdict::Permit(_) => "allow",
-                Verdict::Deny(_) => "refuse",
-                Verdict::Options(_) => "answer",
-            },
-        }
+        self.decision.map_or("none", facts::outcome)
     }
 
     /// The code of the refusal, made or only observed, or of the upstream's failure.
     pub fn reason(&self) -> Option<&'static str> {
         let failure = self.failure.map(UpstreamFailure::code);
-        failure.or_else(|| match &self.decision?.verdict {
-            Verdict::Deny(denial) => Some(denial.reason.code()),
-            Verdict::Permit(permit) => permit.observed().map(|denial| denial.reason.code()),
-            Verdict::Options(_) => None,
-        })
+        failure.or_else(|| facts::denial(self.decision?).map(|denial| denial.reason.code()))
     }
 }

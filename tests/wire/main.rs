@@ -12,6 +12,7 @@
 mod addresses;
 mod answers;
 mod attacks;
+mod audit;
 mod chunked;
 mod client;
 mod clients;

@@ -1,11 +1,16 @@
 //! What a line looks like, and what happens when nobody reads.
 
 use std::sync::mpsc;
+use std::thread;
 
 use super::*;
 use crate::clock::Timestamp;
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
+use crate::telemetry::batches::SHARD_LIMIT;
+use crate::telemetry::privacy::Detail;
+
+const PRIVACY: Privacy = Privacy { client_address: Detail::Full, user_agent: Detail::Shortened };
 
 fn policy() -> Policy {
     let rules = RuleTable::build(Vec::new()).unwrap();
@@ -19,6 +24,7 @@ fn record(path: &str) -> Record<'_> {
         request_id: "r1",
         trace: None,
         client: Some([203, 0, 113, 7].into()),
+        user_agent: Some(b"sentry-cli/3.8.2 (x)"),
         method: "GET",
         path,
         decision: None,
@@ -56,12 +62,16 @@ fn counter() -> IntCounter {
 fn a_line_is_json_and_closing_writes_it() {
     let (sender, lines) = mpsc::sync_channel(100);
     let log = AccessLog::start(Sink(sender), counter()).unwrap();
-    log.write(&record("/a\"b\\\u{1b}/sntryu_1/"), &policy(), "c0ffee00");
+    log.write(&record("/a\"b\\\u{1b}/sntryu_1/"), &policy(), PRIVACY, "c0ffee00");
     log.close();
     let text: Vec<u8> = lines.iter().flatten().collect();
     let line: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(line["ts"], "2023-11-14T22:13:20.000Z");
     assert_eq!(line["path"], "/a\"b\\\u{1b}/***/");
+    assert_eq!(
+        (&line["client_ip"], &line["user_agent"]),
+        (&"203.0.113.7".into(), &"sentry-cli/3.8.2".into())
+    );
     assert_eq!(line["duration_ms"], 1.234);
     assert_eq!(line["decision"], "none");
     assert_eq!(line["config_hash"], "c0ffee00");
@@ -78,7 +88,7 @@ fn a_blocked_reader_costs_lines_and_not_requests() {
     let mut written = 0;
     // Nobody reads: at most two shards of lines find room, the one being written and the next.
     while dropped.get() < 10 {
-        log.write(&record(&long), &policy, "c0ffee00");
+        log.write(&record(&long), &policy, PRIVACY, "c0ffee00");
         written += 1;
         assert!(written < 10 * SHARD_LIMIT / 400, "the buffer has no bound");
     }

@@ -10,17 +10,18 @@ use prometheus::{
 
 use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
 use super::{
-    ACCESS_LOG_DROPPED, BUILD_INFO, CACHE, CACHE_ENTRIES, CACHE_RESULTS, CONFIG_INFO,
-    CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION, FINE, IN_FLIGHT, JSON,
-    JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL,
-    OVERHEAD, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS,
-    STORE_UP, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds, upstream,
+    ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
+    CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
+    FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics,
+    OBSERVE_UNTIL, OVERHEAD, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION,
+    STORE_LOOKUPS, STORE_UP, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Scheme;
 use crate::policy::exposure::Service;
 use crate::policy::reason::{Reason, UpstreamFailure};
+use crate::telemetry::audit::{AuditCounters, Kind};
 use crate::telemetry::routes::RouteHandles;
 
 /// Every metric, registered.
@@ -45,6 +46,7 @@ pub struct Families {
     store_up: IntGaugeVec,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
+    audit: AuditCounters,
     messages_dropped: IntCounter,
     config_info: IntGaugeVec,
     config_loaded: IntGauge,
@@ -92,6 +94,11 @@ impl Families {
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
         }
+        let records = counter_vec(registry, AUDIT_RECORDS)?;
+        for kind in Kind::ALL {
+            records.with_label_values(&[kind.as_str()]);
+        }
+        let audit = AuditCounters { records, dropped: counter(registry, AUDIT_DROPPED)? };
         Ok(Self {
             requests: counter_vec(registry, REQUESTS)?,
             durations: histogram_vec(registry, DURATION, SECONDS)?,
@@ -112,6 +119,7 @@ impl Families {
             store_up: gauge_vec(registry, STORE_UP)?,
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
+            audit,
             messages_dropped: counter(registry, MESSAGES_DROPPED)?,
             config_info: gauge_vec(registry, CONFIG_INFO)?,
             config_loaded: gauge(registry, CONFIG_LOADED)?,
@@ -213,5 +221,10 @@ impl Families {
     /// The counter of lost access lines.
     pub fn access_log_dropped(&self) -> &IntCounter {
         &self.access_log_dropped
+    }
+
+    /// What is counted of audits.
+    pub fn audit(&self) -> &AuditCounters {
+        &self.audit
     }
 }

@@ -1,0 +1,98 @@
+//! What every record of a request says of it and of its decision, in the same words.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::redact::RedactedPath;
+use crate::policy::Policy;
+use crate::policy::credential::{Fingerprint, Scheme};
+use crate::policy::decision::{Decision, Denial, Verdict};
+use crate::policy::identity::Id;
+
+/// The fields. One that does not apply is left out.
+#[derive(Serialize)]
+pub(super) struct Facts<'a> {
+    method: &'a str,
+    /// The public name that was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    /// The organization and the project as the path names them: a slug or an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<&'a str>,
+    path: Text<RedactedPath<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<&'static str>,
+    /// What the identity is; left out while nobody is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential_kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_fp: Option<Text<Fingerprint>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<Text<&'a Id>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    /// Those of a request with this method and this path, its query left out, as they came.
+    pub(super) fn of(
+        method: &'a str,
+        path: &'a str,
+        decision: Option<&'a Decision>,
+        policy: &'a Policy,
+    ) -> Self {
+        let rule = decision.and_then(|decision| decision.rule);
+        let rule = rule.map(|id| policy.rules.rule(id));
+        let name = decision.and_then(|decision| decision.name);
+        let caller = decision.map(|decision| &decision.caller);
+        let identity = caller.and_then(|caller| caller.identity.as_deref());
+        let path = RedactedPath { path, template: rule.map(|rule| &rule.template) };
+        Facts {
+            method: super::routes::method_label(method),
+            host: name.map(|name| policy.site.names()[name.index()].authority()),
+            route: rule.map(|rule| rule.template.as_str()),
+            org: path.named("organization_"),
+            project: path.named("project_"),
+            path: Text(path),
+            scheme: caller.and_then(|caller| caller.scheme).map(Scheme::as_str),
+            credential_kind: identity.map(|identity| identity.identity().kind.as_str()),
+            token_fp: caller.and_then(|c| c.digest).map(|digest| Text(digest.fingerprint())),
+            principal: identity.map(|identity| Text(&identity.identity().id)),
+            rule: rule.map(|rule| &*rule.place),
+        }
+    }
+}
+
+/// `allow`, `observe` (let through, though it would be refused), `refuse` or `answer` (to
+/// `OPTIONS`).
+pub(super) fn outcome(decision: &Decision) -> &'static str {
+    match &decision.verdict {
+        Verdict::Permit(permit) if permit.observed().is_some() => "observe",
+        Verdict::Permit(_) => "allow",
+        Verdict::Deny(_) => "refuse",
+        Verdict::Options(_) => "answer",
+    }
+}
+
+/// The refusal, made or only observed.
+pub(super) fn denial(decision: &Decision) -> Option<&Denial> {
+    match &decision.verdict {
+        Verdict::Deny(denial) => Some(denial),
+        Verdict::Permit(permit) => permit.observed(),
+        Verdict::Options(_) => None,
+    }
+}
+
+/// Writes a value by its `Display`.
+pub(super) struct Text<T>(pub(super) T);
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
