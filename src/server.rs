@@ -264,6 +264,9 @@ impl Server {
         self.stop_reloader.send_replace(true);
         // One that panicked has nothing more to end.
         self.reloader.join().unwrap_or_default();
+        if let Some(spans) = &self.in_force.load().spans {
+            spans.close();
+        }
         self.background.shutdown_background();
         if let Some(log) = &self.in_force.load().access_log {
             log.close();

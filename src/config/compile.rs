@@ -5,6 +5,7 @@ mod listen_tls;
 mod rules;
 mod secret;
 mod stores;
+mod traces;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -78,6 +79,7 @@ pub(super) fn compile(
     let cache = compiler.cache(&raw.cache);
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
+    let traces = raw.traces.as_ref().and_then(|raw| compiler.traces(raw));
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if raw.upstream.web.credential.is_none() && issues {
         compiler.problem(
@@ -115,6 +117,7 @@ pub(super) fn compile(
                 cache,
                 spool,
                 log,
+                traces,
                 server,
                 notes: compiler.notes,
             })

@@ -39,6 +39,7 @@ use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
 use crate::server_tls::ServerTls;
 use crate::spool::SpoolSettings;
+use crate::telemetry::spans::Settings as Traces;
 use crate::tls::ClientTls;
 
 /// The annotated default config, as it is shipped.
@@ -84,6 +85,8 @@ pub struct Config {
     pub spool: SpoolSettings,
     /// What is logged.
     pub log: Log,
+    /// Where spans go, if they are made.
+    pub traces: Option<Traces>,
     /// How the process runs.
     pub server: Server,
     /// What an operator should know, though it can be served.

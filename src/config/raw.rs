@@ -4,6 +4,7 @@
 //! Schemas; so are the defaults.
 
 mod rule;
+mod traces;
 mod upstream;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
+pub(super) use traces::RawTraces;
 pub(super) use upstream::{ChunkedBodies, RawUpstream, RawUpstreamTls, RawUpstreams};
 
 /// The whole file.
@@ -57,6 +59,8 @@ pub(super) struct RawConfig {
     /// What is logged.
     #[serde(default)]
     pub(super) log: RawLog,
+    /// Where spans of requests go; by default none are made.
+    pub(super) traces: Option<RawTraces>,
     /// How the process runs.
     #[serde(default)]
     pub(super) server: RawServer,

@@ -4,6 +4,7 @@ mod edge;
 mod rules;
 mod shipped;
 mod stores;
+mod traces;
 
 use std::collections::HashMap;
 

@@ -92,6 +92,10 @@ impl ProxyHttp for Proxy {
         let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
+        if ctx.is_traced() {
+            ctx.steps.asked = admission.asked;
+            ctx.steps.decided = Some(serving.gateway.clock().instant());
+        }
         let decision = &*ctx.decision.insert(Arc::new(admission.decision));
         match &decision.verdict {
             Verdict::Permit(_) => {
@@ -266,13 +270,16 @@ impl ProxyHttp for Proxy {
         if ctx.is_part() {
             return;
         }
-        let Serving { gateway, metrics, access_log, config_hash, .. } = &*ctx.serving;
+        let Serving { gateway, metrics, access_log, spans, config_hash, .. } = &*ctx.serving;
         let (policy, clock) = (gateway.policy(), gateway.clock());
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
         metrics.ended(&record, policy);
         self.unmatched.ended(&record, policy);
         if let Some(log) = access_log {
             log.write(&record, policy, config_hash);
+        }
+        if let Some(spans) = spans {
+            spans.end(&record, policy);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::rewrite::UrlRewriter;
 use crate::spool::Spool;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::Spans;
 
 /// What is in force.
 pub type InForce = Arc<ArcSwap<Serving>>;
@@ -46,6 +47,8 @@ pub struct Serving {
     pub metrics: Arc<Metrics>,
     /// Gets a line for each request; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Makes spans of requests; `None` when none are.
+    pub spans: Option<Arc<Spans>>,
     /// What operators present at the admin listener; without one, there is nothing to ask for.
     pub admin_credential: Option<Digest>,
     /// How long new connections are taken after SIGTERM, while `/readyz` says that it stops.

@@ -29,6 +29,9 @@ use crate::spool::Spool;
 use crate::store::cache::Identities;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Families;
+#[cfg(feature = "opentelemetry")]
+use crate::telemetry::otlp::Collector;
+use crate::telemetry::spans::{Settings, SpanSink, Spans};
 
 /// How long a new config waits for the names of its upstreams, and for its stores.
 const WAIT: Duration = Duration::from_secs(10);
@@ -139,6 +142,14 @@ impl Ground {
         {
             tracing::error!("{error}");
         }
+        let spans = before.and_then(|before| before.serving.spans.clone());
+        let spans = match &config.traces {
+            Some(new) => Some(match spans.filter(|spans| spans.settings() == new) {
+                Some(spans) => spans,
+                None => Arc::new(self.spans(new.clone())?),
+            }),
+            None => None,
+        };
         let rewriter = config.rewriter();
         let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
         let upstreams = Upstreams::new(&config.upstreams, pools, &metrics);
@@ -158,6 +169,7 @@ impl Ground {
             spool: spool.unwrap_or_else(|| Arc::new(Spool::new(config.spool))),
             metrics,
             access_log: self.access_log.clone().filter(|_| config.log.access),
+            spans,
             admin_credential: config.admin_credential,
             stop_delay: config.server.stop_delay,
             drain: config.server.drain,
@@ -173,6 +185,23 @@ impl Ground {
             kept_up,
         };
         Ok((assembly, Awaited { stores, upstreams: awaited }))
+    }
+
+    fn spans(&self, settings: Settings) -> anyhow::Result<Spans> {
+        let seed = getrandom::u64().context("the machine has no randomness")?;
+        let collector = self.collector(&settings, seed).context("spans can't be sent")?;
+        Ok(Spans::new(settings, seed, collector))
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    fn collector(&self, settings: &Settings, instance: u64) -> io::Result<Box<dyn SpanSink>> {
+        let collector = Collector::new(settings, instance, self.families.spans().clone())?;
+        Ok(Box::new(collector))
+    }
+
+    #[cfg(not(feature = "opentelemetry"))]
+    fn collector(&self, _: &Settings, _: u64) -> io::Result<Box<dyn SpanSink>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn start_access_log(&self) -> anyhow::Result<Arc<AccessLog>> {

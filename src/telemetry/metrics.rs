@@ -7,6 +7,7 @@ mod families;
 mod listen;
 mod register;
 mod results;
+mod spans;
 mod upstream;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 pub use families::{Families, ReloadResult};
 pub use listen::{HandshakeFailure, ListenMetrics, ProxyFailure};
 pub use results::{JsonResult, LinkResult, StoreResult};
+pub use spans::{SpanMetrics, SpanResult};
 pub use upstream::UpstreamMetrics;
 
 use super::Record;
@@ -99,6 +101,8 @@ metrics! {
         "Access lines that were lost because their reader was too slow, or gone.";
     MESSAGES_DROPPED: "counter" "messages_dropped_total" [],
         "The gateway's own messages that were lost because their reader was too slow, or gone.";
+    SPANS: "counter" "spans_total" ["result"],
+        "Spans of traced requests: `exported`; `failed`, because the collector did not take them; `dropped`, because too many waited for it.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_RELOADS: "counter" "config_reloads_total" ["result"],

@@ -9,8 +9,11 @@ pub mod access_log;
 pub mod diagnostics;
 mod lines;
 pub mod metrics;
+#[cfg(feature = "opentelemetry")]
+pub mod otlp;
 mod redact;
 mod routes;
+pub mod spans;
 pub mod trace;
 pub mod unmatched;
 
@@ -59,6 +62,8 @@ pub struct Record<'a> {
     pub upstream: Option<Duration>,
     /// The status of its response.
     pub upstream_status: Option<u16>,
+    /// The course that it took, where it is traced.
+    pub course: Option<spans::Course>,
 }
 
 impl Record<'_> {
@@ -78,11 +83,15 @@ impl Record<'_> {
 
     /// The code of the refusal, made or only observed, or of the upstream's failure.
     pub fn reason(&self) -> Option<&'static str> {
-        let failure = self.failure.map(UpstreamFailure::code);
-        failure.or_else(|| match &self.decision?.verdict {
+        self.failure.map(UpstreamFailure::code).or_else(|| self.denied())
+    }
+
+    /// The code of the refusal, made or only observed.
+    pub fn denied(&self) -> Option<&'static str> {
+        match &self.decision?.verdict {
             Verdict::Deny(denial) => Some(denial.reason.code()),
             Verdict::Permit(permit) => permit.observed().map(|denial| denial.reason.code()),
             Verdict::Options(_) => None,
-        })
+        }
     }
 }

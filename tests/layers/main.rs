@@ -67,7 +67,7 @@ const LAYERS: &[Layer] = &[
     // names a log level and where a store is.
     Layer {
         module: "telemetry",
-        may_use: &["policy", "clock"],
+        may_use: &["policy", "clock", "tls", "client"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
     },
     Layer {
@@ -90,6 +90,7 @@ const LAYERS: &[Layer] = &[
             "rewrite",
             "limit",
             "telemetry::diagnostics::Level",
+            "telemetry::spans::Settings",
             "spool::SpoolSettings",
             "store::introspection::Protocol",
             "store::portcullis::StoreLocation",

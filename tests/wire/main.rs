@@ -35,6 +35,7 @@ mod routes;
 mod samples;
 mod stores;
 mod tls;
+mod traces;
 mod upgrade;
 mod upstream;
 mod upstream_tls;

@@ -31,6 +31,7 @@ fn record(path: &str) -> Record<'_> {
         overhead: None,
         upstream: None,
         upstream_status: None,
+        course: None,
     }
 }
 
