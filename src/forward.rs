@@ -24,6 +24,8 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 /// The number of the request, the same in both logs.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The trace of a request, and the span that sends it.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The project key of an SDK.
 const X_SENTRY_AUTH: HeaderName = HeaderName::from_static("x-sentry-auth");
 /// Who a Relay is and what it signed (`relay-server/src/extractors/signed_json.rs` in Relay).
@@ -50,6 +52,8 @@ pub struct Origin {
     pub client: IpAddr,
     /// The number of the request.
     pub request_id: HeaderValue,
+    /// The gateway's own span, where the request is traced (W3C Trace Context).
+    pub traceparent: Option<HeaderValue>,
 }
 
 /// A permit that needs the upstream's credential where there is none.
@@ -91,12 +95,13 @@ impl HeaderEdits {
             Forward::Exchange => Some(outbound.credential.clone().ok_or(NoCredential)?),
             Forward::Anonymous | Forward::Session => None,
         };
-        let mut set = Vec::with_capacity(5);
+        let mut set = Vec::with_capacity(6);
         set.push((HOST, outbound.host.clone()));
         set.push((X_FORWARDED_FOR, address(origin.client)));
         set.push((X_FORWARDED_PROTO, outbound.proto.clone()));
         set.push((X_REQUEST_ID, origin.request_id.clone()));
         set.extend(credential.map(|value| (AUTHORIZATION, value)));
+        set.extend(origin.traceparent.clone().map(|value| (TRACEPARENT, value)));
         Ok(Self { remove, set })
     }
 

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::policy::credential::Presented;
@@ -30,6 +31,8 @@ pub struct Admission {
     pub decision: Decision,
     /// What the cache said; `None` when nobody was looked up.
     pub cache: Option<CacheResult>,
+    /// From when to when token stores were asked, if they were.
+    pub asked: Option<(Instant, Instant)>,
 }
 
 impl Gateway {
@@ -41,9 +44,9 @@ impl Gateway {
     /// Decides on a request of `client`: read it, look its caller up, judge.
     pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let mut pending = match self.policy.screen(head) {
-            Screened::Decided(decision) => return Admission { decision, cache: None },
+            Screened::Decided(decision) => return Admission { decision, cache: None, asked: None },
             Screened::Passing(passing) => {
-                return Admission { decision: self.pass(*passing), cache: None };
+                return Admission { decision: self.pass(*passing), cache: None, asked: None };
             }
             Screened::Pending(pending) => pending,
         };
@@ -55,7 +58,7 @@ impl Gateway {
             }
         };
         let decision = pending.resolve(answer.lookup, self.clock.now());
-        Admission { decision, cache: Some(answer.cache) }
+        Admission { decision, cache: Some(answer.cache), asked: answer.asked }
     }
 
     /// Decides on a request as if its caller were `identity`.

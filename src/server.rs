@@ -303,6 +303,9 @@ impl Server {
         // What ran on pingora's runtimes has ended; what is left is ours.
         self.stop_reloader.send_replace(true);
         self.background.block_on(ended(&self.reloader));
+        if let Some(spans) = &self.in_force.load().spans {
+            spans.close();
+        }
         self.background.shutdown_background();
         tracing::info!("stopped");
         anyhow::ensure!(

@@ -6,6 +6,7 @@ mod records;
 mod rules;
 mod secret;
 mod stores;
+mod traces;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -80,6 +81,7 @@ pub(super) fn compile(
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
     let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit));
+    let traces = raw.traces.as_ref().and_then(|raw| compiler.traces(raw));
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if raw.upstream.web.credential.is_none() && issues {
         compiler.problem(
@@ -119,6 +121,7 @@ pub(super) fn compile(
                 log,
                 audit,
                 privacy: records::privacy(&raw.privacy),
+                traces,
                 server,
                 notes: compiler.notes,
             })

@@ -41,6 +41,7 @@ use crate::server_tls::{ServerTls, Shown};
 use crate::spool::SpoolSettings;
 use crate::telemetry::audit::{AuditSettings, Output};
 use crate::telemetry::privacy::Privacy;
+use crate::telemetry::spans::Settings as Traces;
 use crate::tls::ClientTls;
 
 /// The annotated default config, as it is shipped.
@@ -90,6 +91,8 @@ pub struct Config {
     pub audit: Option<AuditSettings>,
     /// How much of clients is recorded.
     pub privacy: Privacy,
+    /// Where spans go, if they are made.
+    pub traces: Option<Traces>,
     /// How the process runs.
     pub server: Server,
     /// What an operator should know, though it can be served.

@@ -5,6 +5,7 @@
 
 mod records;
 mod rule;
+mod traces;
 mod upstream;
 
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret
 
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
+pub(super) use traces::RawTraces;
 pub(super) use upstream::{ChunkedBodies, RawUpstream, RawUpstreamTls, RawUpstreams};
 
 /// The whole file.
@@ -64,6 +66,8 @@ pub(super) struct RawConfig {
     /// How much of clients is recorded, in the access log and in the audit alike.
     #[serde(default)]
     pub(super) privacy: RawPrivacy,
+    /// Where spans of requests go; by default none are made.
+    pub(super) traces: Option<RawTraces>,
     /// How the process runs.
     #[serde(default)]
     pub(super) server: RawServer,

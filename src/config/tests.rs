@@ -6,6 +6,7 @@ mod records;
 mod rules;
 mod shipped;
 mod stores;
+mod traces;
 
 use std::collections::HashMap;
 

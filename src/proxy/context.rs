@@ -20,6 +20,7 @@ use crate::forward::{Origin, X_REQUEST_ID, client_address};
 use crate::policy::decision::{Decision, Denial, Standing};
 use crate::policy::reason::UpstreamFailure;
 use crate::store::cache::CacheResult;
+use crate::telemetry::spans::{Course, Traced};
 use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{CLIENT_CLOSED, Record};
 
@@ -68,8 +69,11 @@ pub struct Context {
     pub(super) unread: bool,
     /// How much of its body has come, where that is counted.
     pub(super) received: u64,
+    /// When token stores were asked and it was decided on, where it is traced.
+    pub(super) steps: Steps,
     started: Instant,
     trace: Option<TraceContext>,
+    traced: Option<Traced>,
     client: Option<IpAddr>,
     /// Whose part this is, when it is one.
     whole: Option<oneshot::Sender<Progress>>,
@@ -88,6 +92,15 @@ pub(super) struct Progress {
     answered: Option<(u16, Instant)>,
 }
 
+/// When a request that is traced was admitted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Steps {
+    /// From when to when token stores were asked, if they were.
+    pub(super) asked: Option<(Instant, Instant)>,
+    /// When it was decided on.
+    pub(super) decided: Option<Instant>,
+}
+
 /// A request's exchange with the upstream, which runs as a request of its own: what it takes over.
 /// It was decided on already.
 #[derive(Debug)]
@@ -97,6 +110,7 @@ pub(super) struct Part {
     serving: Arc<Serving>,
     request_id: HeaderValue,
     decision: Option<Arc<Decision>>,
+    traced: Option<Traced>,
     client: Option<IpAddr>,
     whole: oneshot::Sender<Progress>,
 }
@@ -114,7 +128,9 @@ impl Context {
             waited: Duration::ZERO,
             unread: false,
             received: 0,
+            steps: Steps::default(),
             trace: None,
+            traced: None,
             client: None,
             whole: None,
             in_flight: None,
@@ -128,7 +144,8 @@ impl Context {
         let (whole, progress) = oneshot::channel();
         let (serving, decision) = (Arc::clone(&self.serving), self.decision.clone());
         let (request_id, client) = (self.request_id.clone(), self.client);
-        (Part { head, serving, request_id, decision, client, whole }, progress)
+        let traced = self.traced;
+        (Part { head, serving, request_id, decision, traced, client, whole }, progress)
     }
 
     /// Becomes a part, and gives the head that it forwards.
@@ -136,6 +153,7 @@ impl Context {
         self.serving = part.serving;
         self.request_id = part.request_id;
         self.decision = part.decision;
+        self.traced = part.traced;
         self.client = part.client;
         self.whole = Some(part.whole);
         part.head
@@ -154,6 +172,8 @@ impl Context {
         self.running = Client::of(session).map(|client| client.requests.run());
         let headers = &session.req_header().headers;
         self.trace = TraceContext::of(headers);
+        let spans = self.serving.spans.as_ref();
+        self.traced = spans.and_then(|spans| spans.begin(self.trace.as_ref()));
         let peer = session.client_addr().and_then(|address| address.as_inet());
         let peer = peer.map(|address| address.ip().to_canonical());
         self.client = peer.map(|peer| client_address(peer, headers, trusted));
@@ -182,10 +202,16 @@ impl Context {
         self.decision.as_ref().map_or(Standing::Stranger, |decision| decision.caller.standing())
     }
 
+    /// Whether spans are made of it.
+    pub(super) const fn is_traced(&self) -> bool {
+        self.traced.is_some()
+    }
+
     /// Who the upstream is told sent the request.
     pub(super) fn origin(&self) -> Origin {
         let client = self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Origin { client, request_id: self.request_id.clone() }
+        let traceparent = self.traced.as_ref().map(Traced::traceparent);
+        Origin { client, request_id: self.request_id.clone(), traceparent }
     }
 
     /// The head of the upstream's answer has come.
@@ -230,6 +256,17 @@ impl Context {
             overhead: overhead.map(|time| time.saturating_sub(self.waited)),
             upstream: upstream.map(|(from, (_, to))| to.saturating_duration_since(from)),
             upstream_status: answered.map(|(status, _)| status),
+            course: self.traced.map(|traced| self.course(traced)),
+        }
+    }
+
+    fn course(&self, traced: Traced) -> Course {
+        let after = |at: Instant| at.saturating_duration_since(self.started);
+        Course {
+            traced,
+            decided: self.steps.decided.map(after),
+            looked_up: self.steps.asked.map(|(from, to)| (after(from), after(to))),
+            handed_over: self.progress.handed_over.map(after),
         }
     }
 }

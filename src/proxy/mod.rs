@@ -95,6 +95,10 @@ impl ProxyHttp for Proxy {
         let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
+        if ctx.is_traced() {
+            ctx.steps.asked = admission.asked;
+            ctx.steps.decided = Some(serving.gateway.clock().instant());
+        }
         ctx.decision = Some(Arc::new(admission.decision));
         audit::decided(session, ctx).await;
         let Some(decision) = ctx.decision.clone() else { return Ok(true) };
@@ -280,13 +284,17 @@ impl ProxyHttp for Proxy {
         if ctx.is_part() {
             return;
         }
-        let Serving { gateway, metrics, access_log, privacy, config_hash, .. } = &*ctx.serving;
+        let Serving { gateway, metrics, access_log, spans, privacy, config_hash, .. } =
+            &*ctx.serving;
         let (policy, clock) = (gateway.policy(), gateway.clock());
         let record = ctx.record(session, error.is_some(), clock.now(), clock.instant());
         metrics.ended(&record, policy);
         self.unmatched.ended(&record, policy);
         if let Some(log) = access_log {
             log.write(&record, policy, *privacy, config_hash);
+        }
+        if let Some(spans) = spans {
+            spans.end(&record, policy, *privacy);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::privacy::Privacy;
+use crate::telemetry::spans::Spans;
 
 /// What is in force.
 pub type InForce = Arc<ArcSwap<Serving>>;
@@ -55,6 +56,8 @@ pub struct Serving {
     pub audit: Option<Arc<Audit>>,
     /// How much of clients is recorded.
     pub privacy: Privacy,
+    /// Makes spans of requests; `None` when none are.
+    pub spans: Option<Arc<Spans>>,
     /// What operators present at the admin listener; without one, there is nothing to ask for.
     pub admin_credential: Option<Digest>,
     /// How long new connections are taken after SIGTERM, while `/readyz` says that it stops.

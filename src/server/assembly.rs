@@ -31,7 +31,10 @@ use crate::store::cache::Identities;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit::{Audit, AuditLog, AuditSettings, SettingsChange};
 use crate::telemetry::metrics::Families;
+#[cfg(feature = "opentelemetry")]
+use crate::telemetry::otlp::Collector;
 use crate::telemetry::privacy::Privacy;
+use crate::telemetry::spans::{Settings, SpanSink, Spans};
 
 /// How long a new config waits for the names of its upstreams, and for its stores.
 const WAIT: Duration = Duration::from_secs(10);
@@ -155,6 +158,14 @@ impl Ground {
         if let Err(error) = config.spool.try_folder() {
             tracing::error!("{error}");
         }
+        let spans = before.and_then(|before| before.serving.spans.clone());
+        let spans = match &config.traces {
+            Some(new) => Some(match spans.filter(|spans| spans.settings() == new) {
+                Some(spans) => spans,
+                None => Arc::new(self.spans(new.clone())?),
+            }),
+            None => None,
+        };
         let rewriter = config.rewriter();
         let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
         let upstreams = Upstreams::new(&config.upstreams, pools, &metrics);
@@ -180,6 +191,7 @@ impl Ground {
             access_log: self.access_log.clone().filter(|_| config.log.access),
             audit: audit.map(Arc::new),
             privacy: config.privacy,
+            spans,
             admin_credential: config.admin_credential,
             stop_delay: config.server.stop_delay,
             drain: config.server.drain,
@@ -215,6 +227,23 @@ impl Ground {
         if let Some(log) = &self.audit_log {
             log.close();
         }
+    }
+
+    fn spans(&self, settings: Settings) -> anyhow::Result<Spans> {
+        let seed = getrandom::u64().context("the machine has no randomness")?;
+        let collector = self.collector(&settings, seed).context("spans can't be sent")?;
+        Ok(Spans::new(settings, seed, collector))
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    fn collector(&self, settings: &Settings, instance: u64) -> io::Result<Box<dyn SpanSink>> {
+        let collector = Collector::new(settings, instance, self.families.spans().clone())?;
+        Ok(Box::new(collector))
+    }
+
+    #[cfg(not(feature = "opentelemetry"))]
+    fn collector(&self, _: &Settings, _: u64) -> io::Result<Box<dyn SpanSink>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn start_access_log(&self) -> anyhow::Result<Arc<AccessLog>> {

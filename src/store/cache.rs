@@ -128,7 +128,7 @@ impl Identities {
             Listed::Unread => Some(Lookup::Unavailable),
         };
         if let Some(lookup) = lookup {
-            return Answer { lookup, cache: CacheResult::Negative };
+            return Answer { lookup, cache: CacheResult::Negative, asked: None };
         }
         for slot in self.stores.iter().filter(|slot| slot.takes(credential.kinds)) {
             if let Some(known) = self.known.get(&slot.key(credential)).await
@@ -141,7 +141,9 @@ impl Identities {
             }
         }
         // Boxed, because the future of the common case should stay small.
-        Box::pin(self.ask(presented, now)).await
+        let from = self.clock.instant();
+        let answer = Box::pin(self.ask(presented, now)).await;
+        Answer { asked: Some((from, self.clock.instant())), ..answer }
     }
 
     /// Asks again for an identity that is still served, so that no request waits for it later.
@@ -218,7 +220,7 @@ impl Identities {
         }
         match stale {
             Some(known) => found(known, CacheResult::Stale, now),
-            None => Answer { lookup: otherwise, cache },
+            None => Answer { lookup: otherwise, cache, asked: None },
         }
     }
 
@@ -357,7 +359,7 @@ fn limited(otherwise: Lookup) -> Lookup {
 
 fn found(known: Arc<Known>, cache: CacheResult, now: Timestamp) -> Answer {
     known.mark(now);
-    Answer { lookup: Lookup::Found(known), cache }
+    Answer { lookup: Lookup::Found(known), cache, asked: None }
 }
 
 #[cfg(test)]

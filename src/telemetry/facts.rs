@@ -13,29 +13,29 @@ use crate::policy::identity::Id;
 /// The fields. One that does not apply is left out.
 #[derive(Serialize)]
 pub(super) struct Facts<'a> {
-    method: &'a str,
+    pub(super) method: &'a str,
     /// The public name that was called.
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
+    pub(super) host: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
+    pub(super) route: Option<&'a str>,
     /// The organization and the project as the path names them: a slug or an id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    org: Option<&'a str>,
+    pub(super) org: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    project: Option<&'a str>,
-    path: Text<RedactedPath<'a>>,
+    pub(super) project: Option<&'a str>,
+    pub(super) path: Text<RedactedPath<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scheme: Option<&'static str>,
+    pub(super) scheme: Option<&'static str>,
     /// What the identity is; left out while nobody is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential_kind: Option<&'static str>,
+    pub(super) credential_kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_fp: Option<Text<Fingerprint>>,
+    pub(super) token_fp: Option<Text<Fingerprint>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<Text<&'a Id>>,
+    pub(super) principal: Option<Text<&'a Id>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
+    pub(super) rule: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {

@@ -7,6 +7,7 @@ mod families;
 mod listen;
 mod register;
 mod results;
+mod spans;
 mod up;
 mod upstream;
 
@@ -17,6 +18,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 pub use families::{Families, ReloadResult};
 pub use listen::{HandshakeFailure, ListenMetrics, ProxyFailure};
 pub use results::{JsonResult, LinkResult, StoreResult};
+pub use spans::{SpanMetrics, SpanResult};
 pub use upstream::UpstreamMetrics;
 
 use super::Record;
@@ -105,6 +107,8 @@ metrics! {
         "Audit records that were made: `decision`, `administration` or `settings`; all are written but those that were lost.";
     AUDIT_DROPPED: "counter" "audit_dropped_total" [],
         "Audit records that were lost, because they could not be written and there was no room for more.";
+    SPANS: "counter" "spans_total" ["result"],
+        "Spans of traced requests: `exported`; `failed`, because the collector did not take them; `dropped`, because too many waited for it.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_RELOADS: "counter" "config_reloads_total" ["result"],

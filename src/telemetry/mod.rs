@@ -12,9 +12,12 @@ pub mod diagnostics;
 mod facts;
 mod lines;
 pub mod metrics;
+#[cfg(feature = "opentelemetry")]
+pub mod otlp;
 pub mod privacy;
 mod redact;
 mod routes;
+pub mod spans;
 pub mod trace;
 pub mod unmatched;
 
@@ -74,6 +77,8 @@ pub struct Record<'a> {
     pub upstream: Option<Duration>,
     /// The status of its response.
     pub upstream_status: Option<u16>,
+    /// The course that it took, where it is traced.
+    pub course: Option<spans::Course>,
 }
 
 impl Record<'_> {
@@ -85,7 +90,11 @@ impl Record<'_> {
 
     /// The code of the refusal, made or only observed, or of the upstream's failure.
     pub fn reason(&self) -> Option<&'static str> {
-        let failure = self.failure.map(UpstreamFailure::code);
-        failure.or_else(|| facts::denial(self.decision?).map(|denial| denial.reason.code()))
+        self.failure.map(UpstreamFailure::code).or_else(|| self.denied())
+    }
+
+    /// The code of the refusal, made or only observed.
+    pub fn denied(&self) -> Option<&'static str> {
+        facts::denial(self.decision?).map(|denial| denial.reason.code())
     }
 }

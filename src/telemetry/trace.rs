@@ -8,6 +8,7 @@ use http::HeaderMap;
 pub struct TraceContext {
     trace: Box<str>,
     span: Box<str>,
+    sampled: Option<bool>,
 }
 
 impl TraceContext {
@@ -15,8 +16,8 @@ impl TraceContext {
     /// (`<trace>-<span>[-<sampled>]`); `None` when neither can be read.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let w3c = text("traceparent").and_then(|text| text.strip_prefix("00-")).and_then(ids);
-        w3c.or_else(|| text("sentry-trace").and_then(ids))
+        let w3c = text("traceparent").and_then(|text| text.strip_prefix("00-")).and_then(w3c);
+        w3c.or_else(|| text("sentry-trace").and_then(sentry))
     }
 
     /// The trace: 32 hex digits.
@@ -28,12 +29,36 @@ impl TraceContext {
     pub fn span(&self) -> &str {
         &self.span
     }
+
+    /// Whether the client has its own spans kept; `None` when it leaves that to others.
+    pub const fn sampled(&self) -> Option<bool> {
+        self.sampled
+    }
 }
 
-fn ids(text: &str) -> Option<TraceContext> {
-    let mut parts = text.split('-');
+fn w3c(text: &str) -> Option<TraceContext> {
+    let (context, flags) = ids(text)?;
+    // Version 00 has exactly two digits (W3C Trace Context, section 3.2.2).
+    let hex = flags.len() == 2 && flags.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let flags = hex.then(|| u8::from_str_radix(flags, 16).ok())??;
+    Some(TraceContext { sampled: Some(flags & 1 == 1), ..context })
+}
+
+fn sentry(text: &str) -> Option<TraceContext> {
+    let (context, flag) = ids(text)?;
+    let sampled = match flag {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ => None,
+    };
+    Some(TraceContext { sampled, ..context })
+}
+
+/// The two ids, and what comes after them.
+fn ids(text: &str) -> Option<(TraceContext, &str)> {
+    let mut parts = text.splitn(3, '-');
     let (trace, span) = (id(parts.next()?, 32)?, id(parts.next()?, 16)?);
-    Some(TraceContext { trace, span })
+    Some((TraceContext { trace, span, sampled: None }, parts.next().unwrap_or_default()))
 }
 
 fn id(text: &str, len: usize) -> Option<Box<str>> {
@@ -50,22 +75,32 @@ mod tests {
         let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
         let w3c = format!("00-{trace}-{span}-01");
         let sentry = format!("{trace}-{span}-1");
-        let rows: &[(&str, &str, bool)] = &[
-            ("traceparent", &w3c, true),
-            ("sentry-trace", &sentry, true),
-            ("sentry-trace", &format!("{trace}-{span}"), true),
-            ("sentry-trace", &sentry.to_ascii_uppercase(), true),
-            ("traceparent", &sentry, false),
-            ("traceparent", &format!("ff-{trace}-{span}-01"), false),
-            ("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01", false),
-            ("sentry-trace", &format!("{trace}x-{span}"), false),
-            ("sentry-trace", trace, false),
-            ("sentry-trace", "", false),
+        let rows: &[(&str, &str, Option<Option<bool>>)] = &[
+            ("traceparent", &w3c, Some(Some(true))),
+            ("traceparent", &format!("00-{trace}-{span}-00"), Some(Some(false))),
+            ("traceparent", &format!("00-{trace}-{span}-fe"), Some(Some(false))),
+            ("sentry-trace", &sentry, Some(Some(true))),
+            ("sentry-trace", &format!("{trace}-{span}-0"), Some(Some(false))),
+            ("sentry-trace", &format!("{trace}-{span}"), Some(None)),
+            ("sentry-trace", &sentry.to_ascii_uppercase(), Some(Some(true))),
+            ("traceparent", &sentry, None),
+            ("traceparent", &format!("00-{trace}-{span}"), None),
+            ("traceparent", &format!("00-{trace}-{span}-+1"), None),
+            ("traceparent", &format!("00-{trace}-{span}-01-x"), None),
+            ("traceparent", &format!("ff-{trace}-{span}-01"), None),
+            ("traceparent", "00-00000000000000000000000000000000-b7ad6b7169203331-01", None),
+            ("sentry-trace", &format!("{trace}x-{span}"), None),
+            ("sentry-trace", trace, None),
+            ("sentry-trace", "", None),
         ];
         for (name, value, read) in rows {
             let mut headers = HeaderMap::new();
             headers.insert(*name, value.parse().unwrap());
-            let wanted = read.then(|| TraceContext { trace: trace.into(), span: span.into() });
+            let wanted = read.map(|sampled| TraceContext {
+                trace: trace.into(),
+                span: span.into(),
+                sampled,
+            });
             assert_eq!(TraceContext::of(&headers), wanted, "{name}: {value}");
         }
     }

@@ -68,7 +68,7 @@ const LAYERS: &[Layer] = &[
     // names a log level and where a store is.
     Layer {
         module: "telemetry",
-        may_use: &["policy", "clock"],
+        may_use: &["policy", "clock", "tls", "client"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
     },
     Layer {
@@ -96,6 +96,7 @@ const LAYERS: &[Layer] = &[
             "telemetry::audit::Selection",
             "telemetry::audit::WhenFull",
             "telemetry::privacy",
+            "telemetry::spans::Settings",
             "spool::SpoolSettings",
             "store::introspection::Protocol",
             "store::portcullis::StoreLocation",

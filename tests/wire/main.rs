@@ -38,6 +38,7 @@ mod samples;
 mod stores;
 mod strangers;
 mod tls;
+mod traces;
 mod upgrade;
 mod upstream;
 mod upstream_tls;

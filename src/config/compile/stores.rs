@@ -3,6 +3,8 @@
 mod endpoint;
 mod server;
 
+pub(super) use endpoint::endpoint;
+
 use super::super::raw::RawStore;
 use super::super::value::TextOrSecret;
 use super::super::{Own, Store, StoreKind};

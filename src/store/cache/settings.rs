@@ -1,6 +1,6 @@
 //! What a cache of identities is told, and what it tells.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::policy::decision::Lookup;
 
@@ -67,4 +67,6 @@ pub struct Answer {
     pub lookup: Lookup,
     /// For metrics.
     pub cache: CacheResult,
+    /// From when to when stores were asked, if they were.
+    pub asked: Option<(Instant, Instant)>,
 }

@@ -37,6 +37,7 @@ fn record(path: &str) -> Record<'_> {
         overhead: None,
         upstream: None,
         upstream_status: None,
+        course: None,
     }
 }
 

@@ -14,7 +14,8 @@ use super::{
     CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
     FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics,
     OBSERVE_UNTIL, OVERHEAD, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION,
-    STORE_LOOKUPS, STORE_UP, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds, upstream,
+    STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds,
+    upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -48,6 +49,7 @@ pub struct Families {
     access_log_dropped: IntCounter,
     audit: AuditCounters,
     messages_dropped: IntCounter,
+    spans: SpanMetrics,
     config_info: IntGaugeVec,
     config_loaded: IntGauge,
     config_refused: IntGauge,
@@ -121,6 +123,7 @@ impl Families {
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
             audit,
             messages_dropped: counter(registry, MESSAGES_DROPPED)?,
+            spans: SpanMetrics::register(registry)?,
             config_info: gauge_vec(registry, CONFIG_INFO)?,
             config_loaded: gauge(registry, CONFIG_LOADED)?,
             config_refused: gauge(registry, CONFIG_REFUSED)?,
@@ -216,6 +219,11 @@ impl Families {
     /// What is told of connections.
     pub fn listen(&self) -> &Arc<ListenMetrics> {
         &self.listen
+    }
+
+    /// What is told of spans.
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
     }
 
     /// The counter of lost access lines.

@@ -58,7 +58,8 @@ impl Compiler<'_> {
     }
 }
 
-fn endpoint(url: &str) -> Option<Uri> {
+/// The URL of an endpoint, which has neither a password nor a query.
+pub(in super::super) fn endpoint(url: &str) -> Option<Uri> {
     let url: Uri = url.parse().ok()?;
     let known = [Scheme::HTTP, Scheme::HTTPS].iter().any(|scheme| url.scheme() == Some(scheme));
     let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
