@@ -40,9 +40,9 @@ use crate::config::{Config, Listen};
 use crate::policy::exposure::{Exposures, Service as Part};
 use crate::proxy::{InForce, KEEP_ALIVE, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
-use crate::reload::Reloads;
+use crate::reload::{Outcome, Reloads};
 use crate::store::cache::Identities;
-use crate::telemetry::metrics::{Families, ListenMetrics};
+use crate::telemetry::metrics::{Families, ListenMetrics, ReloadResult};
 use crate::telemetry::unmatched::Unmatched;
 
 use accept::{Entrances, Listening};
@@ -143,6 +143,7 @@ impl Server {
         let admin_address = operators.address();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let threads = config.server.threads;
+        let (config_hash, notes) = (config.hash.clone(), config.notes.clone());
         let listen_clock = Arc::clone(&clock);
         let mut ground =
             Ground { clock, families, addresses: addresses.clone(), sink, access_log: None };
@@ -158,6 +159,8 @@ impl Server {
         let unmatched = Arc::new(Unmatched::default());
         let (reloads, asked) = Reloads::new();
         let reloads = Arc::new(reloads);
+        let (result, problems) = (ReloadResult::Loaded, Vec::new());
+        reloads.ended(Outcome { result, config_hash, problems, notes });
         let proxy = Proxy {
             in_force: Arc::clone(&in_force),
             ids: RequestIds::new(random()?),

@@ -159,6 +159,7 @@ impl Ground {
             metrics,
             access_log: self.access_log.clone().filter(|_| config.log.access),
             admin_credential: config.admin_credential,
+            admin_names: config.admin_names,
             stop_delay: config.server.stop_delay,
             drain: config.server.drain,
         };

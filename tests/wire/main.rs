@@ -33,6 +33,7 @@ mod resilience;
 mod rewritten;
 mod routes;
 mod samples;
+mod status;
 mod stores;
 mod tls;
 mod upgrade;
