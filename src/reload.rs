@@ -59,6 +59,11 @@ impl Reloads {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
+    /// What came of the config that was read last, at the start or since.
+    pub fn last(&self) -> Option<Outcome> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many problems the config has that was read last, if it was refused.
     pub fn refused(&self) -> Option<usize> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -44,8 +44,8 @@ use crate::config::{Config, Listen};
 use crate::policy::exposure::Exposures;
 use crate::proxy::{InForce, KEEP_ALIVE, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
-use crate::reload::Reloads;
-use crate::telemetry::metrics::{Families, ListenMetrics};
+use crate::reload::{Outcome, Reloads};
+use crate::telemetry::metrics::{Families, ListenMetrics, ReloadResult};
 use crate::telemetry::unmatched::Unmatched;
 
 use accept::{Entrances, Listening};
@@ -158,6 +158,7 @@ impl Server {
         let admin_address = operators.address();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let threads = config.server.threads;
+        let (config_hash, notes) = (config.hash.clone(), config.notes.clone());
         let listen_clock = Arc::clone(&clock);
         let mut ground = Ground {
             clock,
@@ -189,6 +190,8 @@ impl Server {
         let unmatched = Arc::new(Unmatched::default());
         let (reloads, asked) = Reloads::new();
         let reloads = Arc::new(reloads);
+        let (result, problems) = (ReloadResult::Loaded, Vec::new());
+        reloads.ended(Outcome { result, config_hash, problems, notes });
         let proxy = Proxy {
             in_force: Arc::clone(&in_force),
             ids: RequestIds::new(random()?),

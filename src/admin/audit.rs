@@ -18,7 +18,7 @@ pub(super) async fn record(
 ) -> Answer {
     let Some(audit) = &serving.audit else { return answer };
     let client = session.client_addr().and_then(|address| address.as_inet());
-    let result = match answer.0 {
+    let result = match answer.status {
         status if status.is_success() => "done",
         StatusCode::UNAUTHORIZED => "refused",
         // Not our own list: whatever else there is, it was not done.
@@ -33,7 +33,7 @@ pub(super) async fn record(
         config_hash: Some(&serving.config_hash),
     };
     let recorded = audit.administered(&done);
-    if audit.settled(recorded).await || !answer.0.is_success() {
+    if audit.settled(recorded).await || !answer.status.is_success() {
         return answer;
     }
     detail(

@@ -3,21 +3,25 @@
 //!
 //! The first three come by address and without a credential, so nothing about them depends on
 //! `Host` and nothing they say is secret. Everything else is 404 unless a credential is configured,
-//! and then needs it in a header. Never on the public listener.
+//! and then needs it as a Bearer token, which no browser sends by itself. The [status page](status)
+//! alone, which only reads, takes it as a password too. Never on the public listener.
 
+mod answer;
 mod audit;
 mod credential;
+mod status;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
+use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 use serde::{Deserialize, Serialize};
 
+use answer::{Answer, detail, json, text};
 use credential::{Access, access};
 
 use crate::explain::Explanation;
@@ -45,39 +49,10 @@ pub struct Admin {
     pub reloads: Option<Arc<Reloads>>,
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-const JSON: &str = "application/json";
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 64 << 10;
-
-/// Status, type and body of an answer.
-type Answer = (StatusCode, &'static str, Vec<u8>);
-
-fn text(status: StatusCode, text: &str) -> Answer {
-    (status, TEXT, format!("{text}\n").into_bytes())
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(mut body) => {
-            body.push(b'\n');
-            (status, JSON, body)
-        }
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the answer can't be encoded"),
-    }
-}
-
-/// An error as a client of the API gets it too.
-#[derive(Serialize)]
-struct Detail {
-    detail: String,
-}
-
-fn detail(status: StatusCode, detail: impl Into<String>) -> Answer {
-    json(status, &Detail { detail: detail.into() })
-}
 
 /// What the cache shall forget: one of these.
 #[derive(Deserialize)]
@@ -121,13 +96,22 @@ impl Admin {
                 Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
             },
             "/metrics" => match self.metrics(&serving).await {
-                Ok(metrics) => (StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
+                Ok(metrics) => Answer::new(StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
             },
             _ if granted == Access::Closed => text(
                 StatusCode::NOT_FOUND,
                 "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",
             ),
+            "/" | "/status" if read => {
+                let answer = self.status(head, &serving, granted).await;
+                match answer.status {
+                    StatusCode::UNAUTHORIZED => {
+                        audit::record(&serving, session, "admin.access", None, answer).await
+                    }
+                    _ => answer,
+                }
+            }
             _ if granted == Access::Refused => {
                 let answer = detail(
                     StatusCode::UNAUTHORIZED,
@@ -138,7 +122,9 @@ impl Admin {
             "/unmatched" if read => {
                 json(StatusCode::OK, &UnmatchedBody { unmatched: self.unmatched.entries() })
             }
-            "/unmatched" => detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET"),
+            "/" | "/status" | "/unmatched" => {
+                detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET")
+            }
             "/explain" if post => {
                 let (answer, target) = explain(&serving, session).await;
                 audit::record(&serving, session, "explain", target.as_deref(), answer).await
@@ -156,7 +142,7 @@ impl Admin {
             }
             _ => detail(
                 StatusCode::NOT_FOUND,
-                "not found; this listener has /livez, /readyz, /metrics, /explain, /unmatched, /cache/purge, /reload",
+                "not found; this listener has /, /status, /livez, /readyz, /metrics, /explain, /unmatched, /cache/purge, /reload",
             ),
         }
     }
@@ -177,11 +163,16 @@ impl Admin {
     }
 
     async fn metrics(&self, serving: &Serving) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.gather(serving).await)
+    }
+
+    /// Every metric, those that are only looked at when asked for too.
+    async fn gather(&self, serving: &Serving) -> Vec<MetricFamily> {
         let Serving { gateway, metrics, .. } = serving;
         metrics.observe_until(gateway.policy().observing(gateway.clock().now()));
         metrics.messages_dropped(diagnostics::lost());
         metrics.cache_entries(gateway.identities().entries().await);
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        self.registry.gather()
     }
 
     /// Has the config read again, and says what came of it.
@@ -272,23 +263,13 @@ async fn body(session: &mut ServerSession) -> Result<Vec<u8>, Answer> {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let (status, content_type, body) = self.answer(session).await;
+        let answer = self.answer(session).await;
         let method = session.req_header().method.clone();
         let is_head = method == Method::HEAD;
-        if !status.is_success() && !is_head && method != Method::GET {
+        if !answer.status.is_success() && !is_head && method != Method::GET {
             // Nobody waits for a body that was not asked for.
             session.set_keepalive(None);
         }
-        let length = body.len();
-        let mut response = Response::new(if is_head { Vec::new() } else { body });
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(CONTENT_LENGTH, length.into());
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
+        answer.into_response(is_head)
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn compile(
         compiler.problem("admin.address", what, "give the admin listener a port of its own");
     }
     let admin_credential = compiler.admin_credential(raw.admin.credential.as_ref());
+    let admin_names = compiler.admin_names(&raw.admin.names);
     let observe_until = compiler.observe_until(raw.mode, raw.observe_until);
     let trusted_proxies = compiler.networks("trusted_proxies", &raw.trusted_proxies);
     let upstreams = compiler.upstreams(&raw.upstream);
@@ -111,6 +112,7 @@ pub(super) fn compile(
                 listen,
                 admin,
                 admin_credential,
+                admin_names,
                 trusted_proxies,
                 upstreams,
                 canonical,
@@ -335,6 +337,18 @@ impl Compiler<'_> {
             self.problem(at, what, "make one: `openssl rand -hex 32`");
         }
         Some(Digest::of(&text))
+    }
+
+    fn admin_names(&mut self, names: &[String]) -> Vec<String> {
+        let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() || !name.bytes().all(is_in_name) {
+                let what = format!("`{name}` is not a host name");
+                let help = "write the name alone, without scheme and port";
+                self.problem(format!("admin.names[{index}]"), what, help);
+            }
+        }
+        names.to_vec()
     }
 
     fn networks(&mut self, at: &str, networks: &[String]) -> Vec<ipnet::IpNet> {

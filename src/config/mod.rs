@@ -71,6 +71,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// What operators present there for anything but health and metrics.
     pub admin_credential: Option<Digest>,
+    /// Host names that a browser may call the status page by.
+    pub admin_names: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where requests go.

@@ -157,11 +157,13 @@ pub(super) struct RawAdmin {
     /// What an operator presents for anything but health and metrics, at least 16 characters;
     /// without it there is nothing else.
     pub(super) credential: Option<SecretRef>,
+    /// Host names that a browser may call the status page by, besides addresses and `localhost`.
+    pub(super) names: Vec<String>,
 }
 
 impl Default for RawAdmin {
     fn default() -> Self {
-        Self { address: "127.0.0.1:9090".to_owned(), credential: None }
+        Self { address: "127.0.0.1:9090".to_owned(), credential: None, names: Vec::new() }
     }
 }
 

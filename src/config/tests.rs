@@ -287,6 +287,12 @@ fn one_problem_each() {
             "admin.credential",
             "shorter than 16",
         ),
+        (
+            "[upstream.web]",
+            "[admin]\nnames = [\"a.example\", \"b.example:9090\"]\n[upstream.web]",
+            "admin.names[1]",
+            "is not a host name",
+        ),
         ("public_url", "public_ur", "line 2", "unknown field `public_ur`"),
     ];
     for (old, new, at, what) in rows {

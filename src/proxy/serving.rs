@@ -60,6 +60,8 @@ pub struct Serving {
     pub spans: Option<Arc<Spans>>,
     /// What operators present at the admin listener; without one, there is nothing to ask for.
     pub admin_credential: Option<Digest>,
+    /// Host names that a browser may call the status page by.
+    pub admin_names: Vec<String>,
     /// How long new connections are taken after SIGTERM, while `/readyz` says that it stops.
     pub stop_delay: Duration,
     /// How long requests in flight may take to end then.

@@ -193,6 +193,7 @@ impl Ground {
             privacy: config.privacy,
             spans,
             admin_credential: config.admin_credential,
+            admin_names: config.admin_names,
             stop_delay: config.server.stop_delay,
             drain: config.server.drain,
         };

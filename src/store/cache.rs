@@ -175,6 +175,11 @@ impl Identities {
         self.known.entry_count()
     }
 
+    /// How many it keeps at most.
+    pub const fn capacity(&self) -> u64 {
+        self.settings.capacity
+    }
+
     /// Asks the stores in order until one knows the token.
     async fn ask(self: &Arc<Self>, presented: Presented<'_>, now: Timestamp) -> Answer {
         let (mut stale, mut otherwise) = (None, Lookup::Unknown);

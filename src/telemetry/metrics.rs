@@ -81,6 +81,8 @@ metrics! {
         "Until when a certificate is valid that clients or an upstream are shown, by its path in the config, in seconds since the epoch.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
         "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `refuse` or `answer`, and reason (`none` when allowed).";
+    REFUSALS: "counter" "refusals_total" ["route", "decision", "reason"],
+        "Refusals by template of the route (`unmatched` without one), `refuse` or `observe`, and reason.";
     OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],
         "Until when `mode = \"observe\"` lets through what a scope or a binding would refuse, in seconds since the epoch; 0 when everything is enforced.";
     LINKS: "counter" "link_rewrites_total" ["result"],
@@ -201,6 +203,14 @@ impl Metrics {
                 Verdict::Deny(denial) => 2 + denial.reason as usize,
             };
             self.decisions[scheme][outcome].inc();
+            let refusal = match &decision.verdict {
+                Verdict::Permit(permit) => permit.observed().map(|denial| (denial.reason, true)),
+                Verdict::Options(_) => None,
+                Verdict::Deny(denial) => Some((denial.reason, false)),
+            };
+            if let Some((reason, observed)) = refusal {
+                self.routes.refused(&policy.rules, rule, reason, observed);
+            }
         }
     }
 

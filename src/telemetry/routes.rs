@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use crate::policy::method::Method;
+use crate::policy::reason::Reason;
 use crate::policy::rules::{RuleId, RuleTable};
 
 /// The route label of a request that met no rule.
@@ -65,9 +66,15 @@ fn status_slot(status: u16) -> (usize, &'static str) {
     found.map_or((STATUSES.len(), OTHER), |index| (index, STATUSES[index].1))
 }
 
+/// What becomes of a refusal: it is made, or only told of.
+const REFUSALS: [&str; 2] = ["refuse", "observe"];
+/// For each of these every reason.
+const REFUSAL_SLOTS: usize = REFUSALS.len() * Reason::ALL.len();
+
 #[derive(Debug)]
 pub(super) struct RouteHandles {
     requests: IntCounterVec,
+    refusals: IntCounterVec,
     durations: HistogramVec,
     /// One a rule, and the last for what met no rule.
     rules: Box<[OnceLock<Box<Handles>>]>,
@@ -77,13 +84,30 @@ pub(super) struct RouteHandles {
 struct Handles {
     route: Box<str>,
     requests: [OnceLock<IntCounter>; METHOD_SLOTS * STATUS_SLOTS],
+    refusals: [OnceLock<IntCounter>; REFUSAL_SLOTS],
     duration: Histogram,
 }
 
 impl RouteHandles {
-    pub(super) fn new(requests: IntCounterVec, durations: HistogramVec, rules: &RuleTable) -> Self {
+    pub(super) fn new(
+        requests: IntCounterVec,
+        refusals: IntCounterVec,
+        durations: HistogramVec,
+        rules: &RuleTable,
+    ) -> Self {
         let rules = (0..=rules.len()).map(|_| OnceLock::new()).collect();
-        Self { requests, durations, rules }
+        Self { requests, refusals, durations, rules }
+    }
+
+    fn handles(&self, rules: &RuleTable, rule: Option<RuleId>) -> &Handles {
+        let index = rule.map_or(rules.len(), RuleId::index);
+        self.rules[index].get_or_init(|| {
+            let route = rule.map_or(UNMATCHED, |id| rules.rule(id).template.as_str());
+            let requests = [const { OnceLock::new() }; METHOD_SLOTS * STATUS_SLOTS];
+            let refusals = [const { OnceLock::new() }; REFUSAL_SLOTS];
+            let duration = self.durations.with_label_values(&[route]);
+            Box::new(Handles { route: route.into(), requests, refusals, duration })
+        })
     }
 
     pub(super) fn record(
@@ -94,13 +118,7 @@ impl RouteHandles {
         status: u16,
         seconds: f64,
     ) {
-        let index = rule.map_or(rules.len(), RuleId::index);
-        let handles = self.rules[index].get_or_init(|| {
-            let route = rule.map_or(UNMATCHED, |id| rules.rule(id).template.as_str());
-            let requests = [const { OnceLock::new() }; METHOD_SLOTS * STATUS_SLOTS];
-            let duration = self.durations.with_label_values(&[route]);
-            Box::new(Handles { route: route.into(), requests, duration })
-        });
+        let handles = self.handles(rules, rule);
         let known = Method::from_name(method);
         let method_slot = known.map_or(Method::ALL.len(), |method| method as usize);
         let (slot, status) = status_slot(status);
@@ -110,6 +128,23 @@ impl RouteHandles {
         });
         counter.inc();
         handles.duration.observe(seconds);
+    }
+
+    /// A request was refused, or would have been, were the gateway not observing.
+    pub(super) fn refused(
+        &self,
+        rules: &RuleTable,
+        rule: Option<RuleId>,
+        reason: Reason,
+        observed: bool,
+    ) {
+        let handles = self.handles(rules, rule);
+        let (decision, slot) = (usize::from(observed), reason as usize);
+        let counter = handles.refusals[decision * Reason::ALL.len() + slot].get_or_init(|| {
+            let labels = [&*handles.route, REFUSALS[decision], reason.code()];
+            self.refusals.with_label_values(&labels)
+        });
+        counter.inc();
     }
 }
 

@@ -175,6 +175,8 @@ const LAYERS: &[Layer] = &[
             "reload",
             "clock",
             "policy::credential::Digest",
+            "policy::method::Method",
+            "policy::site::Authority",
             "proxy::InForce",
             "proxy::Serving",
         ],

@@ -35,6 +35,7 @@ mod resilience;
 mod rewritten;
 mod routes;
 mod samples;
+mod status;
 mod stores;
 mod strangers;
 mod tls;

@@ -13,9 +13,9 @@ use super::{
     ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
     CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
     FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics,
-    OBSERVE_UNTIL, OVERHEAD, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE, STORE_DURATION,
-    STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds,
-    upstream,
+    OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE,
+    STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM,
+    UPSTREAM_FAILURES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -37,6 +37,7 @@ pub struct Families {
     in_flight: IntGauge,
     listen: Arc<ListenMetrics>,
     decisions: IntCounterVec,
+    refusals: IntCounterVec,
     observe_until: IntGauge,
     links: IntCounterVec,
     json: IntCounterVec,
@@ -111,6 +112,7 @@ impl Families {
             in_flight: gauge(registry, IN_FLIGHT)?,
             listen: Arc::new(ListenMetrics::register(registry)?),
             decisions: counter_vec(registry, DECISIONS)?,
+            refusals: counter_vec(registry, REFUSALS)?,
             observe_until: gauge(registry, OBSERVE_UNTIL)?,
             links: counter_vec(registry, LINKS)?,
             json: counter_vec(registry, JSON)?,
@@ -153,7 +155,12 @@ impl Families {
         let json = JsonResult::ALL.iter();
         let cache = CACHE_RESULTS.iter();
         Metrics {
-            routes: RouteHandles::new(self.requests.clone(), self.durations.clone(), &policy.rules),
+            routes: RouteHandles::new(
+                self.requests.clone(),
+                self.refusals.clone(),
+                self.durations.clone(),
+                &policy.rules,
+            ),
             overhead: self.overhead.clone(),
             upstream: services.clone().map(upstream).collect(),
             failures: services.map(|name| self.failures_of(name)).collect(),

@@ -1,0 +1,382 @@
+//! What the status page says, as values: read from the metrics and from what is in force, at the
+//! moment of asking. Every list has a bound that is known at start or here.
+
+use serde::{Serialize, Serializer};
+
+use super::figures::{Figures, Spread};
+use crate::clock::Timestamp;
+use crate::reload::Outcome;
+use crate::telemetry::metrics::CACHE_RESULTS;
+use crate::telemetry::unmatched::Entry;
+
+/// How many routes a list of them has.
+const ROUTES: usize = 10;
+/// How many rows the list of decisions has.
+const DECISIONS: usize = 25;
+/// How long before its end a certificate is worth a word: 14 days, in seconds.
+const SOON: i64 = 14 * 24 * 3600;
+
+/// Where the model is read from.
+pub(super) struct Sources {
+    pub(super) figures: Figures,
+    pub(super) now: Timestamp,
+    pub(super) not_ready: Option<&'static str>,
+    pub(super) observing_until: Option<Timestamp>,
+    pub(super) last_reload: Option<Outcome>,
+    pub(super) config_hash: String,
+    pub(super) cache_capacity: u64,
+    pub(super) unmatched: Vec<Entry>,
+}
+
+/// Everything that the page says.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    #[serde(serialize_with = "time")]
+    pub(super) at: Timestamp,
+    pub(super) version: &'static str,
+    #[serde(serialize_with = "some_time")]
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) ready: bool,
+    pub(super) not_ready_because: Option<&'static str>,
+    #[serde(serialize_with = "some_time")]
+    pub(super) observing_until: Option<Timestamp>,
+    pub(super) config: Config,
+    pub(super) stores: Vec<Store>,
+    pub(super) upstreams: Vec<Upstream>,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) traffic: Traffic,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) busiest_routes: Vec<Route>,
+    pub(super) slowest_routes: Vec<Route>,
+    pub(super) most_refused_routes: Vec<Refused>,
+    pub(super) cache: Cache,
+    pub(super) revocations: Spread,
+    pub(super) lost: Lost,
+    pub(super) unmatched: Vec<Entry>,
+}
+
+/// The config in force, and what came of the one that was read last.
+#[derive(Debug, Serialize)]
+pub(super) struct Config {
+    pub(super) hash: String,
+    pub(super) sentry_version: String,
+    pub(super) rules: u64,
+    #[serde(serialize_with = "time")]
+    pub(super) loaded_at: Timestamp,
+    pub(super) last: Option<Outcome>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Store {
+    pub(super) name: String,
+    pub(super) up: bool,
+    pub(super) found: u64,
+    pub(super) unknown: u64,
+    pub(super) errors: u64,
+    pub(super) lookups: Spread,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Upstream {
+    pub(super) name: String,
+    pub(super) addresses: Vec<Addresses>,
+    pub(super) in_flight: u64,
+    pub(super) waiting: u64,
+    pub(super) failures: u64,
+    pub(super) answers: Spread,
+}
+
+/// Those of one URL.
+#[derive(Debug, Serialize)]
+pub(super) struct Addresses {
+    pub(super) url: String,
+    pub(super) up: u64,
+    pub(super) down: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Certificate {
+    pub(super) path: String,
+    #[serde(serialize_with = "time")]
+    pub(super) not_after: Timestamp,
+    pub(super) days_left: i64,
+    pub(super) state: Validity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Validity {
+    Valid,
+    EndsSoon,
+    Ended,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Traffic {
+    pub(super) requests: u64,
+    pub(super) in_flight: u64,
+    /// By the first digit of the status.
+    pub(super) statuses: Vec<Counted>,
+    pub(super) overhead: Spread,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Counted {
+    pub(super) what: String,
+    pub(super) count: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Decision {
+    pub(super) decision: String,
+    pub(super) reason: String,
+    pub(super) credential: String,
+    pub(super) count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Route {
+    pub(super) route: String,
+    pub(super) duration: Spread,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Refused {
+    pub(super) route: String,
+    pub(super) decision: String,
+    pub(super) reason: String,
+    pub(super) count: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Cache {
+    pub(super) entries: u64,
+    pub(super) capacity: u64,
+    /// By what the cache said.
+    pub(super) lookups: Vec<Counted>,
+}
+
+/// What got no further, or was not written down.
+#[derive(Debug, Serialize)]
+pub(super) struct Lost {
+    pub(super) accept_errors: u64,
+    pub(super) tls_handshakes: u64,
+    pub(super) proxy_protocol: u64,
+    pub(super) access_lines: u64,
+    pub(super) messages: u64,
+}
+
+impl Status {
+    pub(super) fn of(sources: Sources) -> Self {
+        let Sources { figures, now, last_reload, mut unmatched, .. } = sources;
+        unmatched.truncate(ROUTES);
+        let routes = routes(&figures);
+        Self {
+            at: now,
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: figures.started().map(Timestamp::from_millis),
+            ready: sources.not_ready.is_none(),
+            not_ready_because: sources.not_ready,
+            observing_until: sources.observing_until,
+            config: Config::of(&figures, sources.config_hash, last_reload),
+            stores: figures
+                .series("store_up")
+                .map(|up| Store::of(&figures, up.label("store")))
+                .collect(),
+            upstreams: upstreams(&figures),
+            certificates: certificates(&figures, now),
+            traffic: Traffic::of(&figures),
+            decisions: decisions(&figures),
+            busiest_routes: first(routes.clone(), |a, b| b.duration.count.cmp(&a.duration.count)),
+            slowest_routes: first(routes, |a, b| {
+                b.duration.mean_seconds.total_cmp(&a.duration.mean_seconds)
+            }),
+            most_refused_routes: first(refused(&figures), |a, b| b.count.cmp(&a.count)),
+            cache: Cache::of(&figures, sources.cache_capacity),
+            revocations: figures.spread("revocation_lag_seconds", None),
+            lost: Lost {
+                accept_errors: figures.sum("accept_errors_total", &[]),
+                tls_handshakes: figures.sum("tls_handshake_failures_total", &[]),
+                proxy_protocol: figures.sum("proxy_protocol_failures_total", &[]),
+                access_lines: figures.sum("access_log_dropped_total", &[]),
+                messages: figures.sum("messages_dropped_total", &[]),
+            },
+            unmatched,
+        }
+    }
+}
+
+/// The first of a list in this order; what is equal stays in the order of the metrics.
+fn first<T>(mut list: Vec<T>, order: impl Fn(&T, &T) -> std::cmp::Ordering) -> Vec<T> {
+    list.sort_by(order);
+    list.truncate(ROUTES);
+    list
+}
+
+impl Config {
+    fn of(figures: &Figures, hash: String, last: Option<Outcome>) -> Self {
+        let seconds = figures.sum("config_last_reload_success_timestamp_seconds", &[]);
+        let info = figures.series("config_info").next();
+        let sentry_version = info.map_or("", |info| info.label("sentry_version")).to_owned();
+        let loaded_at = Timestamp::from_millis(seconds.saturating_mul(1000));
+        Self { hash, sentry_version, rules: figures.sum("rules", &[]), loaded_at, last }
+    }
+}
+
+impl Store {
+    fn of(figures: &Figures, name: &str) -> Self {
+        let lookups =
+            |result| figures.sum("store_lookups_total", &[("store", name), ("result", result)]);
+        Self {
+            name: name.to_owned(),
+            up: figures.sum("store_up", &[("store", name)]) > 0,
+            found: lookups("found"),
+            unknown: lookups("unknown"),
+            errors: lookups("error"),
+            lookups: figures.spread("store_lookup_duration_seconds", Some(("store", name))),
+        }
+    }
+}
+
+/// Those that have addresses; others are not configured any more.
+fn upstreams(figures: &Figures) -> Vec<Upstream> {
+    let mut upstreams: Vec<Upstream> = Vec::new();
+    for one in figures.series("upstream_addresses") {
+        let (name, url) = (one.label("upstream"), one.label("url"));
+        let known = upstreams.iter().position(|upstream| upstream.name == name);
+        let upstream = known.unwrap_or_else(|| {
+            upstreams.push(Upstream::of(figures, name));
+            upstreams.len() - 1
+        });
+        let addresses = &mut upstreams[upstream].addresses;
+        let known = addresses.iter().position(|addresses| addresses.url == url);
+        let index = known.unwrap_or_else(|| {
+            addresses.push(Addresses { url: url.to_owned(), up: 0, down: 0 });
+            addresses.len() - 1
+        });
+        match one.label("state") {
+            "up" => addresses[index].up = one.count(),
+            _ => addresses[index].down = one.count(),
+        }
+    }
+    upstreams
+}
+
+impl Upstream {
+    fn of(figures: &Figures, name: &str) -> Self {
+        let labels = [("upstream", name)];
+        Self {
+            name: name.to_owned(),
+            addresses: Vec::new(),
+            in_flight: figures.sum("upstream_requests_in_flight", &labels),
+            waiting: figures.sum("upstream_requests_waiting", &labels),
+            failures: figures.sum("upstream_failures_total", &labels),
+            answers: figures.spread("upstream_duration_seconds", Some(("upstream", name))),
+        }
+    }
+
+    /// Whether any address is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.addresses.iter().any(|addresses| addresses.up > 0)
+    }
+}
+
+fn certificates(figures: &Figures, now: Timestamp) -> Vec<Certificate> {
+    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    let now = seconds(now.as_millis() / 1000);
+    let certificate = |one: super::figures::Series<'_>| {
+        let left = seconds(one.count()).saturating_sub(now);
+        Certificate {
+            path: one.label("certificate").to_owned(),
+            not_after: Timestamp::from_millis(one.count().saturating_mul(1000)),
+            days_left: left.div_euclid(24 * 3600),
+            state: match left {
+                ..0 => Validity::Ended,
+                0..SOON => Validity::EndsSoon,
+                SOON.. => Validity::Valid,
+            },
+        }
+    };
+    figures.series("certificate_not_after_seconds").map(certificate).collect()
+}
+
+impl Traffic {
+    fn of(figures: &Figures) -> Self {
+        let mut statuses: Vec<Counted> = Vec::new();
+        for one in figures.series("requests_total") {
+            let what = match one.label("status") {
+                "499" => "499".to_owned(),
+                status if status.starts_with(|first: char| first.is_ascii_digit()) => {
+                    format!("{}xx", &status[..1])
+                }
+                other => other.to_owned(),
+            };
+            match statuses.iter_mut().find(|counted| counted.what == what) {
+                Some(counted) => counted.count += one.count(),
+                None => statuses.push(Counted { what, count: one.count() }),
+            }
+        }
+        statuses.sort_by(|a, b| a.what.cmp(&b.what));
+        Self {
+            requests: statuses.iter().map(|counted| counted.count).sum(),
+            in_flight: figures.sum("requests_in_flight", &[]),
+            statuses,
+            overhead: figures.spread("overhead_duration_seconds", None),
+        }
+    }
+}
+
+/// Those that were made, most of them first.
+fn decisions(figures: &Figures) -> Vec<Decision> {
+    let decision = |one: super::figures::Series<'_>| Decision {
+        decision: one.label("decision").to_owned(),
+        reason: one.label("reason").to_owned(),
+        credential: one.label("credential").to_owned(),
+        count: one.count(),
+    };
+    let mut list: Vec<_> = figures.series("decisions_total").map(decision).collect();
+    list.retain(|decision| decision.count > 0);
+    list.sort_by(|a, b| b.count.cmp(&a.count));
+    list.truncate(DECISIONS);
+    list
+}
+
+fn routes(figures: &Figures) -> Vec<Route> {
+    let route = |one: super::figures::Series<'_>| Route {
+        route: one.label("route").to_owned(),
+        duration: one.spread(),
+    };
+    figures.series("request_duration_seconds").map(route).collect()
+}
+
+fn refused(figures: &Figures) -> Vec<Refused> {
+    let refused = |one: super::figures::Series<'_>| Refused {
+        route: one.label("route").to_owned(),
+        decision: one.label("decision").to_owned(),
+        reason: one.label("reason").to_owned(),
+        count: one.count(),
+    };
+    figures.series("refusals_total").map(refused).collect()
+}
+
+impl Cache {
+    fn of(figures: &Figures, capacity: u64) -> Self {
+        let counted = |result: &&str| Counted {
+            what: (*result).to_owned(),
+            count: figures.sum("cache_requests_total", &[("result", result)]),
+        };
+        let lookups = CACHE_RESULTS.iter().map(counted).collect();
+        Self { entries: figures.sum("cache_entries", &[]), capacity, lookups }
+    }
+}
+
+fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+fn some_time<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
