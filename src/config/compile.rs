@@ -16,9 +16,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{Mode, RawCache, RawConfig, RawListen, RawLog, RawRules, RawServer, RawSpool};
+use super::raw::{Mode, RawCache, RawConfig, RawListen, RawRules, RawServer, RawSpool};
 use super::value::{PointInTime, SecretRef};
-use super::{Administration, Cache, Config, Listen, Log, Server, Source, Store, Upstreams};
+use super::{Administration, Cache, Config, Listen, Server, Source, Store, Upstreams};
 use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
@@ -28,7 +28,6 @@ use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
 use crate::spool::SpoolSettings;
-use crate::telemetry::diagnostics::Level;
 
 /// Threads when the machine does not say how many cores it has.
 const FALLBACK_THREADS: usize = 2;
@@ -391,14 +390,5 @@ impl Compiler<'_> {
             max_body: raw.max_body.0,
             budget: raw.budget.0,
         }
-    }
-
-    fn log(&mut self, raw: &RawLog) -> Option<Log> {
-        let level = Level::ALL.iter().copied().find(|level| level.as_str() == raw.level);
-        if level.is_none() {
-            let what = format!("`{}` is not a level", raw.level);
-            self.problem("log.level", what, "write `error`, `warn`, `info` or `debug`");
-        }
-        level.map(|level| Log { level, access: raw.access })
     }
 }

@@ -249,7 +249,7 @@ impl Making<'_> {
         let attributes = [
             ("http.request.method", Some(text(facts.method))),
             ("http.route", facts.route.map(text)),
-            ("url.path", Some(text(&facts.path.0))),
+            ("url.path", Some(text(facts.path.0))),
             ("server.address", facts.host.map(text)),
             ("client.address", self.privacy.address(record.client).map(text)),
             ("user_agent.original", self.privacy.agent(record.user_agent).map(text)),
@@ -261,7 +261,7 @@ impl Making<'_> {
             ("portcullis.project", facts.project.map(text)),
             ("portcullis.scheme", facts.scheme.map(text)),
             ("portcullis.credential_kind", facts.credential_kind.map(text)),
-            ("portcullis.token_fp", facts.token_fp.as_ref().map(|print| text(&print.0))),
+            ("portcullis.token_fp", facts.token_fp.as_ref().map(|print| text(print.0))),
             ("portcullis.principal", facts.principal.as_ref().map(|id| text(id.0))),
         ];
         let name = match facts.route {

@@ -48,6 +48,8 @@ struct Row {
     /// Somebody else's request that is on its way, and how many of it.
     other: &'static str,
     others: usize,
+    /// Whether the disk is full.
+    full: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -66,8 +68,8 @@ const BOUND: Token = Token::Made("--expires 1h --scope org:read --organization a
 
 const fn row(code: &'static str, words: &'static [&'static str]) -> Row {
     let (web, store, rules, spool) = ("", OWN, ("", ""), "");
-    let (host, other, others) = ("127.0.0.1", "", 0);
-    Row { code, words, token: READER, web, store, rules, spool, host, other, others }
+    let (host, other, others, full) = ("127.0.0.1", "", 0, false);
+    Row { code, words, token: READER, web, store, rules, spool, host, other, others, full }
 }
 
 /// Of an upstream at whose address nobody listens.
@@ -80,6 +82,7 @@ const OWN: &str = "kind = \"portcullis\"\nurl = \"sqlite://tokens.db\"";
 const AWAY: &str = "kind = \"introspection\"\nurl = \"http://127.0.0.1:9/api/0/\"";
 const FEW: &str = "kind = \"portcullis\"\nurl = \"sqlite://tokens.db\"\n\
     unknown_per_second = 1\nunknown_per_client = 1";
+const AUDIT: &str = "[audit]\noutput = \"audit.log\"\nwhen_full = \"wait\"\nmax_wait = \"100ms\"";
 const CHUNKED: &[&str] = &["--header", "Transfer-Encoding: chunked", "releases", "new", "1.0.0"];
 
 const ROWS: &[Row] = &[
@@ -124,6 +127,7 @@ const ROWS: &[Row] = &[
         web: "timeout = \"300ms\"",
         ..row("upstream_timeout", &["projects", "list", "--org", "silent"])
     },
+    Row { full: true, spool: AUDIT, ..row("audit_unavailable", NEW) },
     row("upstream_credential_refused", &["projects", "list", "--org", "refused"]),
     row("rewrite_failed", &["debug-files", "upload", "libboom.so"]),
     Row {
@@ -219,6 +223,11 @@ fn printed(row: &Row) -> String {
     };
     let host = url.strip_prefix("http://").unwrap();
     let other = row.other.replace("HOST", host).replace("TOKEN", &token);
+    if row.full {
+        let written = std::fs::metadata(folder.path().join("audit.log")).unwrap().len();
+        let (pid, size) = (gateway.process.id().to_string(), format!("--fsize={written}:"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &size]).status().unwrap().success());
+    }
     let start = SystemClock.instant();
     let mut others = Vec::new();
     for number in 0.. {

@@ -59,7 +59,8 @@ fn a_full_disk_costs_what_has_to_be_written_and_nothing_else() {
     assert!(refused.header("retry-after").is_some());
     assert!(gate.upstream.take().is_empty());
     eventually("a word about the disk", || {
-        gate.output().contains("can't be written to, so chunked request bodies are refused")
+        gate.output()
+            .contains("can't be written to, so request bodies that have to be kept are refused")
     });
     // What fits into memory, and what has no body; a token that was never looked up, too.
     for reply in [chunked(&gate, &used, 500), gate.bearer(LINE, &used), gate.bearer(LINE, &unused)]

@@ -464,9 +464,10 @@ fn what_reloads_replace_is_given_back() {
     let before = ["fd", "task"].map(count);
     (10..30).for_each(&mut round);
     // What has ended is closed a little later.
+    // Threads for blocking work come and go; what is not given back would be twenty more.
     eventually("no more files and threads", || {
-        let now = ["fd", "task"].map(count);
-        println!("{before:?} files and threads after ten reloads, {now:?} after thirty");
-        now[0] <= before[0] + 2 && now[1] <= before[1]
+        ["fd", "task"].map(count).iter().zip(before).all(|(now, before)| *now <= before + 5)
     });
+    let now = ["fd", "task"].map(count);
+    println!("{before:?} files and threads after ten reloads, {now:?} after thirty");
 }

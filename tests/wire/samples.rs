@@ -22,6 +22,7 @@ impl Machine {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("run/secrets")).unwrap();
         fs::create_dir_all(folder.path().join("var/lib/portcullis")).unwrap();
+        fs::create_dir_all(folder.path().join("var/log/portcullis")).unwrap();
         fs::write(folder.path().join("run/secrets/sentry-token"), "sntryu_of-sentry\n").unwrap();
         Self { folder }
     }
@@ -31,6 +32,7 @@ impl Machine {
         let root = self.folder.path().display();
         let moved = text
             .replace("\"/run/secrets/", &format!("\"{root}/run/secrets/"))
+            .replace("\"/var/log/", &format!("\"{root}/var/log/"))
             .replace("sqlite:///var/lib/", &format!("sqlite://{root}/var/lib/"));
         let path = self.folder.path().join(name);
         fs::write(&path, moved).unwrap();
@@ -38,12 +40,13 @@ impl Machine {
     }
 }
 
-/// The TOML of the README: a config, two other stores for it, what makes it observe, and a file of rules.
-fn readme_blocks() -> [String; 5] {
+/// The TOML of the README: a config, two other stores for it, what makes it observe, a file of rules, and
+/// where spans and audit records go.
+fn readme_blocks() -> [String; 7] {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let blocks = text.split("```toml\n").skip(1);
     let blocks: Vec<_> = blocks.map(|b| b.split("```").next().unwrap().to_owned()).collect();
-    blocks.try_into().expect("the README has a config, three additions to it, and a file of rules")
+    blocks.try_into().expect("the README has a config, five additions to it, and a file of rules")
 }
 
 fn readme() -> String {
@@ -116,7 +119,7 @@ fn the_shipped_rules_are_a_rule_file_like_any_other() {
 #[test]
 fn the_rules_of_the_readme_go_on_top() {
     let machine = Machine::new();
-    let [config, .., rules] = readme_blocks();
+    let [config, _, _, _, rules, ..] = readme_blocks();
     machine.write("own.toml", &rules);
     let config = format!("{config}\n[rules]\nfiles = [\"own.toml\"]\n");
     let output = portcullis(&["check"], &machine.write("portcullis.toml", &config));
@@ -126,11 +129,13 @@ fn the_rules_of_the_readme_go_on_top() {
 #[test]
 fn the_additions_of_the_readme_fit_its_config() {
     let machine = Machine::new();
-    let [config, store, endpoint, observe, _] = readme_blocks();
+    let [config, store, endpoint, observe, _, traces, audit] = readme_blocks();
     let check = |text: String| portcullis(&["check"], &machine.write("portcullis.toml", &text));
     let output = check(format!("{observe}\n{config}"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("note: mode: "), "{output:?}");
+    let output = check(format!("{config}\n{traces}\n{audit}"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     // All is well with it but that there is no such host.
     fs::write(machine.folder.path().join("run/secrets/sentry-db"), "a-password\n").unwrap();
     let output = check(format!("{config}\n{store}"));

@@ -78,12 +78,12 @@ impl<'a> Series<'a> {
         let within = |bound: u64| bound.saturating_mul(100) >= count.saturating_mul(95);
         let bucket = buckets.iter().find(|bucket| within(bucket.cumulative_count()));
         let finite = |bound: f64| bound.is_finite().then_some(bound);
-        let bounds = buckets.iter().filter_map(|bucket| finite(bucket.upper_bound()));
+        let mut bounds = buckets.iter().filter_map(|bucket| finite(bucket.upper_bound()));
         Spread {
             count,
             mean_seconds: histogram.get_sample_sum() / count as f64,
             p95_at_most_seconds: bucket.and_then(|bucket| finite(bucket.upper_bound())),
-            most: bounds.last().unwrap_or_default(),
+            most: bounds.next_back().unwrap_or_default(),
         }
     }
 }

@@ -217,9 +217,11 @@ fn cache(status: &Status) -> Markup {
             (lost.proxy_protocol, "PROXY protocol header refused", "PROXY protocol headers refused"),
             (lost.access_lines, "access line lost", "access lines lost"),
             (lost.messages, "message lost", "messages lost"),
+            (lost.audit_records, "audit record lost", "audit records lost"),
+            (lost.spans, "span lost", "spans lost"),
         ];
         @if losses.iter().all(|(count, ..)| *count == 0) {
-            p { (good("Nothing lost")) ": no connection, no access line, no message." }
+            p { (good("Nothing lost")) ": no connection, no access line, no message, no audit record, no span." }
         } @else {
             p {
                 (warn("Lost"))

@@ -47,7 +47,7 @@ impl Admin {
     /// The page, or with `/status` what it says as JSON.
     pub(super) async fn status(&self, head: &Parts, serving: &Serving, bearer: Access) -> Answer {
         if bearer != Access::Granted
-            && let Err(refused) = admit(head, serving)
+            && let Some(refused) = refusal(head, serving)
         {
             return refused;
         }
@@ -81,29 +81,29 @@ impl Admin {
     }
 }
 
-/// Looks at whoever comes without a Bearer token.
-fn admit(head: &Parts, serving: &Serving) -> Result<(), Answer> {
+/// What whoever comes without a Bearer token is refused with; `None` when not at all.
+fn refusal(head: &Parts, serving: &Serving) -> Option<Answer> {
     match visitor::check(&head.headers, &serving.admin_names) {
         Ok(()) => {}
         Err(Stranger::Host) => {
-            return Err(detail(
+            return Some(detail(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this page is called by an address or `localhost`; list other names in `admin.names`",
             ));
         }
         Err(Stranger::Origin) => {
-            return Err(detail(
+            return Some(detail(
                 StatusCode::FORBIDDEN,
                 "another page asks for this one; open it by itself",
             ));
         }
     }
     match password(&head.headers, serving.admin_credential) {
-        Access::Granted => Ok(()),
+        Access::Granted => None,
         Access::Refused | Access::Closed => {
             let what =
                 "send the admin credential, as a Bearer token or as the password of any user";
-            Err(detail(StatusCode::UNAUTHORIZED, what).with(WWW_AUTHENTICATE, CHALLENGE))
+            Some(detail(StatusCode::UNAUTHORIZED, what).with(WWW_AUTHENTICATE, CHALLENGE))
         }
     }
 }

@@ -164,6 +164,8 @@ pub(super) struct Lost {
     pub(super) proxy_protocol: u64,
     pub(super) access_lines: u64,
     pub(super) messages: u64,
+    pub(super) audit_records: u64,
+    pub(super) spans: u64,
 }
 
 impl Status {
@@ -200,6 +202,9 @@ impl Status {
                 proxy_protocol: figures.sum("proxy_protocol_failures_total", &[]),
                 access_lines: figures.sum("access_log_dropped_total", &[]),
                 messages: figures.sum("messages_dropped_total", &[]),
+                audit_records: figures.sum("audit_dropped_total", &[]),
+                spans: figures.sum("spans_total", &[("result", "failed")])
+                    + figures.sum("spans_total", &[("result", "dropped")]),
             },
             unmatched,
         }
@@ -336,7 +341,7 @@ fn decisions(figures: &Figures) -> Vec<Decision> {
     };
     let mut list: Vec<_> = figures.series("decisions_total").map(decision).collect();
     list.retain(|decision| decision.count > 0);
-    list.sort_by(|a, b| b.count.cmp(&a.count));
+    list.sort_by_key(|one| std::cmp::Reverse(one.count));
     list.truncate(DECISIONS);
     list
 }

@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::Compiler;
-use crate::config::raw::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull as Raw};
+use crate::config::Log;
+use crate::config::raw::{RawAudit, RawDetail, RawLog, RawPrivacy, Recorded, WhenFull as Raw};
 use crate::telemetry::audit::{AuditSettings, Output, Selection, WhenFull};
+use crate::telemetry::diagnostics::Level;
 use crate::telemetry::privacy::{Detail, Privacy};
 
 /// What stands for standard output.
@@ -19,6 +21,15 @@ pub(in crate::config) fn output(raw: &RawAudit, folder: &Path) -> Output {
 }
 
 impl Compiler<'_> {
+    pub(super) fn log(&mut self, raw: &RawLog) -> Option<Log> {
+        let level = Level::ALL.iter().copied().find(|level| level.as_str() == raw.level);
+        if level.is_none() {
+            let what = format!("`{}` is not a level", raw.level);
+            self.problem("log.level", what, "write `error`, `warn`, `info` or `debug`");
+        }
+        level.map(|level| Log { level, access: raw.access })
+    }
+
     pub(super) fn audit(&mut self, raw: &RawAudit) -> AuditSettings {
         if raw.output.is_empty() {
             let help = "write `stdout`, or the path of a file";

@@ -82,7 +82,7 @@ fn what_the_gateway_issued_is_sent_to_nobody() {
         assert!(gate.upstream.take().is_empty(), "{stores}");
         assert!(!gate.output().contains("portcullis_t_"), "{stores}");
         // And it does ask for others.
-        let answer = ask(&gate, LINE, &[("Authorization", "Bearer sntryu_portcullis_t_")]);
+        let answer = ask(&gate, LINE, &[("Authorization", "Bearer sntryu_portcullis-t_")]);
         assert_eq!(answer.status, 200);
         assert!(!endpoint.take().is_empty());
     }

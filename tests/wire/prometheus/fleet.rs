@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use portcullis::policy::reason::{Reason, UpstreamFailure};
@@ -50,6 +51,8 @@ pub struct Fleet {
     away: Cell<bool>,
     /// It speaks TLS.
     encrypted: Gate,
+    /// It has nowhere to write its audit, and requests wait for it.
+    without_audit: Gate,
 }
 
 /// What an upstream does with a request, by the path and the query of it.
@@ -88,13 +91,25 @@ impl Fleet {
             without_store: with(Options::default()),
             away: Cell::new(false),
             encrypted: tls::gate(),
+            without_audit: with(Options {
+                tables:
+                    "[audit]\noutput = \"audit.log\"\nwhen_full = \"wait\"\nmax_wait = \"100ms\"\n"
+                        .to_owned(),
+                ..Options::default()
+            }),
         }
     }
 
     /// Where Prometheus finds them.
     pub fn admins(&self) -> Vec<SocketAddr> {
-        let all =
-            [&self.fine, &self.guessed, &self.without_folder, &self.without_store, &self.encrypted];
+        let all = [
+            &self.fine,
+            &self.guessed,
+            &self.without_folder,
+            &self.without_store,
+            &self.encrypted,
+            &self.without_audit,
+        ];
         all.map(|gate| gate.admin).to_vec()
     }
 
@@ -113,6 +128,7 @@ impl Fleet {
         self.bodies();
         self.upstream();
         self.stores();
+        self.audit();
     }
 
     fn served(&self) {
@@ -203,6 +219,16 @@ impl Fleet {
         drop(first);
         let reply = open(&self.without_folder, WRITE, &body).read_reply("PUT");
         is(&reply.expect("an answer"), "spool_unavailable");
+    }
+
+    /// A disk that is full.
+    fn audit(&self) {
+        let gate = &self.without_audit;
+        let written = std::fs::metadata(gate.folder.path().join("audit.log")).unwrap().len();
+        let (pid, size) = (gate.process().to_string(), format!("--fsize={written}:"));
+        let limited = Command::new("prlimit").args(["--pid", &pid, &size]).status().unwrap();
+        assert!(limited.success());
+        is(&gate.send(ISSUES, &[]), "audit_unavailable");
     }
 
     /// What comes of what was let through.
