@@ -32,6 +32,7 @@ fmt: ## formats the code
 lint: ## checks format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
 
 generate: ## writes what is made of the code and of data: rules, schemas, reference
 	$(CARGO) run --locked --quiet --example sentry-rules -- --write

@@ -10,13 +10,14 @@
 //!    of a closed set; a permit can be made only there, and nothing is forwarded without one.
 //! 5. [`forward`] plans the upstream request's headers: remove first, then set.
 //! 6. [`rewrite`] makes the upstream's URLs in the answer name the address that was called.
-//! 7. [`telemetry`] records the request, from the same decision.
+//! 7. [`telemetry`] audits the decision before anything is forwarded or answered, and records the
+//!    request when it has ended, from the same decision.
 //!
 //! # Layers
 //!
-//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`;
-//! `policy`, `rewrite`, `forward`, `limit` (pure); `spool`, `store`, `config`, `telemetry`; `routes`, `gateway`,
-//! `explain`; `reload`, `proxy`; `stores`, `doctor`, `server`, `admin`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
+//! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
+//! `policy`, `rewrite`, `forward`, `limit` (pure); `telemetry`, `spool`, `store`; `config`, `routes`, `gateway`,
+//! `explain`; `proxy`, `reload`; `stores`, `doctor`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -51,15 +51,13 @@ use crate::telemetry::unmatched::Unmatched;
 use accept::{Entrances, Listening};
 use alarm::Alarm;
 use assembly::Ground;
+use crowd::POLL;
 use handover::{Inherited, Program, Sockets};
 pub use listener::Listener;
 pub use reload::Loaded;
 use reload::{Origin, Reloader};
 use start::{Start, announce, ready};
 use stop::{Ending, Signals, Successor};
-
-/// How often it is looked whether the gateway serves yet.
-const POLL: Duration = Duration::from_millis(20);
 
 /// How long what goes on in the background may take to end.
 const END: Duration = Duration::from_secs(6);

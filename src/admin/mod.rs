@@ -4,7 +4,7 @@
 //! The first three come by address and without a credential, so nothing about them depends on
 //! `Host` and nothing they say is secret. Everything else is 404 unless a credential is configured,
 //! and then needs it as a Bearer token, which no browser sends by itself. The [status page](status)
-//! alone, which only reads, takes it as a password too. Never on the public listener.
+//! and its JSON, which only read, take it as a password too. Never on the public listener.
 
 mod answer;
 mod audit;

@@ -63,7 +63,7 @@ pub(super) struct RawConfig {
     pub(super) log: RawLog,
     /// What is audited; by default nothing.
     pub(super) audit: Option<RawAudit>,
-    /// How much of clients is recorded, in the access log and in the audit alike.
+    /// How much of clients is recorded, in the access log, the audit and spans alike.
     #[serde(default)]
     pub(super) privacy: RawPrivacy,
     /// Where spans of requests go; by default none are made.

@@ -170,7 +170,7 @@ impl Denial {
         Self { reason, note: None, required, held, allow: MethodSet::EMPTY, retry_after: None }
     }
 
-    /// A chunked body that turned out to be larger than `limit` bytes.
+    /// A body that is larger than `limit` bytes, or has turned out to be.
     pub fn too_large(limit: u64) -> Self {
         let note = format!("the request body is larger than {limit} bytes; send at most that");
         Self::new(Reason::TooLarge).note(note)

@@ -16,6 +16,8 @@ use super::reason::Reason;
 use super::rules::Rule;
 use super::{Policy, Request, SENTRY_AUTH, SENTRY_KEY, Screened, path};
 
+/// The parameter of a query that holds a whole DSN (the form for feedback on a crash).
+const DSN: &str = "dsn";
 /// Parameters of a template that hold a project key, the second one with an extension.
 const IN_PATH: [&str; 2] = ["sentry_key", "loader"];
 
@@ -76,6 +78,8 @@ impl Request<'_> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if path::decodes_to(name, SENTRY_KEY) {
                 key(&path::decoded(value), &mut found);
+            } else if path::decodes_to(name, DSN) {
+                dsn(&path::decoded(value), &mut found);
             }
         }
         for value in IN_PATH.iter().flat_map(|name| self.parameters(rule, name)) {
@@ -95,9 +99,14 @@ fn authorized(value: &str, found: &mut Vec<(Scheme, Digest)>) {
             let name = pair.split(':').next().unwrap_or_default();
             found.push((Scheme::Basic, Digest::of(name)));
         }
-        if let Some((_, rest)) = part.split_once("://") {
-            key(rest.split([':', '@']).next().unwrap_or_default(), found);
-        }
+        dsn(part, found);
+    }
+}
+
+/// The key in a DSN, `https://key@host/project`.
+fn dsn(text: &str, found: &mut Vec<(Scheme, Digest)>) {
+    if let Some((_, rest)) = text.split_once("://") {
+        key(rest.split([':', '@', '/']).next().unwrap_or_default(), found);
     }
 }
 

@@ -74,11 +74,11 @@ reasons! {
     Misdirected = "misdirected", 421;
     /// Too many credentials that nobody knows came in a second.
     GuessingLimited = "guessing_limited", 429;
-    /// There is no room to keep a chunked body until its length is known.
+    /// There is no room to keep the body until it is whole.
     SpoolFull = "spool_full", 503;
     /// The gateway is stopping, and the body has not come in time.
     Stopping = "stopping", 503;
-    /// Chunked bodies can't be kept, for a reason that does not pass.
+    /// Bodies can't be kept, for a reason that does not pass.
     SpoolUnavailable = "spool_unavailable", 503;
     /// What is decided can't be recorded, and has to be.
     AuditUnavailable = "audit_unavailable", 503;
@@ -135,11 +135,11 @@ pub enum UpstreamFailure {
     CredentialRefused,
     /// It answered, with JSON that can't be rewritten.
     RewriteFailed,
-    /// As many requests as may be are in flight to it; nothing was sent.
+    /// There was no room for it, or for its answer; [`Busy`] says which.
     Busy,
 }
 
-/// Why a request that found no room at the upstream got none by waiting either.
+/// Why there was no room for a request at the upstream, or for its answer here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
     /// As many requests wait already as may.

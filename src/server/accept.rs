@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::alarm::Alarm;
 use super::connection::{Connection, Ends, buffered};
 use super::crowd::{Crowd, Left, One};
-use super::listener::Listener;
+use super::listener::{BACKLOG, Listener};
 use super::seldom::Seldom;
 use super::{proxy_protocol, tls};
 use crate::clock::Clock;
@@ -227,12 +227,14 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         }
         // Who has connected is served: a socket that is closed over them would reset them.
         let Ok(socket) = socket.into_std() else { return };
-        while let Ok((client, peer)) = socket.accept() {
+        for _ in 0..BACKLOG {
+            let Ok((client, peer)) = socket.accept() else { break };
             if client.set_nonblocking(true).is_ok()
                 && let Ok(client) = TcpStream::from_std(client)
             {
                 self.take(client, peer, &told);
             }
+            tokio::task::consume_budget().await;
         }
     }
 

@@ -196,7 +196,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = ready!(Pin::new(&mut this.io).poll_shutdown(cx));
+        let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+        let shut = ready!(this.written(cx, shut));
         ready!(this.place.linger(&mut this.io, cx));
         Poll::Ready(shut)
     }
@@ -220,8 +221,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 #[async_trait]
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for Connection<S> {
     async fn shutdown(&mut self) {
-        // Whoever has gone need not be told.
-        self.io.shutdown().await.unwrap_or_default();
+        // Whoever has gone, or reads nothing, need not be told.
+        let shut = tokio::time::timeout(STALL, self.io.shutdown()).await;
+        shut.map(Result::unwrap_or_default).unwrap_or_default();
     }
 }
 

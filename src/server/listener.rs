@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::net::TcpSocket;
 
 /// How many connections may wait to be accepted, as far as the machine lets them.
-const BACKLOG: u32 = 65_535;
+pub(super) const BACKLOG: u32 = 65_535;
 
 /// A socket that listens, and nobody answers yet.
 #[derive(Debug)]

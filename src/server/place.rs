@@ -30,6 +30,8 @@ pub(super) struct Place {
     heard: bool,
     /// When it is enough.
     time: Option<Pin<Box<Sleep>>>,
+    /// When a client of HTTP/2 must have made its first request.
+    first: Option<Pin<Box<Sleep>>>,
     lingered: usize,
 }
 
@@ -37,7 +39,16 @@ impl Place {
     /// That of a connection that speaks HTTP/1.1.
     pub(super) fn of_http1(crowd: &Arc<Crowd>, requests: Arc<Requests>) -> Self {
         let crowd = Arc::clone(crowd);
-        Self { crowd, requests, http2: None, blocked: None, heard: false, time: None, lingered: 0 }
+        Self {
+            crowd,
+            requests,
+            http2: None,
+            blocked: None,
+            heard: false,
+            time: None,
+            first: None,
+            lingered: 0,
+        }
     }
 
     /// That of one that speaks HTTP/2.
@@ -54,8 +65,14 @@ impl Place {
         if self.http2.is_some() {
             if read.is_ready() {
                 self.crowd.moved();
+                return read;
             }
-            return read;
+            if self.requests.has_begun() {
+                self.first = None;
+                return read;
+            }
+            // Pingora waits for the beginning of HTTP/2 without limit.
+            return over(&mut self.first, self.crowd.head, cx);
         }
         if read.is_ready() {
             self.heard = true;
@@ -64,11 +81,7 @@ impl Place {
         if !self.heard || self.requests.is_running() {
             return read;
         }
-        let time = self.time.get_or_insert_with(|| Box::pin(sleep(self.crowd.head)));
-        match time.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        over(&mut self.time, self.crowd.head, cx)
     }
 
     /// It was written to, if there was room.
@@ -117,6 +130,16 @@ impl Place {
     }
 }
 
+/// An error once so much time is over since this was asked first.
+fn over(
+    time: &mut Option<Pin<Box<Sleep>>>,
+    after: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let time = time.get_or_insert_with(|| Box::pin(sleep(after)));
+    time.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -131,6 +154,27 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, peer) = listener.accept().await.unwrap();
         (Connection::plain(buffered(socket), Ends { peer, local: None }, crowd), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_http2_has_its_time_until_its_first_request() {
+        let crowd = Arc::new(Crowd::with_heads_within(Duration::from_secs(60)));
+        for begins in [false, true] {
+            let requests = Requests::none_yet(crowd.waiting());
+            let mut place = Place::of_http2(&crowd, Arc::clone(&requests));
+            let mut read = async || {
+                std::future::poll_fn(|cx| Poll::Ready(place.read(Poll::Pending, cx))).await
+            };
+            assert!(read().await.is_pending());
+            tokio::time::advance(Duration::from_secs(59)).await;
+            assert!(read().await.is_pending());
+            if begins {
+                requests.begun();
+            }
+            tokio::time::advance(Duration::from_secs(2)).await;
+            let ended = matches!(read().await, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut);
+            assert_eq!(ended, !begins);
+        }
     }
 
     #[tokio::test]

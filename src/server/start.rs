@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
-use super::POLL;
 use super::assembly::Awaited;
+use super::crowd::POLL;
 use super::handover::Inherited;
 use super::manager;
 use super::stop::Signals;

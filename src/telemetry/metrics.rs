@@ -58,7 +58,7 @@ metrics! {
     DURATION: "histogram" "request_duration_seconds" ["route"],
         "From the request head to the end of the response.";
     OVERHEAD: "histogram" "overhead_duration_seconds" [],
-        "From the request head until the request was handed to the upstream: what the gateway itself adds, a wait for room at the upstream included.";
+        "From the request head until the request was handed to the upstream: what the gateway itself adds, a wait for room at the upstream or for the audit included, for a request body not.";
     UPSTREAM: "histogram" "upstream_duration_seconds" ["upstream"],
         "From then until the head of the upstream's response.";
     UPSTREAM_FAILURES: "counter" "upstream_failures_total" ["upstream", "reason"],

@@ -52,6 +52,8 @@ const LAST: Duration = Duration::from_secs(2);
 pub struct Collector {
     processor: Arc<BatchSpanProcessor>,
     waiting: Arc<AtomicU64>,
+    /// It was closed: what comes is lost.
+    closed: AtomicBool,
     metrics: SpanMetrics,
     scope: InstrumentationScope,
 }
@@ -88,13 +90,17 @@ impl Collector {
         let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
-        Ok(Self { processor, waiting, metrics, scope })
+        Ok(Self { processor, waiting, closed: AtomicBool::new(false), metrics, scope })
     }
 }
 
 impl SpanSink for Collector {
     fn take(&self, spans: Vec<Span>) {
         let number = spans.len() as u64;
+        if self.closed.load(Ordering::Acquire) {
+            self.metrics.ended(SpanResult::Dropped, number);
+            return;
+        }
         // The processor would drop what finds no room, and not say so.
         if self.waiting.fetch_add(number, Ordering::Relaxed).saturating_add(number) > QUEUE {
             self.waiting.fetch_sub(number, Ordering::Relaxed);
@@ -107,6 +113,7 @@ impl SpanSink for Collector {
     }
 
     fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         // What is left then has its time over.
         self.processor.shutdown_with_timeout(LAST).unwrap_or_default();
     }

@@ -56,7 +56,7 @@ pub(in crate::config) enum WhenFull {
     Wait,
 }
 
-/// How much of clients is recorded, in the access log and in the audit alike.
+/// How much of clients is recorded, in the access log, the audit and spans alike.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct RawPrivacy {

@@ -40,6 +40,8 @@ fn wherever_in_the_head_it_is() {
         ingest(format!("GET /api/7/cron/nightly/{KEY}/")),
         ingest(format!("OPTIONS /api/7/envelope/?sentry_key={KEY}")),
         ingest(format!("GET /js-sdk-loader/{KEY}.min.js")),
+        ingest(format!("GET /api/embed/error-page/?eventId=a&dsn=https%3A%2F%2F{KEY}%40h%2F7")),
+        ingest(format!("GET /api/embed/error-page/?d%73n=https://{KEY}:old@h/7")),
         bearer("oauth", "POST /oauth/token/"),
         bearer("oauth", "GET /oauth/userinfo/"),
         bearer("webhooks", "POST /extensions/slack/event/"),

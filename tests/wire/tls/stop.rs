@@ -122,13 +122,19 @@ fn a_body_of_unknown_length_that_a_stop_cuts_off_is_told_to_come_again() {
         let (response, mut stream) = client.begin(&sent, false).await.unwrap();
         push(&mut stream, b"a start", false).await.unwrap();
         // It is driven by the test's own thread.
-        while gate.metric("portcullis_requests_in_flight", &[]) == 0.0 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        soon("a request in flight", async {
+            while gate.metric("portcullis_requests_in_flight", &[]) == 0.0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await;
         gate.terminate();
-        while !gate.output().contains("\"stopping\"") {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        soon("a word about it", async {
+            while !gate.output().contains("\"stopping\"") {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await;
         gate.terminate();
         let reply = read(response).await.unwrap();
         assert_eq!((reply.status, &*reply.code()), (503, "stopping"));
