@@ -178,9 +178,14 @@ impl Denial {
 
     /// The gateway stops, and not all of the request has come.
     pub const fn stopping() -> Self {
-        let mut denial = Self::new(Reason::Stopping);
-        denial.retry_after = Some(1);
-        denial
+        Self::new(Reason::Stopping).again_in(1)
+    }
+
+    /// With when to try again, in seconds.
+    #[must_use]
+    pub const fn again_in(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// With a sentence of its own.

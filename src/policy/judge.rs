@@ -243,7 +243,7 @@ impl Pending<'_> {
 
 /// A refusal that may be none in a second.
 pub(super) fn later(reason: Reason) -> Verdict {
-    Verdict::Deny(Denial { retry_after: Some(1), ..Denial::new(reason) })
+    Verdict::Deny(Denial::new(reason).again_in(1))
 }
 
 /// The refusal of a credential of another kind than the rule takes.

@@ -237,8 +237,8 @@ pub(super) fn decodes_to(part: &str, wanted: &str) -> bool {
     unescaped(part).eq(wanted.bytes())
 }
 
-/// A part of a query, once its escapes are decoded.
-pub(super) fn decoded(part: &str) -> Cow<'_, str> {
+/// A part of a query, once its escapes are decoded; what is no UTF-8 then is replaced.
+pub fn decoded(part: &str) -> Cow<'_, str> {
     if !part.contains('%') {
         return part.into();
     }

@@ -17,8 +17,7 @@ pub(super) async fn decided(session: &mut Session, ctx: &mut Context) {
     let Some(audit) = ctx.serving.audit.clone() else { return };
     let Some(recorded) = record(&audit, session, ctx) else { return };
     if !audit.settled(recorded).await {
-        let denial = Denial::new(Reason::AuditUnavailable);
-        refused(session, ctx, Denial { retry_after: Some(TRY_AGAIN), ..denial });
+        refused(session, ctx, Denial::new(Reason::AuditUnavailable).again_in(TRY_AGAIN));
     }
 }
 

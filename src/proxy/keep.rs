@@ -95,7 +95,7 @@ impl Pace {
 }
 
 fn denial(error: SpoolError) -> Denial {
-    let later = |reason| Denial { retry_after: Some(TRY_AGAIN), ..Denial::new(reason) };
+    let later = |reason| Denial::new(reason).again_in(TRY_AGAIN);
     match error {
         SpoolError::TooLarge(limit) => Denial::too_large(limit),
         SpoolError::Full => later(Reason::SpoolFull),

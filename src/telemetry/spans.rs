@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use super::Record;
 use super::facts::Facts;
 use super::privacy::Privacy;
+use super::routes::method_label;
 use super::trace::TraceContext;
 use crate::policy::Policy;
 
@@ -288,7 +289,7 @@ impl Making<'_> {
 
     fn upstream(&self) -> (String, Vec<(&'static str, SpanValue)>, bool) {
         let record = self.record;
-        let method = self.facts().method;
+        let method = method_label(record.method);
         let rule = record.decision.and_then(|decision| decision.rule);
         let service = rule.map(|id| self.policy.rules.rule(id).service.as_str());
         let attributes = [

@@ -175,6 +175,7 @@ const LAYERS: &[Layer] = &[
             "reload",
             "clock",
             "policy::credential::Digest",
+            "policy::path::decoded",
             "policy::method::Method",
             "policy::site::Authority",
             "proxy::InForce",

@@ -3,6 +3,7 @@
 //! many places.
 
 use crate::explain::question::Question;
+use crate::policy::path::decoded;
 
 /// What was filled in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +21,8 @@ impl Form {
         let mut form = Self::default();
         for field in query.split('&') {
             let (name, value) = field.split_once('=').unwrap_or((field, ""));
-            let value = decoded(value);
+            // As forms are sent. What is no UTF-8 is replaced: it is shown, and is refused as a path.
+            let value = decoded(&value.replace('+', " ")).into_owned();
             let words = value.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned);
             match name {
                 "method" => form.method = value,
@@ -37,31 +39,6 @@ impl Form {
         let Self { method, path, scopes, organizations } = self.clone();
         Question { method, path, scopes, organizations, ..Question::default() }
     }
-}
-
-/// `application/x-www-form-urlencoded` read back. What is no UTF-8 is replaced: it is shown, and is
-/// refused as a path.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let (byte, tail) = match (first, tail) {
-            (b'+', _) => (b' ', tail),
-            (b'%', [high, low, tail @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, tail),
-                (_, _) => (b'%', &rest[1..]),
-            },
-            (other, _) => (*other, tail),
-        };
-        bytes.push(byte);
-        rest = tail;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    // A digit is below 16.
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
