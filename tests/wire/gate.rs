@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::clock::{Clock as _, SystemClock, Timestamp};
@@ -134,6 +135,16 @@ impl Gate {
                 && labels.iter().all(|label| line.contains(label))
         });
         series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// What the series count together becomes so much; a client has its answer a little earlier.
+    pub fn counts(&self, name: &str, labels: &[&str], expected: f64) {
+        let mut last = f64::NAN;
+        let what = format!("{expected} of {name} {labels:?}");
+        eventually(&what, || {
+            last = self.metric(name, labels);
+            last == expected
+        });
     }
 
     /// Sends a request with these headers, and gets an answer.
@@ -344,6 +355,15 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Has whatever else runs end when this one does, also when a test fails.
+pub struct Ending<'a>(pub &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A folder that others may read, since some gateways run as somebody else.
 pub fn open_folder() -> tempfile::TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
@@ -352,7 +372,7 @@ pub fn open_folder() -> tempfile::TempDir {
 /// The description of a token; each gets a name of its own.
 pub fn new(name: &str, kind: TokenKind, scopes: &str) -> NewToken {
     static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let scopes: ScopeSet = match scopes {
         "all" => ScopeSet::ALL,
         "read" => ScopeSet::READ,

@@ -46,7 +46,7 @@ fn an_outage_bridges_who_is_known_and_tells_everyone_else_to_come_back() {
     let (known, unused) = (gate.token("read"), gate.token("read"));
     gate.settle();
     assert_eq!(gate.bearer(LINE, &known).status, 200);
-    assert_eq!(gate.metric("portcullis_store_up", &[]), 1.0);
+    gate.counts("portcullis_store_up", &[], 1.0);
     gate.sql(AWAY);
 
     // First as one that is remembered, then as one that should have been asked for again.
@@ -65,14 +65,14 @@ fn an_outage_bridges_who_is_known_and_tells_everyone_else_to_come_back() {
     let basic = [("Authorization", "Basic c29tZS1rZXk6")];
     is_refused_for_now(&gate.send(LINE, &basic), "a key");
     assert!(gate.upstream.take().is_empty());
-    assert_eq!(gate.metric("portcullis_store_up", &[]), 0.0);
+    gate.counts("portcullis_store_up", &[], 0.0);
     let refused = &["refuse", "store_unavailable"];
     eventually("three refusals", || gate.metric("portcullis_decisions_total", refused) == 3.0);
     assert_eq!(gate.admin("/livez").unwrap().status, 200);
 
     gate.sql(BACK);
     eventually("the token that was not used before", || gate.bearer(LINE, &unused).status == 200);
-    assert_eq!(gate.metric("portcullis_store_up", &[]), 1.0);
+    gate.counts("portcullis_store_up", &[], 1.0);
     assert_eq!(gate.upstream.take_one().value("authorization"), Some(own.as_str()));
     let reply = gate.bearer(LINE, "sntryu_of-nobody");
     assert_eq!((reply.status, reply.code().as_str()), (401, "unknown_token"));
@@ -106,8 +106,8 @@ fn a_store_that_is_away_takes_no_other_with_it() {
     // The second store does not know it, and the first one can't tell.
     is_refused_for_now(&gate.bearer(LINE, "sntryu_of-nobody"), "of nobody");
     assert!(gate.upstream.take().is_empty());
-    assert_eq!(gate.metric("portcullis_store_up", &["\"portcullis\""]), 0.0);
-    assert_eq!(gate.metric("portcullis_store_up", &["\"other\""]), 1.0);
+    gate.counts("portcullis_store_up", &["\"portcullis\""], 0.0);
+    gate.counts("portcullis_store_up", &["\"other\""], 1.0);
 }
 
 #[test]
@@ -179,8 +179,8 @@ fn many_first_uses_of_one_token_ask_the_store_once() {
     for client in clients {
         assert_eq!(client.join().unwrap(), [Some(200); EACH]);
     }
-    assert_eq!(lookups(&gate, &[]), 1.0);
-    assert_eq!(lookups(&gate, FOUND), 1.0);
+    gate.counts("portcullis_store_lookups_total", &[], 1.0);
+    gate.counts("portcullis_store_lookups_total", FOUND, 1.0);
     let seen = gate.upstream.take();
     assert_eq!(seen.len(), CLIENTS * EACH);
     let own = format!("Bearer {UPSTREAM_TOKEN}");
@@ -205,7 +205,7 @@ fn a_flood_of_unknown_tokens_pushes_no_known_one_out() {
     let known = gate.token("read");
     gate.settle();
     assert_eq!(gate.bearer(LINE, &known).status, 200);
-    assert_eq!(lookups(&gate, FOUND), 1.0);
+    gate.counts("portcullis_store_lookups_total", FOUND, 1.0);
     let (address, began) = (gate.address, SystemClock.instant());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {

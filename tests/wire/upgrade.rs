@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Connection, PATIENCE, request, send};
-use crate::gate::{Gate, HOST, Options, eventually, open_folder};
+use crate::gate::{Ending, Gate, HOST, Options, eventually, open_folder};
 use crate::tls;
 use crate::tls::authority::Authority;
 use crate::tls::client::{Http2, Sent, run};
@@ -173,6 +173,7 @@ fn another_process_takes_over_and_nobody_is_refused() {
     fs::write(gate.folder.path().join("own.toml"), NEW_RULE).unwrap();
     let mut successor = None;
     thread::scope(|scope| {
+        let _ending = Ending(&stop);
         scope.spawn(|| tally.over_http2(over_tls, &format!("Bearer {token}"), &stop));
         // One that has begun, and is not there whole before another process serves.
         let mut upload = Connection::open(address);
@@ -208,7 +209,6 @@ fn another_process_takes_over_and_nobody_is_refused() {
         assert_eq!(upload.read_reply("PUT").expect("an answer to an upload").status, 200);
         assert_eq!(gate.wait(), Some(0), "{}", gate.output());
         more(100);
-        stop.store(true, Ordering::Relaxed);
     });
     tally.report("an upgrade under load");
     tally.assert_none_failed();
@@ -301,6 +301,7 @@ fn a_rolling_restart_under_load_fails_nothing() {
     let ready: Vec<_> = known_now.read().unwrap().iter().cloned().map(Some).collect();
     let ready = RwLock::new(ready);
     thread::scope(|scope| {
+        let _ending = Ending(&stop);
         // Each by itself, so that none waits for another.
         for number in 0..2 {
             let (stop, ready, known_now) = (&stop, &ready, &known_now);
@@ -349,7 +350,6 @@ fn a_rolling_restart_under_load_fails_nothing() {
             gates[round % 2] = start();
             *known_now.write().unwrap() = known(&gates);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     tally.report("a rolling restart under load");
     tally.assert_none_failed();
