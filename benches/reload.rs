@@ -48,6 +48,8 @@ fn main() {
     let token = gate.token("read");
     let mut rounds = [Vec::new(), Vec::new()];
     let before = gate.memory();
+    latencies(&gate, &token, || thread::sleep(2 * PAUSE * RELOADS as u32));
+    let loaded = gate.memory();
     for round in 0..2 * ROUNDS {
         let reloads = round % 2 == 1;
         let mut latencies = latencies(&gate, &token, || {
@@ -78,7 +80,10 @@ fn main() {
         println!("{name}: {alone:?} alone, {reloaded:?} with reloads, {ratio:.2} times");
     }
     let reloads = ROUNDS * RELOADS;
-    println!("resident memory: {before} bytes before, {} after {reloads} reloads", gate.memory());
+    println!(
+        "resident memory: {before} bytes before, {loaded} after a load, {} after {reloads} reloads",
+        gate.memory()
+    );
 }
 
 /// How long requests take while `work` is done.

@@ -22,6 +22,7 @@ mod start;
 mod stop;
 mod stores;
 mod tls;
+mod told;
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! From the file as it is written to a config that can be served, or every problem with it.
 
 mod balancers;
+mod errors;
 mod listen_tls;
 mod records;
 mod rules;
@@ -82,6 +83,7 @@ pub(super) fn compile(
     let log = compiler.log(&raw.log);
     let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit));
     let traces = raw.traces.as_ref().and_then(|raw| compiler.traces(raw));
+    let errors = raw.errors.as_ref().and_then(|raw| compiler.errors(raw, names));
     let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
     if raw.upstream.web.credential.is_none() && issues {
         compiler.problem(
@@ -123,6 +125,7 @@ pub(super) fn compile(
                 audit,
                 privacy: records::privacy(&raw.privacy),
                 traces,
+                errors,
                 server,
                 notes: compiler.notes,
             })

@@ -40,6 +40,7 @@ use crate::rewrite::UrlRewriter;
 use crate::server_tls::{ServerTls, Shown};
 use crate::spool::SpoolSettings;
 use crate::telemetry::audit::{AuditSettings, Output};
+use crate::telemetry::errors::ErrorSettings;
 use crate::telemetry::privacy::Privacy;
 use crate::telemetry::spans::Settings as Traces;
 use crate::tls::ClientTls;
@@ -95,6 +96,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// Where spans go, if they are made.
     pub traces: Option<Traces>,
+    /// Where the gateway's own errors are reported, if they are.
+    pub errors: Option<ErrorSettings>,
     /// How the process runs.
     pub server: Server,
     /// What an operator should know, though it can be served.

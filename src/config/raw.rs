@@ -3,6 +3,7 @@
 //! The comments of fields and tables are the descriptions of `config/reference.md` and of the JSON
 //! Schemas; so are the defaults.
 
+mod errors;
 mod records;
 mod rule;
 mod traces;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
+pub(super) use errors::RawErrors;
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 pub(super) use traces::RawTraces;
@@ -68,6 +70,8 @@ pub(super) struct RawConfig {
     pub(super) privacy: RawPrivacy,
     /// Where spans of requests go; by default none are made.
     pub(super) traces: Option<RawTraces>,
+    /// Where the gateway's own errors are reported; by default nowhere.
+    pub(super) errors: Option<RawErrors>,
     /// How the process runs.
     #[serde(default)]
     pub(super) server: RawServer,

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod edge;
+mod errors;
 mod records;
 mod rules;
 mod shipped;

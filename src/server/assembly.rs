@@ -3,7 +3,6 @@
 //!
 //! **Invariant:** nothing of what is in force changes before everything that can fail has worked.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,15 +28,15 @@ use crate::proxy::{Listeners, Pool, Serving, Upstreams};
 use crate::spool::Spool;
 use crate::store::cache::Identities;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::audit::{Audit, AuditLog, AuditSettings, SettingsChange};
+use crate::telemetry::audit::{AuditLog, SettingsChange};
+use crate::telemetry::errors::{self, Errors};
 use crate::telemetry::metrics::Families;
-#[cfg(feature = "opentelemetry")]
-use crate::telemetry::otlp::Collector;
-use crate::telemetry::privacy::Privacy;
-use crate::telemetry::spans::{Settings, SpanSink, Spans};
 
 /// How long a new config waits for the names of its upstreams, and for its stores.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How long the last reports of errors may take.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 
 /// What answers that are held to be rewritten may take in memory, in bytes.
 const HELD_ANSWERS: u64 = 64 << 20;
@@ -65,6 +64,7 @@ pub(super) struct Assembly {
     cache: Cache,
     upstreams: config::Upstreams,
     kept_up: Vec<Kept>,
+    errors: Option<Arc<Errors>>,
 }
 
 /// A pool, kept up for as long as this is there.
@@ -158,15 +158,11 @@ impl Ground {
         if let Err(error) = config.spool.try_folder() {
             tracing::error!("{error}");
         }
-        let spans = before.and_then(|before| before.serving.spans.clone());
-        let spans = match &config.traces {
-            Some(new) => Some(match spans.filter(|spans| spans.settings() == new) {
-                Some(spans) => spans,
-                None => Arc::new(self.spans(new.clone())?),
-            }),
-            None => None,
-        };
         let rewriter = config.rewriter();
+        let spans = before.and_then(|before| before.serving.spans.as_ref());
+        let spans = self.spans(config.traces, spans)?;
+        let errors =
+            self.errors(config.errors, before.and_then(|before| before.errors.as_ref()))?;
         let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
         let upstreams = Upstreams::new(&config.upstreams, pools, &metrics);
         let (kept_up, awaited) = keep_up(&upstreams, before);
@@ -206,54 +202,9 @@ impl Ground {
             cache: config.cache,
             upstreams: config.upstreams,
             kept_up,
+            errors,
         };
         Ok((assembly, Awaited { stores, upstreams: awaited }))
-    }
-
-    /// The audit of a config, to where the one before went if that is the same.
-    fn audit(&self, settings: AuditSettings, privacy: Privacy) -> anyhow::Result<Audit> {
-        let same = self.audit_log.as_ref().filter(|log| *log.output() == settings.output);
-        let log = match same {
-            Some(log) => Arc::clone(log),
-            None => Arc::new(AuditLog::start(&settings.output, self.families.audit())?),
-        };
-        Ok(Audit { log, settings, privacy })
-    }
-
-    /// Writes what is left of everything that is recorded.
-    pub(super) fn close(&self) {
-        if let Some(log) = &self.access_log {
-            log.close();
-        }
-        if let Some(log) = &self.audit_log {
-            log.close();
-        }
-    }
-
-    fn spans(&self, settings: Settings) -> anyhow::Result<Spans> {
-        let seed = getrandom::u64().context("the machine has no randomness")?;
-        let collector = self.collector(&settings, seed).context("spans can't be sent")?;
-        Ok(Spans::new(settings, seed, collector))
-    }
-
-    #[cfg(feature = "opentelemetry")]
-    fn collector(&self, settings: &Settings, instance: u64) -> io::Result<Box<dyn SpanSink>> {
-        let collector = Collector::new(settings, instance, self.families.spans().clone())?;
-        Ok(Box::new(collector))
-    }
-
-    #[cfg(not(feature = "opentelemetry"))]
-    fn collector(&self, _: &Settings, _: u64) -> io::Result<Box<dyn SpanSink>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn start_access_log(&self) -> anyhow::Result<Arc<AccessLog>> {
-        let dropped = self.families.access_log_dropped().clone();
-        let log = match self.sink {
-            AccessSink::Stdout => AccessLog::start(io::stdout(), dropped),
-            AccessSink::Stderr => AccessLog::start(io::stderr(), dropped),
-        };
-        Ok(Arc::new(log.context("the access log can't be started")?))
     }
 }
 
@@ -313,12 +264,13 @@ impl Assembly {
         }
     }
 
-    /// The metrics say that it is in force.
+    /// The metrics say that it is in force, and errors are reported as it wants.
     pub(super) fn tell(&self, ground: &Ground) {
         let (families, serving) = (&ground.families, &self.serving);
         let version = self.sentry_version.to_string();
         families.config_loaded(&serving.config_hash, &version, ground.clock.now());
         families.rules(serving.gateway.policy().rules.len());
+        errors::report_to(self.errors.clone());
     }
 
     /// Ends what `next`, which took its place or was to, did not take over.
@@ -349,6 +301,9 @@ impl Assembly {
 
     /// Ends all of it.
     pub(super) async fn close(self) {
+        if let Some(errors) = &self.errors {
+            errors.close(LAST_REPORTS);
+        }
         if let Some(callers) = Arc::into_inner(self.callers) {
             callers.close().await;
         }

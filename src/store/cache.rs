@@ -17,6 +17,7 @@ mod settings;
 mod shared;
 mod slot;
 pub mod snapshot;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 
 pub use settings::{Answer, CacheResult, CacheSettings};
 pub use slot::Consulted;
+pub use uses::Used;
 
 use super::{Found, LookupResult, Observer, StoreError};
 use crate::clock::{Clock, Timestamp};
@@ -299,7 +301,12 @@ impl Identities {
             }
             outcome = self.find(slot, presented).await;
             match &outcome {
-                Outcome::Found(known) => self.known.insert(key, Arc::clone(known)).await,
+                Outcome::Found(new) => {
+                    if let Some(before) = &known {
+                        new.follow(before);
+                    }
+                    self.known.insert(key, Arc::clone(new)).await;
+                }
                 Outcome::Unknown => self.known.invalidate(&key).await,
                 Outcome::Unavailable | Outcome::Limited => {}
             }

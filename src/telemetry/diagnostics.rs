@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 
+use super::errors::ErrorLayer;
 use super::lines::Lines;
 use crate::clock::{Clock as _, SystemClock};
 
@@ -97,7 +99,7 @@ pub fn start(level: Level) {
     let handle = subscriber.reload_handle();
     // Fails when the log has ended, which it does with the process.
     let set: SetFilter = Box::new(move |filter| handle.reload(filter).unwrap_or_default());
-    let subscriber = subscriber.finish();
+    let subscriber = subscriber.finish().with(ErrorLayer);
     if tracing::subscriber::set_global_default(subscriber).is_ok()
         && log::set_logger(&LIBRARIES).is_ok()
     {

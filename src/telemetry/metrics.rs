@@ -3,11 +3,11 @@
 //! Labels come from closed lists or from the config, never from a request, so the number of
 //! series has a bound that is known at start. Handles are resolved at load.
 
+mod ended;
 mod families;
 mod listen;
 mod register;
 mod results;
-mod spans;
 mod up;
 mod upstream;
 
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
+pub use ended::{ErrorMetrics, ErrorResult, SpanMetrics, SpanResult};
 pub use families::{Families, ReloadResult};
 pub use listen::{HandshakeFailure, ListenMetrics, ProxyFailure};
 pub use results::{JsonResult, LinkResult, StoreResult};
-pub use spans::{SpanMetrics, SpanResult};
 pub use upstream::UpstreamMetrics;
 
 use super::Record;
@@ -111,6 +111,8 @@ metrics! {
         "Audit records that were lost, because they could not be written and there was no room for more.";
     SPANS: "counter" "spans_total" ["result"],
         "Spans of traced requests: `exported`; `failed`, because the collector did not take them; `dropped`, because too many waited for it.";
+    ERROR_REPORTS: "counter" "error_reports_total" ["result"],
+        "The gateway's own errors, for a Sentry: `sent`; `failed`, because it did not take them; `suppressed`, because there were too many of them; `dropped`, because too many waited for it.";
     CONFIG_INFO: "gauge" "config_info" ["hash", "sentry_version"],
         "Always 1. The hash is of the config and its rules, and in every access line; the version is the one that the rules are for.";
     CONFIG_RELOADS: "counter" "config_reloads_total" ["result"],

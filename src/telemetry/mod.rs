@@ -9,6 +9,7 @@ pub mod access_log;
 pub mod audit;
 mod batches;
 pub mod diagnostics;
+pub mod errors;
 mod facts;
 mod lines;
 pub mod metrics;

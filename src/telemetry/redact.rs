@@ -49,6 +49,39 @@ impl<'a> RedactedPath<'a> {
     }
 }
 
+/// A text, with [`REDACTED`] for each word of it that could be a secret, and for whoever a URL names
+/// before its host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WithoutSecrets<'a> {
+    pub(super) text: &'a str,
+    /// The most of it that is written, in bytes.
+    pub(super) limit: usize,
+}
+
+impl fmt::Display for WithoutSecrets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A word ends where a secret would; `:` and `/` stay in it for the credentials of a URL.
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '(' | ')');
+        let mut written = 0;
+        for word in self.text.split_inclusive(ends) {
+            let bare = word.trim_end_matches(ends);
+            let named = bare.contains("://") && bare.contains('@');
+            let secret = named || bare.split(['/', ':', '?', '#']).any(looks_secret);
+            written += word.len();
+            if written > self.limit {
+                return f.write_str("...");
+            }
+            if secret {
+                f.write_str(REDACTED)?;
+                f.write_str(&word[bare.len()..])?;
+            } else {
+                f.write_str(word)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Tokens of Sentry and of the gateway, JWTs, parameters, and anything that is long and random.
 pub(super) fn looks_secret(segment: &str) -> bool {
     let marked = ["sntry", "portcullis_", "eyj", "bearer", "basic", "sentry_key"];
@@ -85,6 +118,27 @@ impl fmt::Display for RedactedPath<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_in_texts() {
+        let rows = [
+            ("the config is refused: is not a URL", "="),
+            ("the token store `sentry` can't be asked: 10.0.0.1:5432: refused (os error 111)", "="),
+            ("`/etc/portcullis/rules.toml` can't be read", "="),
+            ("bad token sntryu_0123 of ci", "bad token *** of ci"),
+            ("got \"portcullis_abc\", sorry", "got \"***\", sorry"),
+            ("postgres://portcullis:hunter2@db/sentry is down", "*** is down"),
+            ("at https://key@sentry.example/3 (twice)", "at *** (twice)"),
+            ("http://relay:3000/api/4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c/", "***"),
+            ("asked /x?auth=abc", "asked ***"),
+        ];
+        for (text, wanted) in rows {
+            let wanted = if wanted == "=" { text } else { wanted };
+            assert_eq!(WithoutSecrets { text, limit: 1000 }.to_string(), wanted);
+        }
+        let long = "word ".repeat(1000);
+        assert_eq!(WithoutSecrets { text: &long, limit: 10 }.to_string(), "word word ...");
+    }
 
     #[test]
     fn secrets_in_paths() {

@@ -80,6 +80,7 @@ fn it_can_be_used_by_keyboard_alone() {
             "Traffic",
             "Cache",
             "No rule",
+            "Tokens",
             "Routes",
             "Explain",
             "method",

@@ -232,6 +232,16 @@ impl Gate {
         self.status("VmRSS:")
     }
 
+    /// The time that it has spent on processors so far, in seconds.
+    pub fn processor_time(&self) -> f64 {
+        /// Of a second, whatever the kernel's own (`USER_HZ`).
+        const TICKS: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process())).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let [user, system] = [11, 12].map(|index: usize| fields[index].parse::<f64>().unwrap());
+        (user + system) / TICKS
+    }
+
     fn status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process());
         let status = std::fs::read_to_string(path).unwrap();

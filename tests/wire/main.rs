@@ -18,6 +18,7 @@ mod client;
 mod clients;
 mod container;
 mod doctor;
+mod errors;
 mod exchange;
 mod explain;
 mod gate;

@@ -213,6 +213,11 @@ fn it_says_what_happened() {
     let address = json!([{ "url": gate.upstream.address.to_string(), "up": 1, "down": 0 }]);
     assert_eq!((&upstream["name"], &upstream["addresses"]), (&json!("web"), &address));
     assert_eq!(told["cache"]["entries"], 1);
+    // Also what is refused is presented.
+    assert_eq!(
+        told["tokens"],
+        json!([{ "store": "portcullis", "id": gate.id_of(&token), "kind": "user_token", "requests": 5 }])
+    );
     assert_eq!(told["unmatched"][0]["count"], 1);
     assert_eq!(told["config"]["last"]["result"], "loaded");
 

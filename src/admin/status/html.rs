@@ -50,6 +50,7 @@ pub(super) fn page(status: &Status, form: &Form, explained: Option<&Explained>) 
                         section #cache data-live { (cache(status)) }
                         section #unmatched data-live { (tables::unmatched(status)) }
                     }
+                    section.wide #tokens data-live { (tables::tokens(status)) }
                     section.wide.columns #routes data-live { (tables::routes(status)) }
                     section.wide #explain aria-labelledby="explain-title" { (explain(form, explained)) }
                 }
@@ -104,6 +105,7 @@ fn head(status: &Status) -> Markup {
                     ("traffic", "Traffic"),
                     ("cache", "Cache"),
                     ("unmatched", "No rule"),
+                    ("tokens", "Tokens"),
                     ("routes", "Routes"),
                     ("explain", "Explain"),
                 ] {
@@ -219,9 +221,10 @@ fn cache(status: &Status) -> Markup {
             (lost.messages, "message lost", "messages lost"),
             (lost.audit_records, "audit record lost", "audit records lost"),
             (lost.spans, "span lost", "spans lost"),
+            (lost.error_reports, "error not reported", "errors not reported"),
         ];
         @if losses.iter().all(|(count, ..)| *count == 0) {
-            p { (good("Nothing lost")) ": no connection, no access line, no message, no audit record, no span." }
+            p { (good("Nothing lost")) ": no connection, no access line, no message, no audit record, no span, no report." }
         } @else {
             p {
                 (warn("Lost"))

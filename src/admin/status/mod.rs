@@ -12,7 +12,7 @@ mod model;
 mod tests;
 mod visitor;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,6 +20,7 @@ use http::header::{CONTENT_SECURITY_POLICY, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
+use tokio::task::spawn_blocking;
 
 use super::Admin;
 use super::answer::{Answer, detail, json};
@@ -29,7 +30,7 @@ use crate::proxy::Serving;
 use figures::Figures;
 use form::Form;
 use html::Explained;
-use model::{Sources, Status};
+use model::{Sources, Status, TOKENS};
 use visitor::Stranger;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -68,6 +69,9 @@ impl Admin {
     async fn sources(&self, serving: &Serving) -> Sources {
         let gateway = &serving.gateway;
         let now = gateway.clock().now();
+        // There may be a million to look at.
+        let identities = Arc::clone(gateway.identities());
+        let tokens = spawn_blocking(move || identities.most_used(TOKENS)).await.unwrap_or_default();
         Sources {
             figures: Figures::new(self.gather(serving).await),
             now,
@@ -77,6 +81,7 @@ impl Admin {
             config_hash: serving.config_hash.to_string(),
             cache_capacity: gateway.identities().capacity(),
             unmatched: self.unmatched.entries(),
+            tokens,
         }
     }
 }

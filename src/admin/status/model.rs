@@ -6,11 +6,14 @@ use serde::{Serialize, Serializer};
 use super::figures::{Figures, Spread};
 use crate::clock::Timestamp;
 use crate::reload::Outcome;
+use crate::store::cache::Used;
 use crate::telemetry::metrics::CACHE_RESULTS;
 use crate::telemetry::unmatched::Entry;
 
 /// How many routes a list of them has.
 const ROUTES: usize = 10;
+/// How many tokens the list of them has.
+pub(super) const TOKENS: usize = 10;
 /// How many rows the list of decisions has.
 const DECISIONS: usize = 25;
 /// How long before its end a certificate is worth a word: 14 days, in seconds.
@@ -26,6 +29,7 @@ pub(super) struct Sources {
     pub(super) config_hash: String,
     pub(super) cache_capacity: u64,
     pub(super) unmatched: Vec<Entry>,
+    pub(super) tokens: Vec<Used>,
 }
 
 /// Everything that the page says.
@@ -53,6 +57,7 @@ pub(super) struct Status {
     pub(super) revocations: Spread,
     pub(super) lost: Lost,
     pub(super) unmatched: Vec<Entry>,
+    pub(super) tokens: Vec<Used>,
 }
 
 /// The config in force, and what came of the one that was read last.
@@ -166,11 +171,12 @@ pub(super) struct Lost {
     pub(super) messages: u64,
     pub(super) audit_records: u64,
     pub(super) spans: u64,
+    pub(super) error_reports: u64,
 }
 
 impl Status {
     pub(super) fn of(sources: Sources) -> Self {
-        let Sources { figures, now, last_reload, mut unmatched, .. } = sources;
+        let Sources { figures, now, last_reload, mut unmatched, tokens, .. } = sources;
         unmatched.truncate(ROUTES);
         let routes = routes(&figures);
         Self {
@@ -205,8 +211,11 @@ impl Status {
                 audit_records: figures.sum("audit_dropped_total", &[]),
                 spans: figures.sum("spans_total", &[("result", "failed")])
                     + figures.sum("spans_total", &[("result", "dropped")]),
+                error_reports: figures.sum("error_reports_total", &[("result", "failed")])
+                    + figures.sum("error_reports_total", &[("result", "dropped")]),
             },
             unmatched,
+            tokens,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::model::{Counted, Sources, Status, Validity};
 use crate::clock::Timestamp;
 use crate::config::Problem;
 use crate::reload::Outcome;
+use crate::store::cache::Used;
 use crate::telemetry::metrics::ReloadResult;
 use crate::telemetry::unmatched::Entry;
 
@@ -51,6 +52,7 @@ fn sources(figures: Figures) -> Sources {
         config_hash: "0a1b2c3d".to_owned(),
         cache_capacity: 100_000,
         unmatched: Vec::new(),
+        tokens: Vec::new(),
     }
 }
 
@@ -100,6 +102,12 @@ fn nothing_in_the_figures_becomes_markup() {
             count: 1,
             over: 0,
             last: HOSTILE.to_owned(),
+        }],
+        tokens: vec![Used {
+            store: HOSTILE.to_owned(),
+            id: HOSTILE.to_owned(),
+            kind: "user_token",
+            requests: 1,
         }],
         ..sources(figures)
     });

@@ -32,6 +32,8 @@ pub(super) struct Key {
 pub(super) struct Known {
     pub(super) identity: Identity,
     usage: Option<Usage>,
+    /// How often it was presented, also before it was renewed.
+    uses: AtomicU64,
     /// Until when it is served without asking, in milliseconds; 0 until it is sure that no purge came
     /// between. So a leader that is cancelled in between leaves nothing behind that counts. The bit
     /// [`CLAIMED`] says that it is being renewed.
@@ -43,16 +45,27 @@ const CLAIMED: u64 = 1 << 63;
 impl Known {
     pub(super) fn unsettled(found: Found) -> Self {
         let Found { identity, usage } = found;
-        Self { identity, usage, fresh_until: AtomicU64::new(0) }
+        Self { identity, usage, uses: AtomicU64::new(0), fresh_until: AtomicU64::new(0) }
     }
 
-    /// Marks a use of a token that is in force.
+    /// Counts a use, and marks that of a token that is in force.
     pub(super) fn mark(&self, now: Timestamp) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         if let Some(usage) = &self.usage
             && self.is_in_force(now)
         {
             usage.mark(now);
         }
+    }
+
+    /// How often it was presented.
+    pub(super) fn uses(&self) -> u64 {
+        self.uses.load(Ordering::Relaxed)
+    }
+
+    /// Takes the place of what was known before.
+    pub(super) fn follow(&self, before: &Self) {
+        self.uses.store(before.uses(), Ordering::Relaxed);
     }
 
     pub(super) fn settle(&self, fresh_until: Timestamp) {

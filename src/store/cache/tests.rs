@@ -3,6 +3,7 @@
 mod guesses;
 mod jumps;
 mod renewal;
+mod uses;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -12,9 +12,9 @@ use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogr
 use super::{
     ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
     CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
-    FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics,
-    OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS, REVOCATION_LAG, RULES, SECONDS, STORE,
-    STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM,
+    ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics,
+    MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS, REVOCATION_LAG, RULES,
+    SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM,
     UPSTREAM_FAILURES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
@@ -51,6 +51,7 @@ pub struct Families {
     audit: AuditCounters,
     messages_dropped: IntCounter,
     spans: SpanMetrics,
+    errors: ErrorMetrics,
     config_info: IntGaugeVec,
     config_loaded: IntGauge,
     config_refused: IntGauge,
@@ -126,6 +127,7 @@ impl Families {
             audit,
             messages_dropped: counter(registry, MESSAGES_DROPPED)?,
             spans: SpanMetrics::register(registry)?,
+            errors: ErrorMetrics::register(registry)?,
             config_info: gauge_vec(registry, CONFIG_INFO)?,
             config_loaded: gauge(registry, CONFIG_LOADED)?,
             config_refused: gauge(registry, CONFIG_REFUSED)?,
@@ -226,6 +228,11 @@ impl Families {
     /// What is told of connections.
     pub fn listen(&self) -> &Arc<ListenMetrics> {
         &self.listen
+    }
+
+    /// What is told of reports of errors.
+    pub fn errors(&self) -> &ErrorMetrics {
+        &self.errors
     }
 
     /// What is told of spans.

@@ -7,6 +7,7 @@ use super::super::model::{
 };
 use super::words::{count, mean, time, within};
 use super::{bad, good, warn};
+use crate::store::cache::Used;
 use crate::telemetry::unmatched::Entry;
 
 /// What is in a column.
@@ -231,6 +232,21 @@ fn refused(routes: &[Refused]) -> Markup {
         (path(&refused.route), vec![reason, figure(refused.count)])
     };
     table("Most refused", "Route", &columns, &rows(routes, row))
+}
+
+pub(super) fn tokens(status: &Status) -> Markup {
+    let columns = [Column::Words("Kind"), Column::Words("Store"), Column::Figure("Requests")];
+    let row = |used: &Used| {
+        (code(&used.id), vec![word(used.kind), word(&used.store), figure(used.requests)])
+    };
+    html! {
+        h2 { "Tokens by use" }
+        @if status.tokens.is_empty() {
+            p.quiet { "No token is remembered." }
+        } @else {
+            (table("Presented most, since each is remembered", "Token", &columns, &rows(&status.tokens, row)))
+        }
+    }
 }
 
 pub(super) fn unmatched(status: &Status) -> Markup {
