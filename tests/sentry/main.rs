@@ -18,7 +18,6 @@ mod document;
 mod fleet;
 mod gate;
 mod gone;
-mod layouts;
 mod load;
 mod notify;
 mod observe;
