@@ -1,5 +1,5 @@
 //! What telling costs: processor time a request of gateways that differ in one table of their config,
-//! in turns over the same requests, and that of a scrape.
+//! in turns over the same requests, that of a scrape, and the memory of connections.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,6 +31,7 @@ const CONNECTIONS: usize = 2;
 /// Of each connection in a round.
 const REQUESTS: usize = 5_000;
 const SCRAPES: usize = 50;
+const IDLE: usize = 900;
 
 fn main() {
     // Cargo runs it as a test too, to see that it starts.
@@ -92,6 +93,26 @@ fn main() {
     }
     let spent = (gate.processor_time() - before) / SCRAPES as f64;
     println!("a scrape: {:.2} ms, {length} bytes", spent * 1e3);
+    idle();
+}
+
+/// What connections take that are kept without a request, of a gateway that nobody has called before.
+fn idle() {
+    let gate = Gate::with(Upstream::start(), &Options::default());
+    let token = format!("Bearer {}", gate.token("read"));
+    load(&gate, &token);
+    let request =
+        request("GET /api/0/organizations/acme/issues/", &[("Authorization", &token)], b"");
+    let ask = || {
+        let mut connection = Connection::open(gate.address);
+        connection.write(&request);
+        assert_eq!(connection.read_reply("GET").expect("an answer").status, 200);
+        connection
+    };
+    let before = gate.memory();
+    let kept: Vec<_> = (0..IDLE).map(|_| ask()).collect();
+    let taken = gate.memory().saturating_sub(before);
+    println!("an idle connection: {:.1} KiB, of {IDLE}", taken as f64 / kept.len() as f64 / 1024.0);
 }
 
 /// Sends the requests of a round, and waits until each is counted.

@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod generate;
 mod own;
+mod ready;
 mod routes;
 mod serve;
 mod token;
@@ -68,6 +69,8 @@ enum Command {
     Check(ConfigArgs),
     /// Ask the gateway and the Sentry that run what operators get wrong, and say what to do
     Doctor(doctor::DoctorArgs),
+    /// Say whether the gateway that runs here is ready: exit 0 ready, 1 not
+    Ready(ready::ReadyArgs),
     /// Say what would become of a request, and why: exit 0 allowed, 1 refused
     Explain(explain::ExplainArgs),
     /// List the rules, compare them with a version of Sentry, and make rules of its document
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Ready(args) => ready::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Routes(args) => routes::run(args),

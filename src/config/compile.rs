@@ -134,7 +134,7 @@ pub(super) fn compile(
     }
 }
 
-/// Compiles what administering tokens needs, alone.
+/// Compiles what [`Administration`] needs, alone.
 pub(super) fn administration(
     raw: &RawConfig,
     folder: &Path,
@@ -144,11 +144,12 @@ pub(super) fn administration(
     let own = raw.store.iter().enumerate().find(|(_, store)| store.kind == PORTCULLIS);
     let own = own.and_then(|(index, store)| compiler.own(index, store));
     let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit).output);
-    match compiler.base_url("public_url", &raw.public_url) {
-        Some(public_url) if compiler.problems.is_empty() => {
-            Ok(Administration { own, public_url, audit })
+    let admin = compiler.address("admin.address", &raw.admin.address);
+    match (admin, compiler.base_url("public_url", &raw.public_url)) {
+        (Some(admin), Some(public_url)) if compiler.problems.is_empty() => {
+            Ok(Administration { admin, own, public_url, audit })
         }
-        Some(_) | None => Err(compiler.problems),
+        (_, _) => Err(compiler.problems),
     }
 }
 

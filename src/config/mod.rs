@@ -222,9 +222,11 @@ pub struct Log {
     pub access: bool,
 }
 
-/// What administering tokens needs.
+/// What administering tokens, and asking the gateway that runs, needs.
 #[derive(Debug)]
 pub struct Administration {
+    /// The admin listener, as the config has it; its port is 0 where any free one is taken.
+    pub admin: SocketAddr,
     /// Where the gateway's own tokens are, if it has any.
     pub own: Option<Own>,
     /// The public address.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 pub use ask::{CallerToken, Options};
 pub use check::{Check, Report, Verdict};
+pub use gateway::from_here;
 
 use ask::Patient;
 

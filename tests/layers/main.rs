@@ -217,6 +217,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "cli",
         may_use: &[
+            "client",
             "clock",
             "policy",
             "config",

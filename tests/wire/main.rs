@@ -30,6 +30,7 @@ mod process;
 mod prometheus;
 mod queue;
 mod quickstart;
+mod ready;
 mod reload;
 mod replica;
 mod resilience;
