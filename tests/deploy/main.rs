@@ -8,3 +8,16 @@
     missing_docs,
     reason = "a test fails by panicking, and its helpers are for every test"
 )]
+
+#[path = "../wire/client.rs"]
+mod client;
+#[path = "../wire/gate.rs"]
+mod gate;
+mod image;
+#[path = "../wire/process.rs"]
+mod process;
+mod release;
+mod tool;
+mod unit;
+#[path = "../wire/upstream.rs"]
+mod upstream;
