@@ -16,9 +16,10 @@ impl Tool {
 
     /// Where it is; also where only root looks.
     pub fn path(program: &str) -> PathBuf {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-        let found = folders.map(|folder| folder.join(program)).find(|path| path.is_file());
+        let folders =
+            ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+        let mut paths = folders.iter().map(|folder| Path::new(folder).join(program));
+        let found = paths.find(|path| path.is_file());
         found.unwrap_or_else(|| panic!("`{program}` is missing: run `make setup`"))
     }
 
