@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup fmt lint generate deny bench fuzz
+.PHONY: help demo test setup fmt lint generate deny bench fuzz release
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,10 @@ generate: ## writes what is made of the code and of data: rules, schemas, refere
 
 deny: ## checks licences, bans, sources and advisories of the dependencies
 	@.ci/deny
+
+release: ## makes the archive of a release, its list of crates and checksums in target/dist
+	@.ci/setup build
+	@.ci/release
 
 bench: ## runs the benchmarks
 	@.ci/setup build

@@ -16,9 +16,13 @@ mod compose;
 mod database;
 #[path = "../wire/gate.rs"]
 mod gate;
+mod image;
 mod layouts;
 mod nginx;
 #[path = "../wire/process.rs"]
 mod process;
+mod release;
+mod tool;
+mod unit;
 #[path = "../wire/upstream.rs"]
 mod upstream;

@@ -70,7 +70,7 @@ impl Drop for Serving {
 }
 
 /// Collects the messages of a gateway, and gives the addresses that it says it serves on.
-fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (Vec<SocketAddr>, SocketAddr) {
+pub fn follow(stderr: ChildStderr, log: Arc<Mutex<String>>) -> (Vec<SocketAddr>, SocketAddr) {
     let (sender, addresses) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines() {
