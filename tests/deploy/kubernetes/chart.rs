@@ -66,9 +66,14 @@ pub fn render(case: &Case) -> Objects {
 
 /// The same, as Helm writes it.
 pub fn rendered(case: &Case) -> String {
+    template(case.example, case.values)
+}
+
+/// What comes of an example with these values on top.
+pub fn template(example: &str, values: &str) -> String {
     let words = ["template", RELEASE, CHART, "--namespace", NAMESPACE];
-    let output = helm(&words, case.example, case.values);
-    assert!(output.status.success(), "{}: {}", case.name, said(&output));
+    let output = helm(&words, example, values);
+    assert!(output.status.success(), "{values}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 

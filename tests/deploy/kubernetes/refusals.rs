@@ -18,13 +18,18 @@ const WEB: &str = "[upstream.web]\nurls = [\"http://web:9000\"]\n";
 fn rows() -> Vec<(&'static str, String, &'static str)> {
     let own = |text: &str| config(&format!("{LISTEN}{ADMIN}{WEB}{text}"));
     let web = |yaml: &str| format!("networkPolicy: {{sentry: {{web: {yaml}}}}}");
+    // Values are merged, so that labels of the example would stay.
+    let bare = |selector: &str| {
+        let image = "image: {repository: registry.example.com/portcullis}";
+        format!("{image}\n{}{}", own(""), web(&format!("{{podSelector: {selector}}}")))
+    };
     vec![
         // What every release needs.
         ("", String::new(), "`image.repository` is empty, and no registry publishes the image"),
         ("", "image: {repository: registry.example.com/portcullis}".into(), "`config` is empty; give the gateway its config: `--set-file config=portcullis.toml`"),
         // The config.
-        ("api-beside", config("public_url ="), "`config` is no TOML"),
-        ("api-beside", config("public_url = \"https://sentry-api.example.com\""), "`config` has no `[[listen]]`; add one"),
+        ("api-beside", config("public_url ="), "; try it with `portcullis check --config portcullis.toml`"),
+        ("api-beside", config("public_url = \"https://sentry-api.example.com\""), "`config` has no `[[listen]]`; add one with `address = \"0.0.0.0:8080\"`"),
         ("api-beside", config(&format!("[[listen]]\naddress = \"127.0.0.1:8080\"\n{ADMIN}")), "`listen[0].address` of the config is `127.0.0.1:8080`, where no Service reaches it; write `address = \"0.0.0.0:8080\"`"),
         ("api-beside", config(&format!("[[listen]]\naddress = \"[::1]:8080\"\n{ADMIN}")), "`listen[0].address` of the config is `[::1]:8080`"),
         ("api-beside", config(LISTEN), "the admin listener of the config is at `127.0.0.1:9090`, where kubelet can't ask whether the gateway is ready; write `address = \"0.0.0.0:9090\"` under `[admin]`"),
@@ -34,22 +39,22 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("api-beside", "persistence: {enabled: true}".into(), "`persistence.enabled` is for a single pod; set `replicas=1` and `autoscaling.enabled=false`"),
         ("api-beside", "{replicas: 1, autoscaling: {enabled: true}, persistence: {enabled: true}}".into(), "`persistence.enabled` is for a single pod"),
         // Time and room.
-        ("api-beside", "terminationGracePeriodSeconds: 29".into(), "`terminationGracePeriodSeconds` is 29, and the gateway takes up to 25 s to end; set it to 30 or more"),
+        ("api-beside", "terminationGracePeriodSeconds: 29".into(), "`terminationGracePeriodSeconds` is 29, and the gateway takes up to 25 s to end; set it to 30 or more, or shorten `server.drain` in the config"),
         ("api-beside", own("[server]\ndrain = \"1h\""), "`server.drain` of the config is `1h`, which the chart can't read; write it in seconds"),
         ("api-beside", own("[spool]\nbudget = \"1.5GiB\""), "`spool.budget` of the config is `1.5GiB`, which the chart can't read"),
-        ("api-beside", own("[spool]\nbudget = \"1280MiB\""), "`spool.sizeLimit` is 1280Mi, and the config lets bodies take 1280MiB of it: a pod that is full is evicted"),
+        ("api-beside", own("[spool]\nbudget = \"1280MiB\""), "`spool.sizeLimit` is 1280Mi, and the config lets bodies take 1280MiB of it: a pod that is full is evicted; set `spool.sizeLimit` larger"),
         ("api-beside", "spool: {sizeLimit: 2Gi}".into(), "`resources.limits.ephemeral-storage` is 1536Mi, less than `spool.sizeLimit`, which counts in it; set it larger"),
         ("api-beside", "{autoscaling: {enabled: true}, resources: {requests: {cpu: null}}}".into(), "`autoscaling.enabled` goes by a share of `resources.requests.cpu`, which is not set; set it"),
         // Services and the Ingress.
-        ("api-beside", "additionalServices: [{name: internal, listenPort: 8081}]".into(), "`additionalServices` has `internal` for port 8081, and the config listens on 8080"),
+        ("api-beside", "additionalServices: [{name: internal, listenPort: 8081}]".into(), "`additionalServices` has `internal` for port 8081, and the config listens on 8080; name one of those as `listenPort`"),
         ("api-beside", "additionalServices: [{name: admin, listenPort: 8080}]".into(), "`additionalServices` has an `admin`, as the Service of the admin listener is called"),
         ("api-beside", "ingress: {hosts: []}".into(), "`ingress.enabled` is set, and `ingress.hosts` is empty"),
         ("api-beside", "ingress: {hosts: [{host: sentry.example.com}]}".into(), "`ingress.hosts[0].host` is `sentry.example.com`, which the config does not know and would answer with 421"),
         ("api-beside", "ingress: {hosts: [{host: sentry-api.example.com, paths: [{path: /, service: internal}]}]}".into(), "`ingress.hosts[0]` names the Service `internal`, which is none of `additionalServices`"),
         // Policies: nothing is selected by accident, and nobody let in by accident.
         ("api-beside", web("{podSelector: null}"), "`networkPolicy.sentry.web.podSelector` is empty, so the policy would close every pod of the namespace"),
-        ("api-beside", web("{podSelector: {matchLabels: null}}"), "`networkPolicy.sentry.web.podSelector` is empty"),
-        ("api-beside", web("{podSelector: {matchLabels: null, matchExpressions: [{key: role, operator: NotIn, values: [cron]}]}}"), "`networkPolicy.sentry.web.podSelector` is empty"),
+        ("", bare("{matchLabels: {}}"), "`networkPolicy.sentry.web.podSelector` is empty"),
+        ("", bare("{matchExpressions: [{key: role, operator: NotIn, values: [cron]}]}"), "`networkPolicy.sentry.web.podSelector` is empty"),
         ("front-door", "networkPolicy: {sentry: {relay: {podSelector: null}}}".into(), "`networkPolicy.sentry.relay.podSelector` is empty, and the config has `[upstream.relay]`"),
         ("front-door", "networkPolicy: {sentry: {assets: {podSelector: null}}}".into(), "`networkPolicy.sentry.assets.podSelector` is empty, and the config has `[upstream.assets]`"),
         ("api-beside", "networkPolicy: {clients: []}".into(), "`networkPolicy.clients` is empty, so nobody could connect to the gateway"),
@@ -58,7 +63,7 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("api-beside", "networkPolicy: {prometheus: [{ipBlock: {cidr: 0.0.0.0/0}}]}".into(), "`networkPolicy.prometheus` lets `0.0.0.0/0` to the admin listener, which is everybody"),
         ("api-beside", web("{peers: [{podSelector: {}}]}"), "`networkPolicy.sentry.web.peers[0]` selects nothing in particular, so it lets in every pod; name the pods by `podSelector`"),
         ("api-beside", web("{peers: [{namespaceSelector: {matchLabels: {a: b}}}]}"), "`networkPolicy.sentry.web.peers[0]` selects nothing in particular"),
-        ("api-beside", web("{peers: [{ipBlock: {cidr: '::/0'}}]}"), "`networkPolicy.sentry.web.peers[0]` lets in `::/0`, which is everybody"),
+        ("api-beside", web("{peers: [{ipBlock: {cidr: '::/0'}}]}"), "`networkPolicy.sentry.web.peers[0]` lets in `::/0`, which is everybody; name the addresses that need it"),
         ("front-door", "networkPolicy: {sentry: {relay: {peers: [{podSelector: {}}]}}}".into(), "`networkPolicy.sentry.relay.peers[0]` selects nothing in particular"),
         ("api-beside", "additionalServices: [{name: internal, listenPort: 8080}]".into(), "`additionalServices` has `internal` without `clients`, so nobody could connect to it"),
         ("api-beside", "additionalServices: [{name: internal, listenPort: 8080, clients: [{podSelector: {}}]}]".into(), "`additionalServices.internal.clients[0]` selects nothing in particular"),

@@ -2,13 +2,12 @@
 
 use serde_json::Value;
 
-use super::cases::{Case, cases};
-use super::chart::render;
+use super::chart::{CHART, Objects, template};
+use super::tools::ROOT;
 
 /// The annotations of the pods with these values on top, and this in place of that in the config.
 fn annotations(values: &str, from: &str, to: &str) -> Value {
-    let example =
-        super::tools::ROOT.to_owned() + "/deploy/helm/portcullis/examples/api-beside.yaml";
+    let example = format!("{ROOT}/{CHART}/examples/api-beside.yaml");
     let text = std::fs::read_to_string(example).unwrap();
     let config: String = text
         .lines()
@@ -18,8 +17,7 @@ fn annotations(values: &str, from: &str, to: &str) -> Value {
         .collect();
     assert!(config.contains(from), "{config}");
     let changed = format!("{values}\n{}", config.replace(from, to));
-    let plain = cases().remove(0);
-    let objects = render(&Case { values: Box::leak(changed.into_boxed_str()), ..plain });
+    let objects = Objects::of(&template("api-beside", &changed));
     objects.get("Deployment/gw")["spec"]["template"]["metadata"]["annotations"].clone()
 }
 

@@ -73,7 +73,7 @@ fn every_value_has_a_row() {
             return;
         }
         for (key, below) in value.as_object().unwrap_or_else(|| panic!("{path} has no row")) {
-            leaves(below, &[path, key].join(".").trim_start_matches('.').to_owned(), rows, found);
+            leaves(below, [path, key].join(".").trim_start_matches('.'), rows, found);
         }
     }
     let rows = rows();
