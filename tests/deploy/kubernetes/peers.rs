@@ -9,6 +9,7 @@ use super::cases::{Case, cases};
 use super::chart::{NAMESPACE, Objects, render};
 use super::policy::{Place, connects};
 use super::sidecar;
+use super::wiring::labels;
 
 /// The pods of a chart of Sentry's by their labels, and whoever else there is in a cluster.
 fn world(sentry: &str, gateway: &str, labels: &Value) -> Vec<Place> {
@@ -63,7 +64,7 @@ fn case(name: &str) -> Case {
 }
 
 fn gateway_labels(objects: &Objects) -> Value {
-    objects.kind("Deployment")[0]["spec"]["template"]["metadata"]["labels"].clone()
+    labels(&objects.kind("Deployment")[0]["spec"]["template"]).into()
 }
 
 /// Everybody but the one who is connected to, and but those who may not connect to anything there.
