@@ -34,13 +34,14 @@ lint: ## checks format and lints
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
 
-generate: ## writes what is made of the code and of data: rules, schemas, reference
+generate: ## writes what is made of the code and of data: rules, schemas, reference, copies for the chart
 	$(CARGO) run --locked --quiet --example sentry-rules -- --write
 	$(CARGO) build --locked --quiet
 	@set -e; bin="$${CARGO_TARGET_DIR:-target}/debug/portcullis"; \
 	"$$bin" generate schema > config/portcullis.schema.json; \
 	"$$bin" generate schema --rules > config/rules.schema.json; \
 	"$$bin" generate reference > config/reference.md
+	cp deploy/prometheus/portcullis.rules.yml deploy/prometheus/portcullis.alerts.yml deploy/helm/portcullis/files/
 
 deny: ## checks licences, bans, sources and advisories of the dependencies
 	@.ci/deny

@@ -17,6 +17,7 @@ mod database;
 #[path = "../wire/gate.rs"]
 mod gate;
 mod image;
+mod kubernetes;
 mod layouts;
 mod nginx;
 #[path = "../wire/process.rs"]
