@@ -3,6 +3,7 @@
 mod balancers;
 mod errors;
 mod listen_tls;
+mod machine;
 mod records;
 mod rules;
 mod secret;
@@ -46,6 +47,7 @@ pub(super) fn compile(
 ) -> Result<Config, Vec<Problem>> {
     let mut compiler = Compiler::new(folder, source);
     let mut hash = Sha256::new_with_prefix(text);
+    compiler.machine_certificates();
     let site = compiler.site(&raw.public_url, &raw.public_aliases);
     let names = site.as_ref().map(Site::names).unwrap_or_default();
     let listen = compiler.listen(&raw.listen, names);

@@ -3,6 +3,7 @@
 mod blocked;
 mod edge;
 mod errors;
+mod machine;
 mod records;
 mod rules;
 mod shipped;

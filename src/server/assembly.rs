@@ -270,6 +270,10 @@ impl Assembly {
         let version = self.sentry_version.to_string();
         families.config_loaded(&serving.config_hash, &version, ground.clock.now());
         families.rules(serving.gateway.policy().rules.len());
+        for (service, upstream) in self.upstreams.iter() {
+            let (in_flight, waiting) = (upstream.max_in_flight, upstream.max_waiting);
+            families.upstream_limited(service.as_str(), in_flight, waiting);
+        }
         errors::report_to(self.errors.clone());
     }
 

@@ -67,6 +67,8 @@ metrics! {
         "Requests that are at the upstream; at most `max_in_flight`.";
     UPSTREAM_WAITING: "gauge" "upstream_requests_waiting" ["upstream"],
         "Requests that wait for one of these to end; at most `max_waiting`.";
+    UPSTREAM_LIMIT: "gauge" "upstream_requests_limit" ["upstream", "of"],
+        "How many requests may be at an upstream (`in_flight`), and how many may wait (`waiting`).";
     UPSTREAM_ADDRESSES: "gauge" "upstream_addresses" ["upstream", "url", "state"],
         "Addresses of each of the upstream's `urls`: `up`, or `down` and left out while another is up.";
     IN_FLIGHT: "gauge" "requests_in_flight" [],

@@ -10,6 +10,7 @@ mod html;
 mod model;
 #[cfg(test)]
 mod tests;
+mod up;
 mod visitor;
 
 use std::sync::{Arc, LazyLock};

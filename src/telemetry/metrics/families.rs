@@ -230,6 +230,11 @@ impl Families {
         &self.listen
     }
 
+    /// So many requests may be at an upstream, and so many may wait for it.
+    pub fn upstream_limited(&self, name: &str, in_flight: u32, waiting: u32) {
+        self.upstreams.limited(name, in_flight, waiting);
+    }
+
     /// What is told of reports of errors.
     pub fn errors(&self) -> &ErrorMetrics {
         &self.errors

@@ -3,13 +3,14 @@
 use prometheus::{IntGauge, IntGaugeVec, Registry};
 
 use super::register::gauge_vec;
-use super::{UPSTREAM_ADDRESSES, UPSTREAM_IN_FLIGHT, UPSTREAM_WAITING};
+use super::{UPSTREAM_ADDRESSES, UPSTREAM_IN_FLIGHT, UPSTREAM_LIMIT, UPSTREAM_WAITING};
 
 /// The gauges of every upstream.
 #[derive(Clone, Debug)]
 pub(super) struct Families {
     in_flight: IntGaugeVec,
     waiting: IntGaugeVec,
+    limits: IntGaugeVec,
     addresses: IntGaugeVec,
 }
 
@@ -18,8 +19,16 @@ impl Families {
         Ok(Self {
             in_flight: gauge_vec(registry, UPSTREAM_IN_FLIGHT)?,
             waiting: gauge_vec(registry, UPSTREAM_WAITING)?,
+            limits: gauge_vec(registry, UPSTREAM_LIMIT)?,
             addresses: gauge_vec(registry, UPSTREAM_ADDRESSES)?,
         })
+    }
+
+    /// So many requests may be at it, and so many may wait.
+    pub(super) fn limited(&self, name: &str, in_flight: u32, waiting: u32) {
+        for (of, limit) in [("in_flight", in_flight), ("waiting", waiting)] {
+            self.limits.with_label_values(&[name, of]).set(limit.into());
+        }
     }
 
     /// This URL is no longer used.

@@ -2,9 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::super::model::{
-    Certificate, Decision, Refused, Route, Status, Store, Upstream, Validity,
-};
+use super::super::model::{Decision, Refused, Route, Status};
+use super::super::up::{Certificate, Store, Upstream, Validity};
 use super::words::{count, mean, time, within};
 use super::{bad, good, warn};
 use crate::store::cache::Used;
@@ -78,6 +77,11 @@ fn word(text: &str) -> Markup {
     html! { (text) }
 }
 
+/// How much there is of what there may be.
+fn of(value: u64, limit: u64) -> Markup {
+    html! { (count(value)) " of " (count(limit)) }
+}
+
 fn code(text: &str) -> Markup {
     html! { code { (text) } }
 }
@@ -127,8 +131,8 @@ fn upstreams(upstreams: &[Upstream]) -> Markup {
     let row = |upstream: &Upstream| {
         let cells = vec![
             addresses(upstream),
-            figure(upstream.in_flight),
-            figure(upstream.waiting),
+            of(upstream.in_flight, upstream.max_in_flight),
+            of(upstream.waiting, upstream.max_waiting),
             figure(upstream.answers.count),
             word(&within(&upstream.answers)),
             figure(upstream.failures),
