@@ -82,7 +82,6 @@ fn serves(image: &builder::Image<'_>, who: &str, user: &str, volume: bool) {
     } else {
         "kind = \"file\"\npath = \"tokens.toml\""
     };
-    // It starts only where there are certificates, so these are seen too.
     let config = format!(
         "public_url = \"http://{HOST}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[upstream.web]\nurls = [\"http://{}\"]\n\
