@@ -82,11 +82,10 @@ fn serves(image: &builder::Image<'_>, who: &str, user: &str, volume: bool) {
     } else {
         "kind = \"file\"\npath = \"tokens.toml\""
     };
-    // Where nothing has certificates, an upstream with TLS keeps the gateway from starting.
     let config = format!(
-        "public_url = \"http://{HOST}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\nexpose = [\"api\", \"ingest\"]\n\
+        "public_url = \"http://{HOST}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[upstream.web]\nurls = [\"http://{}\"]\n\
-         health_interval = \"0s\"\ncredential = {{ file = \"token\" }}\n[upstream.relay]\nurls = [\"https://127.0.0.1:1\"]\nhealth_interval = \"0s\"\n\
+         health_interval = \"0s\"\ncredential = {{ file = \"token\" }}\n\
          [[store]]\n{store}\n[server]\nstop_delay = \"0s\"\n",
         upstream.address
     );

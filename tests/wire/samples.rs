@@ -12,6 +12,9 @@ fn portcullis(words: &[&str], config: &Path) -> Output {
     command.args(words).arg("--config").arg(config).output().unwrap()
 }
 
+/// Where samples have secrets: a container's and a service's.
+const SECRETS: [&str; 2] = ["run/secrets", "etc/portcullis"];
+
 /// A folder in which the paths that samples name exist.
 struct Machine {
     folder: tempfile::TempDir,
@@ -20,10 +23,14 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("run/secrets")).unwrap();
-        fs::create_dir_all(folder.path().join("var/lib/portcullis")).unwrap();
-        fs::create_dir_all(folder.path().join("var/log/portcullis")).unwrap();
-        fs::write(folder.path().join("run/secrets/sentry-token"), "sntryu_of-sentry\n").unwrap();
+        for own in ["var/lib/portcullis", "var/log/portcullis", "var/cache/portcullis"] {
+            fs::create_dir_all(folder.path().join(own)).unwrap();
+        }
+        for secrets in SECRETS {
+            fs::create_dir_all(folder.path().join(secrets)).unwrap();
+            fs::write(folder.path().join(secrets).join("sentry-token"), "sntryu_of-sentry\n")
+                .unwrap();
+        }
         Self { folder }
     }
 
@@ -32,7 +39,8 @@ impl Machine {
         let root = self.folder.path().display();
         let moved = text
             .replace("\"/run/secrets/", &format!("\"{root}/run/secrets/"))
-            .replace("\"/var/log/", &format!("\"{root}/var/log/"))
+            .replace("\"/etc/portcullis/", &format!("\"{root}/etc/portcullis/"))
+            .replace("\"/var/", &format!("\"{root}/var/"))
             .replace("sqlite:///var/lib/", &format!("sqlite://{root}/var/lib/"));
         let path = self.folder.path().join(name);
         fs::write(&path, moved).unwrap();
@@ -95,7 +103,9 @@ fn every_config_that_is_shipped_passes() {
         // With a token in it the store is opened as well.
         assert_eq!(portcullis(&["check"], &config).status.code(), Some(0), "{name}");
         // What it takes from the machine is missed when it is gone.
-        fs::remove_file(machine.folder.path().join("run/secrets/sentry-token")).unwrap();
+        for secrets in SECRETS {
+            fs::remove_file(machine.folder.path().join(secrets).join("sentry-token")).unwrap();
+        }
         assert_eq!(portcullis(&["check"], &config).status.code(), Some(1), "{name}");
     }
 }

@@ -9,8 +9,10 @@ use crate::tool::{Tool, lossy};
 
 use super::{repository, roots};
 
-/// As the images that the Dockerfile names by default are: another user's folder to work in.
+/// As the images that the Dockerfile names by default are: another user's folder to work in, and the
+/// certificates named, without which the gateway does not start then.
 const BASE: &str = "FROM scratch\nCOPY . /\nCOPY --chown=65532:65532 home/nonroot /home/nonroot\n\
+                    ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt\n\
                     WORKDIR /home/nonroot\nUSER 65532\n";
 const BUILD: &str = "FROM scratch\nCOPY . /\nENV PATH=/usr/bin HOME=/root\n";
 

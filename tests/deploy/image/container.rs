@@ -36,6 +36,7 @@ pub struct Container {
     volume: bool,
     user: String,
     words: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Container {
@@ -61,7 +62,12 @@ impl Container {
         let text = image.config();
         let words = ["Entrypoint", "Cmd"].iter().flat_map(|part| text[part].as_array().unwrap());
         let words = words.map(|word| word.as_str().unwrap().to_owned()).collect();
-        Self { root, folder, volume, user: user.to_owned(), words }
+        let variables = text["Env"].as_array().unwrap().iter().map(|own| own.as_str().unwrap());
+        let environment = variables
+            .map(|own| own.split_once('=').unwrap())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self { root, folder, volume, user: user.to_owned(), words, environment }
     }
 
     fn run(&self, words: &[String]) -> Command {
@@ -74,6 +80,7 @@ impl Container {
             .args(words)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
         command
     }
