@@ -27,7 +27,7 @@ mod told;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -46,6 +46,7 @@ use crate::policy::exposure::Exposures;
 use crate::proxy::{InForce, KEEP_ALIVE, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
 use crate::reload::{Outcome, Reloads};
+use crate::telemetry::errors;
 use crate::telemetry::metrics::{Families, ListenMetrics, ReloadResult};
 use crate::telemetry::unmatched::Unmatched;
 
@@ -305,9 +306,13 @@ impl Server {
         // What ran on pingora's runtimes has ended; what is left is ours.
         self.stop_reloader.send_replace(true);
         self.background.block_on(ended(&self.reloader));
-        if let Some(spans) = &self.in_force.load().spans {
-            spans.close();
-        }
+        // Each may take its time, so they take it together.
+        thread::scope(|scope| {
+            scope.spawn(errors::finish);
+            if let Some(spans) = &self.in_force.load().spans {
+                spans.close();
+            }
+        });
         self.background.shutdown_background();
         tracing::info!("stopped");
         anyhow::ensure!(

@@ -37,7 +37,7 @@ impl StoreArgs {
             return Ok(Located { own: Own::Sqlite(url.parse()?), public_url: None, audit: None });
         }
         let path = self.config.as_ref().context("name the store with `--config` or `--store`")?;
-        let Administration { own, public_url, audit, .. } =
+        let Administration { own, public_url, audit } =
             Config::load_administration(path, &Machine)?;
         let missing = "the config has no store for tokens of the gateway; add a `[[store]]` with `kind = \"portcullis\"`";
         let own = own.context(missing)?;

@@ -1,10 +1,8 @@
 //! `portcullis ready`: whether the gateway that runs here is ready, for what has nothing else to ask
 //! with: its image has no shell.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -12,8 +10,6 @@ use tokio::time::timeout;
 
 use super::{Outcome, print};
 use crate::client::{Speaks, client};
-use crate::config::{Config, Machine};
-use crate::doctor::from_here;
 use crate::policy::site::BaseUrl;
 use crate::store::Chain;
 
@@ -24,25 +20,18 @@ const MAX_ANSWER: usize = 64 << 10;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Prints what `/readyz` says. Of the config only `admin.address` is looked at.\n\n\
+    after_help = "Prints what `/readyz` says. It reads no config: one that has problems is for the gateway \
+    to refuse, which goes on with the one before.\n\n\
     Exit codes: 0 ready, 1 not ready or not there, 2 could not run."
 )]
 pub(super) struct ReadyArgs {
-    /// The config file (TOML) that the gateway runs with
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Where the admin listener is reached, if not at `admin.address`
-    #[arg(long, value_name = "URL", value_parser = BaseUrl::parse)]
-    admin: Option<BaseUrl>,
+    /// Where the admin listener is reached (`admin.address`)
+    #[arg(long, value_name = "URL", value_parser = BaseUrl::parse, default_value = "http://127.0.0.1:9090")]
+    admin: BaseUrl,
 }
 
 pub(super) fn run(args: &ReadyArgs) -> anyhow::Result<Outcome> {
-    let base = match &args.admin {
-        Some(base) => base.clone(),
-        None => from_here(Config::load_administration(&args.config, &Machine)?.admin).context(
-            "`admin.address` takes a free port, which is not known here; name it with `--admin`",
-        )?,
-    };
+    let base = &args.admin;
     let url: Uri = format!("{base}/readyz").parse()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = runtime.block_on(async { timeout(TIMEOUT, ask(url)).await });

@@ -136,7 +136,7 @@ pub(super) fn compile(
     }
 }
 
-/// Compiles what [`Administration`] needs, alone.
+/// Compiles what administering tokens needs, alone.
 pub(super) fn administration(
     raw: &RawConfig,
     folder: &Path,
@@ -146,12 +146,11 @@ pub(super) fn administration(
     let own = raw.store.iter().enumerate().find(|(_, store)| store.kind == PORTCULLIS);
     let own = own.and_then(|(index, store)| compiler.own(index, store));
     let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit).output);
-    let admin = compiler.address("admin.address", &raw.admin.address);
-    match (admin, compiler.base_url("public_url", &raw.public_url)) {
-        (Some(admin), Some(public_url)) if compiler.problems.is_empty() => {
-            Ok(Administration { admin, own, public_url, audit })
+    match compiler.base_url("public_url", &raw.public_url) {
+        Some(public_url) if compiler.problems.is_empty() => {
+            Ok(Administration { own, public_url, audit })
         }
-        (_, _) => Err(compiler.problems),
+        Some(_) | None => Err(compiler.problems),
     }
 }
 

@@ -222,11 +222,9 @@ pub struct Log {
     pub access: bool,
 }
 
-/// What administering tokens, and asking the gateway that runs, needs.
+/// What administering tokens needs.
 #[derive(Debug)]
 pub struct Administration {
-    /// The admin listener, as the config has it; its port is 0 where any free one is taken.
-    pub admin: SocketAddr,
     /// Where the gateway's own tokens are, if it has any.
     pub own: Option<Own>,
     /// The public address.

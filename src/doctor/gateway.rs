@@ -1,6 +1,6 @@
 //! Whether the public names lead to this gateway, and what it lets out.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Method;
 
@@ -128,11 +128,7 @@ fn admin_base(patient: &Patient<'_>) -> Option<BaseUrl> {
     if let Some(base) = &patient.options.admin {
         return Some(base.clone());
     }
-    from_here(patient.config.admin)
-}
-
-/// How a listener with this address is called on its own machine; `None` where it takes any free port.
-pub fn from_here(mut address: SocketAddr) -> Option<BaseUrl> {
+    let mut address = patient.config.admin;
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

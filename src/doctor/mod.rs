@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 pub use ask::{CallerToken, Options};
 pub use check::{Check, Report, Verdict};
-pub use gateway::from_here;
 
 use ask::Patient;
 

@@ -35,9 +35,6 @@ use crate::telemetry::metrics::Families;
 /// How long a new config waits for the names of its upstreams, and for its stores.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// How long the last reports of errors may take.
-const LAST_REPORTS: Duration = Duration::from_secs(2);
-
 /// What answers that are held to be rewritten may take in memory, in bytes.
 const HELD_ANSWERS: u64 = 64 << 20;
 
@@ -133,9 +130,15 @@ impl Ground {
     /// What could not be opened or started.
     pub(super) async fn assemble(
         &mut self,
-        config: Config,
+        mut config: Config,
         before: Option<&Assembly>,
     ) -> anyhow::Result<(Assembly, Awaited)> {
+        let errors = before.and_then(|before| before.errors.as_ref());
+        let errors = self.errors(config.errors.take(), errors)?;
+        if before.is_none() {
+            // What the start meets is reported already.
+            errors::report_to(errors.clone());
+        }
         let fixed = Fixed::of(&config);
         let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
         let metrics = Arc::new(self.families.of(&config.policy, &names));
@@ -161,8 +164,6 @@ impl Ground {
         let rewriter = config.rewriter();
         let spans = before.and_then(|before| before.serving.spans.as_ref());
         let spans = self.spans(config.traces, spans)?;
-        let errors =
-            self.errors(config.errors, before.and_then(|before| before.errors.as_ref()))?;
         let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
         let upstreams = Upstreams::new(&config.upstreams, pools, &metrics);
         let (kept_up, awaited) = keep_up(&upstreams, before);
@@ -305,9 +306,6 @@ impl Assembly {
 
     /// Ends all of it.
     pub(super) async fn close(self) {
-        if let Some(errors) = &self.errors {
-            errors.close(LAST_REPORTS);
-        }
         if let Some(callers) = Arc::into_inner(self.callers) {
             callers.close().await;
         }

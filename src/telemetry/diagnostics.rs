@@ -132,6 +132,9 @@ fn on_panic(info: &std::panic::PanicHookInfo<'_>) {
 /// again and again.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// The target of what they say.
+pub(super) const LIBRARY: &str = "library";
+
 static LIBRARIES: Libraries = Libraries(Mutex::new(BTreeMap::new()));
 const WITHHELD: &str = "message withheld: it may carry a request";
 
@@ -170,9 +173,9 @@ impl log::Log for Libraries {
         let (library, line) = (record.target(), record.line().unwrap_or_default());
         let Some(unsaid) = self.speaks(library, line, SystemClock.instant()) else { return };
         if record.level() == log::Level::Error {
-            tracing::error!(target: "library", library, line, unsaid, "{words}");
+            tracing::error!(target: LIBRARY, library, line, unsaid, "{words}");
         } else {
-            tracing::warn!(target: "library", library, line, unsaid, "{words}");
+            tracing::warn!(target: LIBRARY, library, line, unsaid, "{words}");
         }
     }
 

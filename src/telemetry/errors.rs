@@ -9,7 +9,7 @@ pub mod sentry;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -18,9 +18,11 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::diagnostics::LIBRARY;
 use super::metrics::{ErrorMetrics, ErrorResult};
 use super::redact::WithoutSecrets;
 use crate::clock::{Clock as _, SystemClock};
+use crate::policy::site::{Authority, BaseUrl, HttpScheme};
 
 /// What each place may report in a while.
 const OF_A_PLACE: u32 = 3;
@@ -28,30 +30,39 @@ const OF_A_PLACE: u32 = 3;
 const IN_ALL: u32 = 30;
 /// That while.
 const WHILE: Duration = Duration::from_secs(60);
+/// How long the last reports of a process may take.
+const LAST: Duration = Duration::from_secs(2);
 /// The longest text of a report, in bytes; longer ones are cut off.
 const MAX_TEXT: usize = 2048;
-/// Fields that tell one error from another where the words are the same.
-const GROUPS: &[&str] = &["place", "library", "line"];
+/// The field that says where a panic was. It is of the source and nothing else, so it is not looked
+/// through: the folder of a crate would pass for a secret.
+const PLACE: &str = "place";
 
 /// Where a project of Sentry's takes events, and with which key. Prints nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dsn {
     text: Box<str>,
+    scheme: HttpScheme,
     host: Box<str>,
+    port: u16,
 }
 
 impl Dsn {
     /// Reads a DSN as Sentry shows it; `None` when it is none, and without the cargo feature `sentry`.
+    #[cfg(feature = "sentry")]
     pub fn parse(text: &str) -> Option<Self> {
-        #[cfg(feature = "sentry")]
-        return sentry::host(text).map(|host| Self { text: text.into(), host: host.into() });
-        #[cfg(not(feature = "sentry"))]
-        return None;
+        sentry::parse(text)
     }
 
-    /// The host that takes the events.
-    pub fn host(&self) -> &str {
-        &self.host
+    /// Without the cargo feature `sentry` there is none.
+    #[cfg(not(feature = "sentry"))]
+    pub fn parse(_: &str) -> Option<Self> {
+        None
+    }
+
+    /// Whether events go to this name.
+    pub fn leads_to(&self, name: &BaseUrl) -> bool {
+        name.is_at(&Authority { host: &self.host, port: Some(self.port) }, self.scheme)
     }
 }
 
@@ -77,17 +88,19 @@ pub struct Report {
     pub message: String,
     /// The module that they are of.
     pub target: &'static str,
+    /// The line of its source.
+    pub source: &'static str,
     /// What it is about.
     pub fields: Vec<(&'static str, String)>,
-    /// How many like it were not reported, since the last that was.
+    /// How many of that line were too many, since the last that was not.
     pub unreported: u64,
 }
 
 impl Report {
-    /// What tells it from others with the same words.
-    fn group(&self) -> impl Iterator<Item = &str> {
-        let own = self.fields.iter().filter(|(name, _)| GROUPS.contains(name));
-        own.map(|(_, value)| value.as_str())
+    /// Where a panic was, which has the words of every other.
+    fn place(&self) -> Option<&str> {
+        let place = self.fields.iter().find(|(name, _)| *name == PLACE);
+        place.map(|(_, place)| place.as_str())
     }
 }
 
@@ -116,6 +129,13 @@ pub fn report_to(errors: Option<Arc<Errors>>) {
     TOLD.store(errors);
 }
 
+/// Waits until everything that was reported is sent, but not for ever: the process is about to end.
+pub fn finish() {
+    if let Some(errors) = TOLD.load_full() {
+        errors.sink.close(LAST);
+    }
+}
+
 impl Errors {
     /// Reports to this sink.
     pub fn new(settings: ErrorSettings, sink: Box<dyn ErrorSink>, metrics: ErrorMetrics) -> Self {
@@ -128,20 +148,10 @@ impl Errors {
         &self.settings
     }
 
-    /// Waits until everything is sent, but no longer than this.
-    pub fn close(&self, within: Duration) {
-        self.sink.close(within);
-    }
-
     fn report(&self, mut report: Report) {
-        let allowed = match self.allowance.try_lock() {
-            Ok(mut allowance) => allowance.take(&report, SystemClock.instant()),
-            Err(TryLockError::Poisoned(poisoned)) => {
-                poisoned.into_inner().take(&report, SystemClock.instant())
-            }
-            // Not waited for: this may be a panic in the midst of it.
-            Err(TryLockError::WouldBlock) => None,
-        };
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowed = allowance.take(&report, SystemClock.instant());
+        drop(allowance);
         match allowed {
             Some(unreported) => {
                 report.unreported = unreported;
@@ -173,8 +183,7 @@ impl Allowance {
             (self.since, self.in_all) = (now, 0);
             self.places.values_mut().for_each(|(reported, _)| *reported = 0);
         }
-        let words = [report.target].into_iter().chain(report.group());
-        let place = words.collect::<Vec<_>>().join(" ");
+        let place = report.place().unwrap_or(report.source).to_owned();
         let (reported, unreported) = self.places.entry(place).or_default();
         if *reported >= OF_A_PLACE || self.in_all >= IN_ALL {
             *unreported = unreported.saturating_add(1);
@@ -191,7 +200,9 @@ pub(super) struct ErrorLayer;
 
 impl<S: Subscriber> Layer<S> for ErrorLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if *event.metadata().level() != Level::ERROR {
+        let metadata = event.metadata();
+        // What libraries call an error may be what a client does, such as half a head.
+        if *metadata.level() != Level::ERROR || metadata.target() == LIBRARY {
             return;
         }
         if let Some(errors) = &*TOLD.load() {
@@ -201,8 +212,9 @@ impl<S: Subscriber> Layer<S> for ErrorLayer {
 }
 
 fn report(event: &Event<'_>) -> Report {
-    let target = event.metadata().target();
-    let mut report = Report { message: String::new(), target, fields: Vec::new(), unreported: 0 };
+    let (target, source) = (event.metadata().target(), event.metadata().name());
+    let (message, fields) = (String::new(), Vec::new());
+    let mut report = Report { message, target, source, fields, unreported: 0 };
     event.record(&mut Words(&mut report));
     report
 }
@@ -211,11 +223,11 @@ struct Words<'a>(&'a mut Report);
 
 impl Words<'_> {
     fn add(&mut self, field: &Field, text: &str) {
-        let text = WithoutSecrets { text, limit: MAX_TEXT }.to_string();
-        if field.name() == "message" {
-            self.0.message = text;
-        } else {
-            self.0.fields.push((field.name(), text));
+        let shown = || WithoutSecrets { text, limit: MAX_TEXT }.to_string();
+        match field.name() {
+            "message" => self.0.message = shown(),
+            PLACE => self.0.fields.push((PLACE, text.to_owned())),
+            name => self.0.fields.push((name, shown())),
         }
     }
 }
@@ -234,9 +246,10 @@ impl Visit for Words<'_> {
 mod tests {
     use super::*;
 
-    fn of(target: &'static str, place: &str) -> Report {
-        let fields = vec![("place", place.to_owned()), ("store", "sentry".to_owned())];
-        Report { message: "it broke".to_owned(), target, fields, unreported: 0 }
+    fn of(source: &'static str, place: Option<&str>) -> Report {
+        let fields = place.map(|place| (PLACE, place.to_owned())).into_iter().collect();
+        let (message, target) = ("it broke".to_owned(), "portcullis");
+        Report { message, target, source, fields, unreported: 0 }
     }
 
     #[test]
@@ -245,12 +258,16 @@ mod tests {
         let mut allowance = Allowance::new(start);
         let mut take =
             |report: &Report, seconds| allowance.take(report, start + Duration::from_secs(seconds));
-        let (one, other) = (of("portcullis::store", "a.rs:1"), of("portcullis::store", "a.rs:2"));
+        let (one, other) = (of("a.rs:1", None), of("a.rs:2", None));
         for _ in 0..OF_A_PLACE {
             assert_eq!(take(&one, 1), Some(0));
         }
         assert_eq!((take(&one, 1), take(&one, 59)), (None, None));
         assert_eq!(take(&other, 59), Some(0));
+        // All panics are logged at one line.
+        for panicked in ["b.rs:1", "b.rs:2"] {
+            assert_eq!(take(&of("hook.rs:1", Some(panicked)), 59), Some(0));
+        }
         assert_eq!(take(&one, 60), Some(2));
         assert_eq!(take(&one, 61), Some(0));
     }
@@ -259,7 +276,7 @@ mod tests {
     fn all_places_together_report_so_many_a_minute() {
         let start = SystemClock.instant();
         let mut allowance = Allowance::new(start);
-        let each = |number: u32| of("portcullis", &format!("a.rs:{number}"));
+        let each = |number: u32| of("hook.rs:1", Some(&format!("a.rs:{number}")));
         let allowed = (0..2 * IN_ALL).filter(|n| allowance.take(&each(*n), start).is_some());
         assert_eq!(allowed.count(), IN_ALL as usize);
         assert_eq!(allowance.take(&each(2 * IN_ALL - 1), start + WHILE), Some(1));

@@ -60,13 +60,16 @@ pub(super) struct WithoutSecrets<'a> {
 
 impl fmt::Display for WithoutSecrets<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A word ends where a secret would; `:` and `/` stay in it for the credentials of a URL.
-        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '(' | ')');
-        let mut written = 0;
+        // A word ends where a secret would; what a URL may have in it stays in it.
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
+        let (mut written, mut presented) = (0, false);
         for word in self.text.split_inclusive(ends) {
             let bare = word.trim_end_matches(ends);
             let named = bare.contains("://") && bare.contains('@');
-            let secret = named || bare.split(['/', ':', '?', '#']).any(looks_secret);
+            let secret = presented || named || bare.split(['/', ':', '?', '#']).any(looks_secret);
+            // The value of `Authorization` is a scheme, and then the credential.
+            let schemes = ["bearer", "basic", "dsn"];
+            presented = schemes.iter().any(|scheme| bare.eq_ignore_ascii_case(scheme));
             written += word.len();
             if written > self.limit {
                 return f.write_str("...");
@@ -131,6 +134,8 @@ mod tests {
             ("at https://key@sentry.example/3 (twice)", "at *** (twice)"),
             ("http://relay:3000/api/4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c/", "***"),
             ("asked /x?auth=abc", "asked ***"),
+            ("got Authorization: Bearer hunter2 today", "got Authorization: *** *** today"),
+            ("postgres://u:pa,s(s)@h is down", "*** is down"),
         ];
         for (text, wanted) in rows {
             let wanted = if wanted == "=" { text } else { wanted };

@@ -180,7 +180,7 @@ fn every_file_that_is_mounted_is_there_and_where_the_config_looks_for_it() {
         assert!(mounts.contains(&("/portcullis/config", "/etc/portcullis", true)), "{mounts:?}");
         let served = format!("/etc/portcullis/{layout}.toml");
         assert_eq!(gateway["command"], json!(["serve", "--config", served]));
-        let asks = json!(["CMD", "portcullis", "ready", "--config", served]);
+        let asks = json!(["CMD", "portcullis", "ready"]);
         assert_eq!(gateway["healthcheck"]["test"], asks);
         let config = config(layout);
         let files = config.get("rules").map(|rules| texts(&rules["files"])).unwrap_or_default();

@@ -251,7 +251,12 @@ fn who_has_stopped_to_read_does_not_end_it() {
 fn certificates_that_are_not_there_are_refused_and_not_a_panic() {
     let gate = Gate::start();
     for (name, path) in [("SSL_CERT_FILE", "/nowhere/ca.pem"), ("SSL_CERT_DIR", "/nowhere")] {
-        let output = process::command(gate.folder.path()).env(name, path).output().unwrap();
+        let output = process::command(gate.folder.path())
+            .env_remove("SSL_CERT_FILE")
+            .env_remove("SSL_CERT_DIR")
+            .env(name, path)
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(name) && said.contains(path) && said.contains("unset it"), "{said}");

@@ -20,7 +20,7 @@ impl Compiler<'_> {
             self.problem("errors.dsn", "is no DSN", help);
             return None;
         };
-        if names.iter().any(|name| name.host().eq_ignore_ascii_case(dsn.host())) {
+        if names.iter().any(|name| dsn.leads_to(name)) {
             let what = "names the gateway itself, so that what keeps it from reaching Sentry is not \
                         reported";
             let help = "name Relay, or another Sentry";

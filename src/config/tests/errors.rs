@@ -20,12 +20,14 @@ fn a_project_is_a_dsn_in_a_file() {
     let config = parse(&with(""), &source("relay.internal:3000")).unwrap();
     assert!(config.notes.is_empty(), "{:?}", config.notes);
     let errors = config.errors.unwrap();
-    assert_eq!((errors.dsn.host(), &*errors.environment), ("relay.internal", "production"));
+    assert_eq!(&*errors.environment, "production");
     assert!(!format!("{errors:?}").contains(KEY), "{errors:?}");
     let errors = parse(&with("environment = \"eu\""), &source("relay")).unwrap().errors.unwrap();
     assert_eq!(errors.environment, "eu");
     assert!(parse(MINIMAL, &fake()).unwrap().errors.is_none());
-    // Through the gateway itself.
+    // Relay, under the name of the gateway; and through the gateway itself.
+    let config = parse(&with(""), &source("sentry.example.com:3000")).unwrap();
+    assert!(config.notes.is_empty(), "{:?}", config.notes);
     let config = parse(&with(""), &source("Sentry.Example.com")).unwrap();
     assert_eq!(config.notes[0].at, "errors.dsn");
     assert!(config.notes[0].what.contains("the gateway itself"), "{:?}", config.notes);

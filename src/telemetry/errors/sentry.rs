@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,17 +16,21 @@ use sentry::protocol::{Event, Level, Value};
 use sentry::types::Scheme;
 use sentry::{Client, ClientOptions, Envelope, Transport};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
-use super::{ErrorSettings, ErrorSink, Report};
+use super::{Dsn, ErrorSettings, ErrorSink, Report};
 use crate::client::{HttpClient, Speaks, client};
 use crate::clock::{Clock as _, SystemClock};
+use crate::policy::site::HttpScheme;
 use crate::telemetry::metrics::{ErrorMetrics, ErrorResult};
 use crate::tls::ClientTls;
 
 /// How many reports may wait to be sent.
 const QUEUE: usize = 64;
+/// How often it is looked whether there is room for one more.
+const POLL: Duration = Duration::from_millis(10);
 /// How long Sentry may take for one.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes.
@@ -39,10 +44,14 @@ const AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
 /// What Sentry authenticates with.
 const X_SENTRY_AUTH: HeaderName = HeaderName::from_static("x-sentry-auth");
 
-/// The host of a DSN; `None` when it is none.
-pub(super) fn host(text: &str) -> Option<String> {
+/// Reads a DSN.
+pub(super) fn parse(text: &str) -> Option<Dsn> {
     let dsn: sentry::types::Dsn = text.parse().ok()?;
-    Some(dsn.host().to_owned())
+    let scheme = match dsn.scheme() {
+        Scheme::Https => HttpScheme::Https,
+        Scheme::Http => HttpScheme::Http,
+    };
+    Some(Dsn { text: text.into(), scheme, host: dsn.host().into(), port: dsn.port() })
 }
 
 /// A project of a Sentry's.
@@ -100,7 +109,7 @@ impl ErrorSink for Project {
 
 fn event(report: Report) -> Event<'static> {
     let default = ["{{ default }}".to_owned()].into_iter();
-    let fingerprint = default.chain(report.group().map(ToOwned::to_owned));
+    let fingerprint = default.chain(report.place().map(ToOwned::to_owned));
     let fingerprint: Vec<_> = fingerprint.map(Into::into).collect();
     let fields = report.fields.into_iter();
     let mut extra: sentry::protocol::Map<_, _> =
@@ -140,8 +149,18 @@ impl Transport for Queue {
     }
 
     fn flush(&self, timeout: Duration) -> bool {
+        let until = SystemClock.instant() + timeout;
+        let left = || until.saturating_duration_since(SystemClock.instant());
         let (done, is_done) = sync_channel(1);
-        self.queue.try_send(Work::Say(done)).is_ok() && is_done.recv_timeout(timeout).is_ok()
+        let mut work = Work::Say(done);
+        while let Err(error) = self.queue.try_send(work) {
+            match error {
+                TrySendError::Full(back) if !left().is_zero() => work = back,
+                TrySendError::Full(_) | TrySendError::Closed(_) => return false,
+            }
+            thread::sleep(POLL);
+        }
+        is_done.recv_timeout(left()).is_ok()
     }
 }
 
