@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use portcullis::clock::{Clock as _, SystemClock};
-use sha2::{Digest as _, Sha256};
 
 /// How long a client may take before a test gives up; no test depends on it being short.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -22,17 +21,7 @@ const LOCKS: [&[u8]; 4] = [
 fn installed() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients");
-        let digest = Sha256::digest(LOCKS.concat());
-        let wanted: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let found = std::fs::read_to_string(home.join("installed")).unwrap_or_default();
-        assert_eq!(
-            found.trim_end(),
-            wanted,
-            "the clients of these tests are not installed in {}, or not in these versions; run `make setup`",
-            home.display()
-        );
-        home
+        crate::installed::installed("clients", "the clients of these tests are", &LOCKS)
     })
 }
 

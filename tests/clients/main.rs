@@ -18,6 +18,7 @@ mod client;
 mod control;
 mod http;
 mod ingestion;
+mod installed;
 mod issues;
 mod lists;
 mod mcp;

@@ -7,7 +7,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const LAYOUTS: [&str; 3] = ["front-door", "api-beside", "public-edge"];
@@ -16,16 +15,8 @@ const ADDRESSES: &[(&str, &str)] =
 
 /// Docker Compose, which `.ci/compose` installs.
 fn compose() -> Command {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("compose");
-    let digest = Sha256::digest(include_bytes!("compose/docker-compose.txt"));
-    let wanted: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let found = std::fs::read_to_string(home.join("installed")).unwrap_or_default();
-    assert_eq!(
-        found.trim_end(),
-        wanted,
-        "Docker Compose is not installed in {}, or not in this version; run `make setup`",
-        home.display()
-    );
+    let lock: &[u8] = include_bytes!("compose/docker-compose.txt");
+    let home = crate::installed::installed("compose", "Docker Compose is", &[lock]);
     let mut command = Command::new(home.join("docker-compose"));
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent");
     command

@@ -17,6 +17,8 @@ mod database;
 #[path = "../wire/gate.rs"]
 mod gate;
 mod image;
+#[path = "../clients/installed.rs"]
+mod installed;
 mod kubernetes;
 mod layouts;
 mod nginx;

@@ -133,6 +133,12 @@ impl Status {
         let Sources { figures, now, last_reload, mut unmatched, tokens, .. } = sources;
         unmatched.truncate(ROUTES);
         let routes = routes(&figures);
+        let unsent = |name| {
+            ["failed", "dropped"]
+                .map(|result| figures.sum(name, &[("result", result)]))
+                .iter()
+                .sum()
+        };
         Self {
             at: now,
             version: env!("CARGO_PKG_VERSION"),
@@ -163,10 +169,8 @@ impl Status {
                 access_lines: figures.sum("access_log_dropped_total", &[]),
                 messages: figures.sum("messages_dropped_total", &[]),
                 audit_records: figures.sum("audit_dropped_total", &[]),
-                spans: figures.sum("spans_total", &[("result", "failed")])
-                    + figures.sum("spans_total", &[("result", "dropped")]),
-                error_reports: figures.sum("error_reports_total", &[("result", "failed")])
-                    + figures.sum("error_reports_total", &[("result", "dropped")]),
+                spans: unsent("spans_total"),
+                error_reports: unsent("error_reports_total"),
             },
             unmatched,
             tokens,

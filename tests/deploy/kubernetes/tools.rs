@@ -6,7 +6,6 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -21,17 +20,7 @@ const TO_JSON: &str =
 fn installed() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("deploy-tools");
-        let digest = Sha256::digest(LOCKS.concat());
-        let wanted: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let found = std::fs::read_to_string(home.join("installed")).unwrap_or_default();
-        assert_eq!(
-            found.trim_end(),
-            wanted,
-            "the tools of these tests are not installed in {}, or not in these versions; run `make setup`",
-            home.display()
-        );
-        home
+        crate::installed::installed("deploy-tools", "the tools of these tests are", &LOCKS)
     })
 }
 
