@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Machine};
-use crate::policy::identity::Binding;
+use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::ScopeSet;
 use crate::server::{AccessSink, Listener, Server};
 use crate::store::portcullis::admin::NewToken;
@@ -133,6 +133,7 @@ async fn create_tokens(path: &Path, gateway: SocketAddr) -> anyhow::Result<Token
         organizations: Binding::Any,
         projects: Binding::Any,
         allowed_origins: Vec::new(),
+        narrowing: Narrowing::NONE,
         expires_at: Some(expires_at),
     };
     let only = |names: &[&str]| Binding::Only(names.iter().map(|name| Box::from(*name)).collect());

@@ -12,7 +12,7 @@ use super::own::{Located, StoreArgs, block_on, open};
 use super::trail::Recorder;
 use super::{Outcome, print};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::policy::identity::Binding;
+use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::admin::{NewToken, Resolved, Revoked};
 use crate::store::portcullis::{IfMissing, PortcullisStore, Token, TokenKind};
@@ -135,6 +135,7 @@ async fn create(
         organizations: binding(args.organizations),
         projects: binding(projects.collect()),
         allowed_origins: args.origins,
+        narrowing: Narrowing::NONE,
         expires_at: args.expires.map(|duration| now.after(duration)),
     };
     let issued = store.create(new, now).await?;

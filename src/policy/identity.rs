@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::scope::ScopeSet;
 use crate::clock::Timestamp;
 
@@ -139,13 +141,36 @@ pub struct Bound {
     pub projects: Binding,
     /// Browser origins that may use it, lower-case, as Sentry writes them; none when empty.
     pub allowed_origins: Box<[Box<str>]>,
+    /// What narrows it besides.
+    pub narrowing: Narrowing,
+}
+
+/// What narrows a credential besides organisations and projects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Narrowing {
+    /// Whether it is refused for methods that are not safe (RFC 9110, 9.2.1).
+    pub read_only: bool,
+    /// The profile that it was issued for, by name. One that the config does not have any more lets
+    /// nothing through.
+    pub profile: Option<Box<str>>,
+    /// The rule groups that it gets through, by name; all when `None`, none when empty.
+    pub groups: Option<Box<[Box<str>]>>,
+    /// Where its clients may be; anywhere when `None`, nowhere when empty.
+    pub networks: Option<Box<[IpNet]>>,
+}
+
+impl Narrowing {
+    /// Nothing.
+    pub const NONE: Narrowing =
+        Narrowing { read_only: false, profile: None, groups: None, networks: None };
 }
 
 impl Default for Bound {
     /// To nothing, and for no browser origin.
     fn default() -> Self {
         let (organizations, projects) = (Binding::Any, Binding::Any);
-        Self { organizations, projects, allowed_origins: Box::new([]) }
+        let narrowing = Narrowing::NONE;
+        Self { organizations, projects, allowed_origins: Box::new([]), narrowing }
     }
 }
 
@@ -172,6 +197,11 @@ impl Bounds {
     /// Browser origins that may use it.
     pub fn allowed_origins(&self) -> &[Box<str>] {
         self.0.as_deref().map_or(&[], |bound| &bound.allowed_origins)
+    }
+
+    /// What narrows it besides.
+    pub fn narrowing(&self) -> &Narrowing {
+        self.0.as_deref().map_or(&Narrowing::NONE, |bound| &bound.narrowing)
     }
 
     /// Whether nobody else shares it.

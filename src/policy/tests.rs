@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::credential::Digest;
 use super::decision::Lookup;
 use super::frame::RequestHead;
-use super::identity::{Binding, Bound, Bounds, Expiry, Identity, Issuer, KindSet, State};
+use super::identity::{
+    Binding, Bound, Bounds, Expiry, Identity, Issuer, KindSet, Narrowing, State,
+};
 use super::method::MethodSet;
 use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
@@ -131,6 +133,7 @@ fn lookup(digest: Digest) -> Lookup {
             Identity {
                 bounds: Bound {
                     allowed_origins: ["https://app.example".into()].into(),
+                    narrowing: Narrowing::NONE,
                     ..Bound::default()
                 }
                 .into(),

@@ -10,6 +10,8 @@
 pub mod cache;
 pub mod file;
 pub mod introspection;
+mod narrow;
+mod object;
 pub mod portcullis;
 pub mod postgres;
 pub mod sentry;

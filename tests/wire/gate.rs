@@ -395,6 +395,7 @@ pub fn new(name: &str, kind: TokenKind, scopes: &str) -> NewToken {
         organizations: Binding::Any,
         projects: Binding::Any,
         allowed_origins: Vec::new(),
+        narrowing: portcullis::policy::identity::Narrowing::NONE,
         expires_at: Some(hours(1)),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::hash_map::Entry;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Content;
 use crate::clock::Timestamp;
 use crate::policy::certificate::CertificateName;
 use crate::policy::credential::Digest;
-use crate::policy::identity::{Binding, Bound, Identity, Issuer, State};
+use crate::policy::identity::{Binding, Bound, Identity, Issuer, Narrowing, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::TokenKind;
 use crate::store::portcullis::admin::NewToken;
@@ -62,6 +63,11 @@ struct RawToken {
     #[serde(default)]
     allowed_origins: Vec<String>,
     expires_at: Option<toml::Value>,
+    #[serde(default)]
+    read_only: bool,
+    profile: Option<Box<str>>,
+    groups: Option<Box<[Box<str>]>>,
+    networks: Option<Box<[IpNet]>>,
 }
 
 #[derive(Deserialize)]
@@ -176,6 +182,12 @@ impl RawToken {
             organizations: binding(self.organizations),
             projects: binding(self.projects),
             allowed_origins: self.allowed_origins,
+            narrowing: Narrowing {
+                read_only: self.read_only,
+                profile: self.profile,
+                groups: self.groups,
+                networks: self.networks,
+            },
             expires_at,
         };
         new.check().map_err(|error| error.to_string())?;
@@ -190,6 +202,7 @@ impl RawToken {
                 organizations: new.organizations,
                 projects: new.projects,
                 allowed_origins: origins.collect(),
+                narrowing: new.narrowing,
             }
             .into(),
             expires_at: expires_at.into(),

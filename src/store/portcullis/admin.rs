@@ -13,10 +13,11 @@ use crate::clock::Timestamp;
 use crate::policy::credential::Digest;
 use crate::policy::identity::Binding;
 use crate::policy::token;
+use crate::store::narrow;
 
 const INSERT: &str = "INSERT INTO token (id, kind, name, digest, fingerprint, scopes, organizations, \
-    projects, allowed_origins, created_at, expires_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    projects, allowed_origins, created_at, expires_at, narrow) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 const REVOKE: &str = "UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
 const MEANT: &str = "SELECT id, name, revoked_at FROM token \
     WHERE id = $1 OR name = $1 OR fingerprint = $1 ORDER BY created_at, id";
@@ -163,6 +164,7 @@ impl PortcullisStore {
             organizations: new.organizations,
             projects: new.projects,
             allowed_origins: new.allowed_origins.iter().map(|o| o.to_ascii_lowercase()).collect(),
+            narrowing: new.narrowing,
             created_at: now,
             expires_at: new.expires_at,
             revoked_at: None,
@@ -173,9 +175,12 @@ impl PortcullisStore {
     }
 
     async fn insert(&self, token: &Token) -> Result<(), AdminError> {
+        let narrow = narrow::written(&token.narrowing);
+        let narrowed = if narrow.is_some() { row::NARROW } else { "" };
+        let kind = format!("{narrowed}{}", token.kind.as_str());
         let values = vec![
             token.id.as_str().into(),
-            token.kind.as_str().into(),
+            kind.into(),
             token.name.as_str().into(),
             token.digest.as_bytes().as_slice().into(),
             token.fingerprint().to_string().into(),
@@ -185,6 +190,7 @@ impl PortcullisStore {
             json(token.allowed_origins.iter().map(String::as_str)).into(),
             stored(token.created_at)?.into(),
             token.expires_at.map(stored).transpose()?.into(),
+            narrow.into(),
         ];
         let inserted = self.database.write(INSERT, vec![values]).await;
         match inserted {

@@ -3,7 +3,7 @@
 use super::admin::AdminError;
 use super::row::TokenKind;
 use crate::clock::Timestamp;
-use crate::policy::identity::Binding;
+use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::ScopeSet;
 
 /// The longest name, in characters.
@@ -26,6 +26,8 @@ pub struct NewToken {
     pub projects: Binding,
     /// Browser origins that may use it.
     pub allowed_origins: Vec<String>,
+    /// What narrows it besides.
+    pub narrowing: Narrowing,
     /// From when on it is refused; may have passed, for a token to try refusals with.
     pub expires_at: Option<Timestamp>,
 }

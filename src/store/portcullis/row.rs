@@ -5,15 +5,17 @@ use std::fmt;
 use super::database::Cells;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Fingerprint, Scheme};
-use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, KindSet, State};
+use crate::policy::identity::{
+    Binding, Bound, Identity, IdentityKind, Issuer, KindSet, Narrowing, State,
+};
 use crate::policy::scope::{Scope, ScopeSet};
-use crate::store::StoreError;
+use crate::store::{StoreError, narrow};
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, kind, name, digest, fingerprint, scopes, organizations, projects, ",
-            "allowed_origins, created_at, expires_at, revoked_at, last_used_at FROM token ",
+            "allowed_origins, created_at, expires_at, revoked_at, last_used_at, narrow FROM token ",
             $rest
         )
     };
@@ -25,6 +27,10 @@ pub(super) const BY_DIGEST: &str = select!("WHERE digest = $1");
 pub(super) const BY_ID: &str = select!("WHERE id = $1");
 /// Every row, oldest first.
 pub(super) const ALL: &str = select!("ORDER BY created_at, id");
+
+/// What stands before the kind of a token that is narrowed: a version of this program that can't read
+/// what narrows it does not know the kind either, and so refuses it.
+pub(super) const NARROW: &str = "narrow-";
 
 /// What kind of token the gateway issues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +110,8 @@ pub struct Token {
     pub projects: Binding,
     /// Browser origins that may use it.
     pub allowed_origins: Vec<String>,
+    /// What narrows it besides.
+    pub narrowing: Narrowing,
     /// When it was created.
     pub created_at: Timestamp,
     /// From when on it is refused; `None` for never.
@@ -141,6 +149,7 @@ impl Token {
                 organizations: self.organizations.clone(),
                 projects: self.projects.clone(),
                 allowed_origins: self.allowed_origins.iter().map(|o| o.as_str().into()).collect(),
+                narrowing: self.narrowing.clone(),
             }
             .into(),
             expires_at: self.expires_at.into(),
@@ -165,15 +174,22 @@ impl Token {
         }
         let scopes = text("scopes")?;
         let scopes = scopes.split(' ').filter_map(|name| name.parse::<Scope>().ok());
+        let kind = text("kind")?;
+        let (kind, narrowing) = match (kind.strip_prefix(NARROW), maybe("narrow")?) {
+            (Some(kind), Some(narrow)) => (kind, narrow::read(&narrow)?),
+            (None, None) => (kind.as_str(), Narrowing::NONE),
+            (Some(_), None) | (None, Some(_)) => return Err("its kind and what narrows it differ"),
+        };
         Ok(Self {
             id: id.to_owned(),
-            kind: TokenKind::from_name(&text("kind")?).ok_or("its kind is not known")?,
+            kind: TokenKind::from_name(kind).ok_or("its kind is not known")?,
             name: text("name")?,
             digest,
             scopes: scopes.collect(),
             organizations: binding(maybe("organizations")?)?,
             projects: binding(maybe("projects")?)?,
             allowed_origins: list(&text("allowed_origins")?)?,
+            narrowing,
             created_at: time(row, "created_at")?.ok_or("it has no time of creation")?,
             expires_at: time(row, "expires_at")?,
             revoked_at: time(row, "revoked_at")?,

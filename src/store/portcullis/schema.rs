@@ -55,6 +55,16 @@ const STEPS: &[Step] = &[
             Part::Postgres(include_str!("schema/block.postgres.sql")),
         ],
     },
+    // What it narrows has a kind that older versions don't know, and so refuse.
+    Step {
+        version: 3,
+        description: "narrow tokens (additive)",
+        parts: &[
+            Part::Tables(include_str!("schema/narrow.sql")),
+            Part::Sqlite(include_str!("schema/narrow.sqlite.sql")),
+            Part::Postgres(include_str!("schema/narrow.postgres.sql")),
+        ],
+    },
 ];
 
 /// The same types in a PostgreSQL.

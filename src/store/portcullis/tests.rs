@@ -22,7 +22,7 @@ use super::admin::{Issued, NewToken};
 use super::*;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Authorization, Credential, Digest, Scheme};
-use crate::policy::identity::{Binding, Identity};
+use crate::policy::identity::{Binding, Identity, Narrowing};
 use crate::policy::scope::{Scope, ScopeSet};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -105,6 +105,7 @@ pub(super) fn new(kind: TokenKind, name: &str) -> NewToken {
         organizations,
         projects,
         allowed_origins: Vec::new(),
+        narrowing: Narrowing::NONE,
         expires_at: None,
     }
 }

@@ -131,6 +131,7 @@ fn new(kind: TokenKind, name: &str) -> NewToken {
         organizations,
         projects,
         allowed_origins: Vec::new(),
+        narrowing: portcullis::policy::identity::Narrowing::NONE,
         expires_at: None,
     }
 }

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Scheme};
 use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::Scope;
+use crate::store::narrow::Narrow;
 
 /// An identity, under what it is known by.
 #[derive(Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     projects: Names,
     expires_at: Option<u64>,
     allowed_origins: Vec<String>,
+    #[serde(default)]
+    narrowing: Narrow,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,6 +70,7 @@ impl Entry {
             projects: names(identity.bounds.projects()),
             expires_at: identity.expires_at.time().map(Timestamp::as_millis),
             allowed_origins: origins.iter().map(ToString::to_string).collect(),
+            narrowing: identity.bounds.narrowing().into(),
         }
     }
 
@@ -101,6 +105,7 @@ impl Entry {
                 organizations: binding(self.organizations),
                 projects: binding(self.projects),
                 allowed_origins: origins,
+                narrowing: self.narrowing.into(),
             }
             .into(),
             expires_at: self.expires_at.map(Timestamp::from_millis).into(),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::identity::{IdentityKind, Issuer, State};
+use crate::policy::identity::{IdentityKind, Issuer, Narrowing, State};
 use crate::store::portcullis::admin::{AdminError, Revoked};
 
 const LATER: Timestamp = Timestamp::from_millis(NOW.as_millis() + 1);
@@ -28,6 +28,7 @@ async fn what_was_asked_for_is_what_is_found_listed_and_shown() {
                     organizations: organizations.clone(),
                     projects: projects.clone(),
                     allowed_origins: vec!["https://Example.COM".to_owned(), "*".to_owned()],
+                    narrowing: Narrowing::NONE,
                     expires_at,
                     ..new(kind, &name)
                 },
@@ -248,6 +249,12 @@ fn every_token_reads_back_as_it_was_written() {
             organizations,
             projects,
             allowed_origins,
+            narrowing: Narrowing {
+                read_only: bits & 1 == 0,
+                profile: (bits & 2 == 0).then(|| name.as_str().into()),
+                groups: (bits & 4 == 0).then(|| [name.as_str().into()].into()),
+                networks: (bits & 8 == 0).then(|| ["10.0.0.0/8".parse().unwrap()].into()),
+            },
             expires_at: expires_at.map(Timestamp::from_millis),
         };
         let (issued, read, found) = runtime.block_on(async {
@@ -264,6 +271,7 @@ fn every_token_reads_back_as_it_was_written() {
         prop_assert_eq!(read.organizations, wanted.organizations);
         prop_assert_eq!(read.projects, wanted.projects);
         prop_assert_eq!(read.allowed_origins, lower);
+        prop_assert_eq!(read.narrowing, wanted.narrowing);
         prop_assert_eq!(read.created_at, Timestamp::from_millis(now));
         prop_assert_eq!(read.expires_at, wanted.expires_at);
         Ok(())

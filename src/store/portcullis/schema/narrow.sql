@@ -1,0 +1,2 @@
+
+ALTER TABLE token ADD COLUMN narrow TEXT;
