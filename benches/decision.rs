@@ -15,6 +15,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
 use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::config::{Config, Machine};
+use portcullis::directory::NoDirectory;
 use portcullis::gateway::Gateway;
 use portcullis::policy::Policy;
 use portcullis::policy::credential::Presented;
@@ -78,7 +79,7 @@ fn gateway(policy: Policy, runtime: &Runtime) -> Gateway {
     let store: Arc<dyn TokenStore> = Arc::new(Everyone);
     let (stores, background) = (vec![store.into()], runtime.handle().clone());
     let identities = Identities::new(stores, settings, clock.clone(), Arc::new(()), background);
-    Gateway::new(policy, identities, clock)
+    Gateway::new(policy, identities, clock, Arc::new(NoDirectory))
 }
 
 /// As many rules as asked for, half of them under the organization that is asked for.

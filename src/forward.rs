@@ -41,8 +41,9 @@ pub struct Outbound {
     pub host: HeaderValue,
     /// The scheme of the public URL.
     pub proto: HeaderValue,
-    /// `Authorization` for tokens that the gateway issued. Marked sensitive: it prints nothing.
-    pub credential: Option<HeaderValue>,
+    /// `Authorization` for tokens that the gateway issued, by [`CredentialId`]. Marked sensitive: they
+    /// print nothing.
+    pub credentials: Box<[Option<HeaderValue>]>,
 }
 
 /// Who sent a request and under which number.
@@ -85,14 +86,17 @@ impl HeaderEdits {
     ) -> Result<Self, NoCredential> {
         let forward = permit.forward();
         let goes = |name: &&HeaderName| {
-            let exchanged = forward == Forward::Exchange && *name == ORIGIN;
+            let exchanged = matches!(forward, Forward::Exchange(_)) && *name == ORIGIN;
             let websocket = permit.websocket() && *name == UPGRADE;
             exchanged || (speaks_for_the_caller(name) && !stays(name, forward) && !websocket)
         };
         let remove = headers.keys().filter(goes).cloned().collect();
         let credential = match forward {
             Forward::AsIs | Forward::Untouched { .. } => headers.get(AUTHORIZATION).cloned(),
-            Forward::Exchange => Some(outbound.credential.clone().ok_or(NoCredential)?),
+            Forward::Exchange(credential) => {
+                let own = outbound.credentials.get(credential.index()).cloned().flatten();
+                Some(own.ok_or(NoCredential)?)
+            }
             Forward::Anonymous | Forward::Session => None,
         };
         let mut set = Vec::with_capacity(6);
@@ -126,7 +130,7 @@ impl HeaderEdits {
 /// Whether a field that speaks for the caller does so to who judges it.
 fn stays(name: &HeaderName, forward: Forward) -> bool {
     let (cookies, relay, key) = match forward {
-        Forward::AsIs | Forward::Exchange | Forward::Anonymous => return false,
+        Forward::AsIs | Forward::Exchange(_) | Forward::Anonymous => return false,
         Forward::Session => (true, false, false),
         Forward::Untouched { cookies, relay } => (cookies, relay, true),
     };

@@ -8,12 +8,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::policy::bound::{BodyCheck, BodyNames, BodyVerdict};
 use crate::policy::credential::Presented;
-use crate::policy::decision::{Decision, Lookup};
+use crate::policy::decision::{Decision, Denial, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::Identity;
+use crate::policy::judge::{Circumstances, Resolved};
 use crate::policy::passing::Passing;
-use crate::policy::{Policy, Screened};
+use crate::policy::question::Answers;
+use crate::policy::reason::Reason;
+use crate::policy::{Pending, Policy, Screened};
 use crate::store::cache::{CacheResult, Identities};
 
 /// Rules, identities and time.
@@ -22,6 +27,7 @@ pub struct Gateway {
     policy: Policy,
     identities: Arc<Identities>,
     clock: Arc<dyn Clock>,
+    directory: Arc<dyn Directory>,
 }
 
 /// A decision, and where the identity behind it came from.
@@ -37,12 +43,38 @@ pub struct Admission {
 
 impl Gateway {
     /// A gateway of these parts.
-    pub fn new(policy: Policy, identities: Arc<Identities>, clock: Arc<dyn Clock>) -> Self {
-        Self { policy, identities, clock }
+    pub fn new(
+        policy: Policy,
+        identities: Arc<Identities>,
+        clock: Arc<dyn Clock>,
+        directory: Arc<dyn Directory>,
+    ) -> Self {
+        Self { policy, identities, clock, directory }
     }
 
     /// Decides on a request of `client`: read it, look its caller up, judge.
     pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
+        let admission = self.admit_as_it_is(head, client).await;
+        let Some(added) = added(&admission.decision) else { return admission };
+        // What the upstream gets is decided on as a whole. Its bytes are not those that came.
+        let target = with_query(head.target, added);
+        let whole = RequestHead { target: &target, raw: &[], ..*head };
+        let whole = self.admit_as_it_is(&whole, client).await;
+        let same = matches!(&whole.decision.verdict, Verdict::Permit(permit) if permit.added().is_none())
+            && whole.decision.rule == admission.decision.rule;
+        if same {
+            return admission;
+        }
+        let decision = match &whole.decision.verdict {
+            Verdict::Deny(_) => whole.decision,
+            Verdict::Permit(_) | Verdict::Options(_) => {
+                whole.decision.refused(Denial::new(Reason::Binding))
+            }
+        };
+        Admission { decision, ..admission }
+    }
+
+    async fn admit_as_it_is(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let mut pending = match self.policy.screen(head) {
             Screened::Decided(decision) => return Admission { decision, cache: None, asked: None },
             Screened::Passing(passing) => {
@@ -57,17 +89,65 @@ impl Gateway {
                 break answer;
             }
         };
-        let decision = pending.resolve(answer.lookup, self.clock.now());
+        let decision = self.settle(&pending, &answer.lookup, client).await;
         Admission { decision, cache: Some(answer.cache), asked: answer.asked }
     }
 
-    /// Decides on a request as if its caller were `identity`.
-    pub fn admit_as(&self, head: &RequestHead<'_>, identity: Arc<Identity>) -> Decision {
+    /// Decides on a request as if its caller were `identity`, at the address `client`.
+    pub async fn admit_as(
+        &self,
+        head: &RequestHead<'_>,
+        identity: Arc<Identity>,
+        client: Option<IpAddr>,
+    ) -> Decision {
         match self.policy.screen(head) {
             Screened::Decided(decision) => decision,
             Screened::Passing(passing) => self.pass(*passing),
             Screened::Pending(pending) => {
-                pending.resolve(Lookup::Found(identity), self.clock.now())
+                self.settle(&pending, &Lookup::Found(identity), client).await
+            }
+        }
+    }
+
+    /// Decides, and learns of Sentry what has to be known for it.
+    async fn settle(
+        &self,
+        pending: &Pending<'_>,
+        lookup: &Lookup,
+        client: Option<IpAddr>,
+    ) -> Decision {
+        let mut answers = Answers::default();
+        loop {
+            let given = Circumstances { now: self.clock.now(), client, answers: &answers };
+            match pending.resolve(lookup, given) {
+                Resolved::Decided(decision) => return decision,
+                Resolved::Ask(question) => {
+                    let learnt = self.directory.learn(&question).await;
+                    answers.add(question, learnt);
+                }
+            }
+        }
+    }
+
+    /// Whether a request that was let through may have a body with these names.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn admit_body(
+        &self,
+        check: &BodyCheck,
+        identity: &Identity,
+        names: &BodyNames,
+    ) -> Result<(), Denial> {
+        let mut answers = Answers::default();
+        loop {
+            match check.judge(identity, names, &answers) {
+                BodyVerdict::Admitted => return Ok(()),
+                BodyVerdict::Refused(denial) => return Err(denial),
+                BodyVerdict::Ask(question) => {
+                    let learnt = self.directory.learn(&question).await;
+                    answers.add(question, learnt);
+                }
             }
         }
     }
@@ -94,4 +174,22 @@ impl Gateway {
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
+}
+
+/// What a permit adds to the query.
+fn added(decision: &Decision) -> Option<&str> {
+    match &decision.verdict {
+        Verdict::Permit(permit) => permit.added(),
+        Verdict::Deny(_) | Verdict::Options(_) => None,
+    }
+}
+
+/// A request target with more in its query.
+pub fn with_query(target: &[u8], added: &str) -> Vec<u8> {
+    let between = match target.iter().position(|byte| *byte == b'?') {
+        None => "?",
+        Some(at) if at + 1 == target.len() => "",
+        Some(_) => "&",
+    };
+    [target, between.as_bytes(), added.as_bytes()].concat()
 }

@@ -16,7 +16,7 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
-//! `policy`, `rewrite`, `forward`, `limit` (pure); `telemetry`, `spool`, `store`; `config`, `routes`, `gateway`,
+//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `gateway`,
 //! `explain`; `proxy`, `reload`; `stores`, `doctor`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
@@ -27,11 +27,13 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod directory;
 pub mod doctor;
 pub mod explain;
 pub mod forward;
 pub mod gateway;
 pub mod limit;
+pub mod peek;
 pub mod policy;
 pub mod proxy;
 pub mod proxy_protocol;

@@ -251,6 +251,22 @@ impl Kept {
         self.length
     }
 
+    /// All of it, still to be read: for a body that is small.
+    ///
+    /// # Errors
+    /// As the file has them.
+    pub async fn whole(&self) -> io::Result<Bytes> {
+        let Some(file) = &self.file else { return Ok(self.rest.clone()) };
+        let (file, size) = (Arc::clone(file), usize::try_from(self.written).unwrap_or_default());
+        let read = blocking(move || {
+            let mut whole = vec![0; size];
+            file.read_exact_at(&mut whole, 0).map(|()| whole)
+        });
+        let mut whole = read.await?;
+        whole.extend_from_slice(&self.rest);
+        Ok(whole.into())
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors

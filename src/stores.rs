@@ -1,4 +1,6 @@
-//! The token stores that a config names, opened.
+//! The token stores that a config names, and its Sentry as a directory, opened.
+
+mod directory;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use crate::store::introspection::IntrospectionStore;
 use crate::store::portcullis::{IfMissing, PortcullisStore};
 use crate::store::postgres::Locate;
 use crate::store::sentry::SentryStore;
+pub use directory::{directory, told};
 
 /// A store, as what it is.
 pub enum Opened {

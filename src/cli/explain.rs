@@ -18,7 +18,7 @@ use crate::explain::question::Question;
 use crate::gateway::Gateway;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::IfMissing;
-use crate::stores::Opened;
+use crate::stores::{Opened, directory};
 
 /// The request, and who makes it.
 #[derive(Clone, Debug, clap::Args)]
@@ -70,6 +70,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let clock = Arc::new(SystemClock);
+        let directory = directory(&config)?;
         // Without one nobody is looked up, and a store need not exist.
         let looks_up = args.token_stdin || args.certificate.is_some();
         let stores = if looks_up { stores(&config).await? } else { Vec::new() };
@@ -85,7 +86,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
                 Opened::Sentry(_) | Opened::Introspection(_) => {}
             }
         }
-        let gateway = Gateway::new(config.policy, identities, clock);
+        let gateway = Gateway::new(config.policy, identities, clock, directory);
         let decision = question.decide(&gateway).await?;
         let told = Explanation::of(&decision, &gateway, &question);
         print(&if args.json { serde_json::to_string(&told)? + "\n" } else { told.to_string() })?;

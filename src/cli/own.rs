@@ -31,6 +31,11 @@ pub(super) struct Located {
 }
 
 impl StoreArgs {
+    /// The config that was named, if one was.
+    pub(super) fn config(&self) -> Option<PathBuf> {
+        self.config.clone()
+    }
+
     /// The store that is meant.
     pub(super) fn locate(&self) -> anyhow::Result<Located> {
         if let Some(url) = &self.store {

@@ -2,20 +2,26 @@
 //!
 //! The secret is printed once, alone on standard output; all else goes to standard error.
 
+mod bindings;
+
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::Subcommand;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::own::{Located, StoreArgs, block_on, open};
 use super::trail::Recorder;
-use super::{Outcome, print};
+use super::{Outcome, load, print};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::admin::{NewToken, Resolved, Revoked};
 use crate::store::portcullis::{IfMissing, PortcullisStore, Token, TokenKind};
+use crate::stores::directory;
+use bindings::Named;
 
 /// What to do, and where the store is.
 #[derive(Debug, clap::Args)]
@@ -53,19 +59,33 @@ struct CreateArgs {
     /// By what people know it
     #[arg(long)]
     name: String,
+    /// What it is for: a profile of the config, such as `ci-release`, `agent`, `exporter`, `read-only` or
+    /// `terraform`. It gets through the rules of the profile alone, and holds its scopes where none is given
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Box<str>>,
     /// A scope, such as `event:read`; repeat it. What it implies is added, as Sentry does
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
-    /// An organization that it is bound to, by slug or by id: paths that name it the other way are
-    /// refused, so give both where clients use both; a DSN needs one
+    /// An organization that it is bound to, by slug or by id; repeat it. With `--config` Sentry is asked for
+    /// the id of a slug; a DSN needs one
     #[arg(long = "organization", value_name = "SLUG", required_if_eq("kind", "dsn"))]
     organizations: Vec<String>,
-    /// The numeric id of the project of a DSN
-    #[arg(long, value_name = "ID", required_if_eq("kind", "dsn"))]
-    project: Option<u64>,
-    /// The slug of that project, which paths may name too
-    #[arg(long, value_name = "SLUG", requires = "project")]
+    /// A project that it is bound to, as `organization/project` (Sentry is then asked for its id) or by id;
+    /// repeat it. A DSN has one, by id
+    #[arg(long = "project", value_name = "PROJECT", required_if_eq("kind", "dsn"))]
+    projects: Vec<String>,
+    /// The slug of the project of a DSN, which paths may name too
+    #[arg(long, value_name = "SLUG", requires = "projects")]
     project_slug: Option<String>,
+    /// It is refused for methods that change things
+    #[arg(long)]
+    read_only: bool,
+    /// A rule group of the config that it gets through, and no other rule; repeat it
+    #[arg(long = "group", value_name = "NAME")]
+    groups: Vec<Box<str>>,
+    /// A network that its clients may be in, such as `10.0.0.0/8`; repeat it
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<IpNet>,
     /// A browser origin that may use it; repeat it
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
@@ -83,6 +103,7 @@ fn kind(name: &str) -> Result<TokenKind, String> {
 
 pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
     let Located { own, public_url, audit } = args.store.locate()?;
+    let config = args.store.config();
     block_on(async {
         let (missing, changes) = match args.action {
             Action::Create(_) => (IfMissing::Create, true),
@@ -92,7 +113,10 @@ pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
         let mut recorder = Recorder::open(audit.as_deref().filter(|_| changes))?;
         let store = open(&own, missing).await?;
         let outcome = match args.action {
-            Action::Create(new) => create(&store, *new, public_url.as_deref(), &mut recorder).await,
+            Action::Create(new) => {
+                let config = config.as_deref();
+                create(&store, *new, public_url.as_deref(), config, &mut recorder).await
+            }
             Action::List => list(&store).await,
             Action::Show { token } => show(&store, &token).await,
             Action::Revoke { tokens } => revoke(&store, &tokens, &mut recorder).await,
@@ -106,16 +130,35 @@ async fn create(
     store: &PortcullisStore,
     args: CreateArgs,
     public_url: Option<&str>,
+    config: Option<&Path>,
     recorder: &mut Recorder,
 ) -> anyhow::Result<Outcome> {
     let now = SystemClock.now();
     let is_dsn = args.kind == TokenKind::Dsn;
+    // The whole of it, where more than the store is needed.
+    let asks = args.organizations.iter().chain(&args.projects).any(|name| !is_id(name));
+    let named = args.profile.is_some() || !args.groups.is_empty();
+    let config = match config {
+        Some(path) if named || (asks && !is_dsn) => Some(load(path)?),
+        None if named => {
+            bail!("`--profile` and `--group` are of a config; name it with `--config`")
+        }
+        Some(_) | None => None,
+    };
+    let of_profile = match (&args.profile, &config) {
+        (Some(name), Some(config)) => bindings::check_profile(config, name)?,
+        (Some(_) | None, _) => ScopeSet::EMPTY,
+    };
+    if let Some(config) = &config {
+        bindings::check_groups(config, &args.groups)?;
+    }
     let scopes: ScopeSet = match args.scopes.as_slice() {
         [] if is_dsn => ScopeSet::PROJECT_KEY,
+        [] => of_profile,
         scopes => scopes.iter().copied().collect(),
     };
-    if args.project.is_some() && !is_dsn {
-        bail!("`--project` belongs to a DSN; write `--kind dsn`, or leave it out");
+    if is_dsn && args.projects.len() > 1 {
+        bail!("a DSN belongs to one project; write one `--project`");
     }
     if scopes.is_empty() {
         bail!(
@@ -127,15 +170,31 @@ async fn create(
             "`--expires` is zero, so the token would be refused at once; write a time such as `30d`"
         );
     }
-    let projects = args.project.map(|id| id.to_string()).into_iter().chain(args.project_slug);
+    let directory = match &config {
+        Some(config) if asks => Some(directory(config)?),
+        Some(_) | None => None,
+    };
+    let (organizations, projects) = if is_dsn {
+        let projects = args.projects.into_iter().chain(args.project_slug);
+        (binding(args.organizations), binding(projects.collect()))
+    } else {
+        let named = Named { organizations: args.organizations, projects: args.projects };
+        let bound = named.bound(directory.as_deref()).await?;
+        (bound.organizations, bound.projects)
+    };
     let new = NewToken {
         kind: args.kind,
         name: args.name,
         scopes,
-        organizations: binding(args.organizations),
-        projects: binding(projects.collect()),
+        organizations,
+        projects,
         allowed_origins: args.origins,
-        narrowing: Narrowing::NONE,
+        narrowing: Narrowing {
+            read_only: args.read_only,
+            profile: args.profile,
+            groups: (!args.groups.is_empty()).then(|| args.groups.into()),
+            networks: (!args.networks.is_empty()).then(|| args.networks.into()),
+        },
         expires_at: args.expires.map(|duration| now.after(duration)),
     };
     let issued = store.create(new, now).await?;
@@ -146,6 +205,10 @@ async fn create(
     let dsn = public_url.and_then(|url| issued.dsn(url));
     println!("{}", dsn.as_deref().unwrap_or_else(|| issued.secret.expose()));
     recorded.map(|()| Outcome::Fine)
+}
+
+fn is_id(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn binding(names: Vec<String>) -> Binding {
@@ -230,6 +293,10 @@ fn describe(token: &Token, now: Timestamp) -> Value {
         "organizations": names(&token.organizations),
         "projects": names(&token.projects),
         "origins": token.allowed_origins,
+        "read_only": token.narrowing.read_only,
+        "profile": token.narrowing.profile,
+        "groups": token.narrowing.groups,
+        "networks": token.narrowing.networks,
         "created_at": time(Some(token.created_at)),
         "expires_at": time(token.expires_at),
         "revoked_at": time(token.revoked_at),

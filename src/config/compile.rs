@@ -2,8 +2,10 @@
 
 mod balancers;
 mod errors;
+mod kept;
 mod listen_tls;
 mod machine;
+mod profiles;
 mod records;
 mod rules;
 mod secret;
@@ -18,9 +20,9 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
-use super::raw::{Mode, RawCache, RawConfig, RawListen, RawRules, RawServer, RawSpool};
+use super::raw::{Mode, RawConfig, RawListen, RawRules, RawServer};
 use super::value::{PointInTime, SecretRef};
-use super::{Administration, Cache, Config, Listen, Server, Source, Store, Upstreams};
+use super::{Administration, Config, Listen, Server, Source, Store, Upstreams};
 use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
@@ -29,7 +31,6 @@ use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
-use crate::spool::SpoolSettings;
 
 /// Threads when the machine does not say how many cores it has.
 const FALLBACK_THREADS: usize = 2;
@@ -80,6 +81,7 @@ pub(super) fn compile(
     if let (Some(rules), Some(upstreams)) = (&rules, &upstreams) {
         compiler.reachable(rules, &listen, upstreams);
     }
+    let profiles = rules.as_ref().map(|rules| compiler.profiles(&raw.profile, &raw.group, rules));
     let cache = compiler.cache(&raw.cache);
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
@@ -100,13 +102,15 @@ pub(super) fn compile(
     };
     let RawServer { stop_delay, drain, .. } = &raw.server;
     let server = Server { threads, stop_delay: stop_delay.0, drain: drain.0 };
-    match (site, admin, upstreams, rules, log) {
-        (Some(site), Some(admin), Some(upstreams), Some(rules), Some(log))
+    match (site, admin, upstreams, rules, profiles, log) {
+        (Some(site), Some(admin), Some(upstreams), Some(rules), Some(profiles), Some(log))
             if compiler.problems.is_empty() =>
         {
             let exposed = listen.iter().flat_map(|listener| listener.exposed.iter()).collect();
             let max_body = upstreams.max_bodies();
-            let policy = Policy { rules, site, max_body, exposed, session_cookie, observe_until };
+            let profiles::Compiled { profiles, credentials } = profiles;
+            let policy =
+                Policy { rules, site, max_body, exposed, session_cookie, observe_until, profiles };
             let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(Config {
                 hash,
@@ -120,6 +124,7 @@ pub(super) fn compile(
                 upstreams,
                 canonical,
                 credential,
+                profile_credentials: credentials,
                 stores,
                 cache,
                 spool,
@@ -366,34 +371,5 @@ impl Compiler<'_> {
             parsed.extend(self.parsed(&at, network.map_err(|_| what), help));
         }
         parsed
-    }
-
-    fn cache(&mut self, raw: &RawCache) -> Cache {
-        for (name, zero) in [("ttl", raw.ttl.0.is_zero()), ("capacity", raw.capacity == 0)] {
-            if zero {
-                let what = "is zero, so every request would ask the store";
-                self.problem(format!("cache.{name}"), what, "delete the line to take the default");
-            }
-        }
-        Cache {
-            ttl: raw.ttl.0,
-            unknown_ttl: raw.unknown_ttl.0,
-            stale_if_error: raw.stale_if_error.0,
-            capacity: raw.capacity,
-            snapshot: raw.snapshot.as_ref().map(|path| self.folder.join(path)),
-        }
-    }
-
-    fn spool(&mut self, raw: &RawSpool) -> SpoolSettings {
-        if raw.max_body.0 > raw.memory.0 && raw.max_body.0 > raw.budget.0 {
-            let what = "is larger than `spool.budget`, so it can't be kept";
-            self.problem("spool.max_body", what, "raise `spool.budget`, or lower it");
-        }
-        SpoolSettings {
-            folder: raw.folder.as_ref().map(|folder| self.folder.join(folder)),
-            memory: raw.memory.0,
-            max_body: raw.max_body.0,
-            budget: raw.budget.0,
-        }
     }
 }

@@ -52,6 +52,11 @@ pub const SENTRY_RULES: &str = include_str!("../../config/sentry.toml");
 /// What the shipped rules are called in messages and logs.
 pub const SENTRY_RULES_NAME: &str = "sentry.toml";
 
+/// The profiles that come with the gateway.
+pub const PROFILES: &str = include_str!("../../config/profiles.toml");
+/// What they are called in messages and logs.
+pub const PROFILES_NAME: &str = "profiles.toml";
+
 /// The rules for what is not the Web API, as they are shipped.
 pub const EDGE_RULES: &str = include_str!("../../config/edge.toml");
 /// What they are called in messages and logs.
@@ -82,6 +87,10 @@ pub struct Config {
     pub canonical: Vec<BaseUrl>,
     /// `Authorization` in place of tokens that the gateway issued. Sensitive: prints nothing.
     pub credential: Option<HeaderValue>,
+    /// The same for profiles that have one of their own, by [`CredentialId::extra`].
+    ///
+    /// [`CredentialId::extra`]: crate::policy::profile::CredentialId::extra
+    pub profile_credentials: Vec<HeaderValue>,
     /// The token stores, in the order in which they are asked.
     pub stores: Vec<Store>,
     /// The identity cache.
@@ -209,6 +218,8 @@ pub struct Cache {
     pub stale_if_error: Duration,
     /// How many identities are kept.
     pub capacity: u64,
+    /// How long it is believed which id a slug has, and which project an issue.
+    pub directory_ttl: Duration,
     /// Where the last known identities are written to.
     pub snapshot: Option<PathBuf>,
 }

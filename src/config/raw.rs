@@ -4,10 +4,13 @@
 //! Schemas; so are the defaults.
 
 mod errors;
+mod profile;
 mod records;
 mod rule;
 mod traces;
 mod upstream;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +19,7 @@ use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
 pub(super) use errors::RawErrors;
+pub(super) use profile::{RawGroup, RawProfile, RawProfiles};
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 pub(super) use traces::RawTraces;
@@ -57,6 +61,12 @@ pub(super) struct RawConfig {
     /// Which rules are in force.
     #[serde(default)]
     pub(super) rules: RawRules,
+    /// What kinds of users need, by name; those that come with the gateway are in `config/profiles.toml`.
+    #[serde(default)]
+    pub(super) profile: BTreeMap<String, RawProfile>,
+    /// Named sets of rules.
+    #[serde(default)]
+    pub(super) group: BTreeMap<String, RawGroup>,
     /// Where request bodies are kept that have to be whole before they are sent on.
     #[serde(default)]
     pub(super) spool: RawSpool,
@@ -227,6 +237,9 @@ pub(super) struct RawCache {
     pub(super) stale_if_error: HumanDuration,
     /// How many identities are kept.
     pub(super) capacity: u64,
+    /// How long it is believed which id a slug has in Sentry, and which project an issue: for tokens that
+    /// are bound to organizations or projects. A slug that moves means its former owner for so long.
+    pub(super) directory_ttl: HumanDuration,
     /// A file that the last known identities are written to, by digest, for a start while their store
     /// can't be asked; by default none. It is written every minute, and within a second after a
     /// revocation.
@@ -240,6 +253,7 @@ impl Default for RawCache {
             unknown_ttl: seconds::<5>(),
             stale_if_error: seconds::<300>(),
             capacity: 100_000,
+            directory_ttl: seconds::<30>(),
             snapshot: None,
         }
     }

@@ -1,5 +1,7 @@
 //! Rule files: the shipped one, and an operator's own that add, override and remove.
 
+mod naming;
+
 use toml::Spanned;
 
 use super::problem::{Problem, syntax};
@@ -149,6 +151,7 @@ impl RawRule {
         let credentials = self.credentials(access, place, problems);
         let (exposure, service) = (self.exposure(place, problems), self.service(place, problems));
         self.lends(access, service, place, problems);
+        let projects = self.naming(place, problems);
         let rewrite = self.rewrite.as_ref().map(|rewrite| rewrite.compile(place, problems));
         let paths = std::iter::once(self.path.get_ref()).chain(&self.aliases);
         let mut rules = Vec::new();
@@ -163,6 +166,7 @@ impl RawRule {
                     service,
                     session: self.session,
                     websocket: self.websocket,
+                    projects,
                     rewrite: rewrite.clone(),
                     place: place.into(),
                     ..Rule::new(methods, template, access)

@@ -100,6 +100,9 @@ pub(super) struct Group;
 /// One of the upstreams.
 pub(super) struct Service;
 
+/// One of the places where requests name projects.
+pub(super) struct Place;
+
 schemas! {
     HumanDuration, "duration": json_schema!({
         "type": "string", "title": "duration", "examples": ["30s", "5m", "1h"],
@@ -151,6 +154,10 @@ schemas! {
     Service, "upstream": json_schema!({
         "type": "string",
         "enum": policy::exposure::Service::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>(),
+    });
+    Place, "place": json_schema!({
+        "type": "string",
+        "enum": policy::naming::Place::ALL.iter().map(|place| place.as_str()).collect::<Vec<_>>(),
     });
     Kind, "kind": json_schema!({
         "type": "string",

@@ -1,9 +1,11 @@
 //! Every way to get a config wrong, and what is said about it.
 
 mod blocked;
+mod bound;
 mod edge;
 mod errors;
 mod machine;
+mod profiles;
 mod records;
 mod rules;
 mod shipped;

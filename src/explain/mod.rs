@@ -14,7 +14,8 @@ use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::policy::Policy;
 use crate::policy::decision::{Decision, Forward, Verdict};
-use crate::policy::identity::{Binding, Identity, Issuer, State};
+use crate::policy::identity::{Binding, Identity, Issuer, Narrowing, State};
+use crate::policy::naming::Place;
 use crate::policy::path::Target;
 use crate::policy::rules::{Rewrite, Rule};
 
@@ -53,6 +54,9 @@ pub struct Met<'a> {
     scopes: Vec<&'static str>,
     credentials: Vec<&'static str>,
     exchange: bool,
+    /// Where requests name projects besides the path.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    projects: Vec<&'static str>,
     /// What a listener must expose for it, and where it goes.
     expose: &'static str,
     upstream: &'static str,
@@ -81,6 +85,9 @@ pub struct Who<'a> {
     projects: Names<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    /// What narrows it besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    narrowed: Vec<String>,
 }
 
 /// What a binding names.
@@ -99,6 +106,12 @@ pub enum Outcome {
     Allow {
         /// The target that the upstream gets, without the query.
         target: String,
+        /// What is added to its query.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        added: Option<String>,
+        /// Whether the body goes on only if it names nothing but what the token is bound to.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        checks_body: bool,
         /// What goes as the credential.
         authorization: &'static str,
         /// The refusal that it would be, were the gateway not observing.
@@ -171,6 +184,7 @@ impl<'a> Met<'a> {
             scopes,
             credentials,
             exchange: rule.exchange,
+            projects: rule.projects.iter().map(Place::as_str).collect(),
             expose: rule.exposure.as_str(),
             upstream: rule.service.as_str(),
             rewrite: rule.rewrite.iter().flat_map(Rewrite::names).collect(),
@@ -206,6 +220,7 @@ impl<'a> Who<'a> {
             organizations: Names::of(identity.bounds.organizations()),
             projects: Names::of(identity.bounds.projects()),
             expires_at: identity.expires_at.time().map(|time| time.to_string()),
+            narrowed: narrowed(identity.bounds.narrowing()),
         }
     }
 }
@@ -227,11 +242,13 @@ impl Outcome {
                 target: path.get(permit.prefix_len()..).unwrap_or_default().to_owned(),
                 authorization: match permit.forward() {
                     Forward::AsIs => "the caller's own",
-                    Forward::Exchange => "the upstream's, in place of the caller's",
+                    Forward::Exchange(_) => "the upstream's, in place of the caller's",
                     Forward::Anonymous => "none",
                     Forward::Session => "none but the caller's cookies",
                     Forward::Untouched { .. } => "whatever the caller sent",
                 },
+                added: permit.added().map(str::to_owned),
+                checks_body: permit.body_check().is_some(),
                 observed: permit.observed().map(|denial| Observed {
                     status: denial.reason.status(),
                     code: denial.reason.code(),
@@ -259,6 +276,20 @@ impl fmt::Display for Names<'_> {
     }
 }
 
+/// What narrows a token, in words.
+fn narrowed(narrowing: &Narrowing) -> Vec<String> {
+    let Narrowing { read_only, profile, groups, networks } = narrowing;
+    let mut words = Vec::new();
+    words.extend(read_only.then(|| "read-only".to_owned()));
+    words.extend(profile.as_ref().map(|name| format!("profile: {name}")));
+    words.extend(groups.as_ref().map(|names| format!("groups: {}", names.join(", "))));
+    words.extend(networks.as_ref().map(|networks| {
+        let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
+        format!("networks: {}", networks.join(", "))
+    }));
+    words
+}
+
 fn list(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
@@ -281,6 +312,9 @@ impl fmt::Display for Explanation<'_> {
             };
             writeln!(f, "needs       {needs}")?;
             writeln!(f, "takes       {}", list(&rule.credentials))?;
+            if !rule.projects.is_empty() {
+                writeln!(f, "projects    named by {}", rule.projects.join(", "))?;
+            }
             writeln!(f, "goes to     {}, where `{}` is exposed", rule.upstream, rule.expose)?;
             if !rule.rewrite.is_empty() {
                 writeln!(f, "rewrites    {}", rule.rewrite.join(", "))?;
@@ -295,10 +329,22 @@ impl fmt::Display for Explanation<'_> {
             writeln!(f, "holds       {}", list(&who.scopes))?;
             let (organizations, projects) = (&who.organizations, &who.projects);
             writeln!(f, "bound to    organizations: {organizations}; projects: {projects}")?;
+            if !who.narrowed.is_empty() {
+                writeln!(f, "narrowed    {}", who.narrowed.join("; "))?;
+            }
         }
         match &self.outcome {
-            Outcome::Allow { target, authorization, observed } => {
+            Outcome::Allow { target, added, checks_body, authorization, observed } => {
                 writeln!(f, "allowed     forwarded as {} {target}", self.method)?;
+                if let Some(added) = added {
+                    writeln!(f, "            with `{added}` added to its query")?;
+                }
+                if *checks_body {
+                    writeln!(
+                        f,
+                        "            if its body names nothing but what the token is bound to"
+                    )?;
+                }
                 writeln!(f, "            credential upstream: {authorization}")?;
                 let Some(Observed { status, code, detail, until }) = observed else {
                     return Ok(());

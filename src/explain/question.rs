@@ -180,7 +180,7 @@ impl Question {
         let head =
             RequestHead { exposed, certificate, ..RequestHead::new(method, target, &headers) };
         Ok(match made_up {
-            Some(identity) => gateway.admit_as(&head, Arc::new(identity)),
+            Some(identity) => gateway.admit_as(&head, Arc::new(identity), None).await,
             None => gateway.admit(&head, None).await.decision,
         })
     }

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::bound::BodyCheck;
 use super::credential::{Digest, Scheme};
 use super::frame::Body;
 use super::identity::Holder;
 use super::method::{Method, MethodSet};
+use super::profile::CredentialId;
 use super::reason::Reason;
 use super::rules::{RuleId, RuleTable};
 use super::scope::ScopeSet;
@@ -80,8 +82,8 @@ impl Caller {
 pub enum Forward {
     /// The caller's own credential, which is Sentry's own.
     AsIs,
-    /// The credential of the upstream in the gateway's config.
-    Exchange,
+    /// A credential of the gateway's config.
+    Exchange(CredentialId),
     /// No credential.
     Anonymous,
     /// The caller's cookies, in which a browser session of Sentry's is.
@@ -105,6 +107,8 @@ pub struct Permit {
     pub(super) prefix_len: usize,
     pub(super) websocket: bool,
     pub(super) observed: Option<Box<Denial>>,
+    pub(super) added: Option<Box<str>>,
+    pub(super) body_check: Option<Box<BodyCheck>>,
 }
 
 impl Permit {
@@ -132,6 +136,17 @@ impl Permit {
     /// The refusal that it would have been, had the gateway not been observing.
     pub fn observed(&self) -> Option<&Denial> {
         self.observed.as_deref()
+    }
+
+    /// What is added to the query, so that the answer is about nothing else than what the token is bound
+    /// to. Who forwards it has decided on the whole again.
+    pub fn added(&self) -> Option<&str> {
+        self.added.as_deref()
+    }
+
+    /// What the body must not name. Who forwards it has read the body before, and refused it otherwise.
+    pub fn body_check(&self) -> Option<&BodyCheck> {
+        self.body_check.as_deref()
     }
 
     /// Whether the connection may become a WebSocket.
@@ -241,6 +256,22 @@ impl Denial {
                 "the token is bound to something that this route does not name; use a token that \
                  is not bound"
             }
+            Reason::ReadOnly => "the token is read-only; use one that may change things",
+            Reason::Network => {
+                "the token may not be used from the address of this client; use it where it is meant \
+                 to be, or ask the gateway's operator"
+            }
+            Reason::RuleNotGranted => {
+                return format!(
+                    "the token is not for {method} {route}; use one that is, or ask the gateway's operator \
+                     to add the route to its profile"
+                )
+                .into();
+            }
+            Reason::DirectoryUnavailable => {
+                "the gateway can't ask Sentry which project or organization this is, and the token is bound \
+                 to some; try again"
+            }
             Reason::Origin => {
                 "the token may not be used from the `Origin` of this request; create one with \
                  `--origin` for it"
@@ -312,6 +343,10 @@ impl Denial {
             | Reason::MultipleCredentials
             | Reason::WrongOrganization
             | Reason::Binding
+            | Reason::ReadOnly
+            | Reason::Network
+            | Reason::RuleNotGranted
+            | Reason::DirectoryUnavailable
             | Reason::Origin
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute

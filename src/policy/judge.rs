@@ -1,14 +1,20 @@
 //! The second half of a decision: what the identity that was looked up may do here.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 
-use super::Pending;
+use super::bound::{Held, Unsettled};
 use super::credential::{Presented, Scheme};
 use super::decision::{Caller, Decision, Denial, Forward, Lookup, Permit, Verdict};
 use super::identity::{Binding, Identity, IdentityKind, Issuer, State};
+use super::profile::CredentialId;
+use super::question::{Answers, Question};
 use super::reason::Reason;
 use super::rules::{Access, Rule};
 use super::scope::ScopeSet;
+use super::{Pending, narrow};
 use crate::clock::Timestamp;
 
 /// Why the upstream's credential is not lent to a token of the gateway.
@@ -22,8 +28,32 @@ pub(super) const BLOCKED: &str = "the token is on the gateway's block list; ask 
 const UNCERTIFIED: &str = "no token store knows a name of the client's certificate; have its operator \
     add it, or send a token";
 
-/// What is forwarded, and the refusal that it would have been.
-type Judged = (Forward, Option<Box<Denial>>);
+/// What is forwarded, the refusal that it would have been, and what the bindings ask for.
+struct Judged {
+    forward: Forward,
+    observed: Option<Box<Denial>>,
+    held: Held,
+}
+
+/// What a decision depends on besides the request and the identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The client's address, if it is known.
+    pub client: Option<IpAddr>,
+    /// What was learnt of Sentry for this request.
+    pub answers: &'a Answers,
+}
+
+/// What a look-up led to.
+#[derive(Debug)]
+pub enum Resolved {
+    /// It is decided.
+    Decided(Decision),
+    /// This has to be learnt of Sentry first.
+    Ask(Question),
+}
 
 impl Pending<'_> {
     /// The credential to look up.
@@ -40,20 +70,23 @@ impl Pending<'_> {
     }
 
     /// Decides on what the look-up came to.
-    pub fn resolve(self, lookup: Lookup, now: Timestamp) -> Decision {
+    pub fn resolve(&self, lookup: &Lookup, given: Circumstances<'_>) -> Resolved {
         let (verdict, identity) = match lookup {
             Lookup::Found(identity) => {
-                let decided = self.judge(identity.identity(), now);
-                let permit = |(forward, observed)| {
-                    Verdict::Permit(Permit {
+                let verdict = match self.judge(identity.identity(), given) {
+                    Ok(Judged { forward, observed, held }) => Verdict::Permit(Permit {
                         observed,
+                        added: held.added,
+                        body_check: held.body.map(Box::new),
                         ..self.request.permit(self.policy, forward)
-                    })
+                    }),
+                    Err(Unsettled::Denied(denial)) => Verdict::Deny(denial),
+                    Err(Unsettled::Ask(question)) => return Resolved::Ask(question),
                 };
-                (decided.map_or_else(Verdict::Deny, permit), Some(identity))
+                (verdict, Some(Arc::clone(identity)))
             }
             Lookup::Unknown if self.credential.scheme == Scheme::Certificate => {
-                return self.uncertified();
+                return Resolved::Decided(self.uncertified());
             }
             Lookup::Unknown => (Verdict::Deny(Denial::new(Reason::UnknownToken)), None),
             Lookup::Blocked => {
@@ -64,11 +97,11 @@ impl Pending<'_> {
             Lookup::Limited => (later(Reason::GuessingLimited), None),
         };
         let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
-        self.request.decide(Caller { scheme, digest, identity }, verdict)
+        Resolved::Decided(self.request.decide(Caller { scheme, digest, identity }, verdict))
     }
 
     /// Nobody knows the client's certificate: where it takes no credential, that is none.
-    fn uncertified(self) -> Decision {
+    fn uncertified(&self) -> Decision {
         let rule = self.policy.rules.rule(self.request.rule);
         if rule.access == Access::Public {
             let verdict = match self.request.body(self.policy) {
@@ -83,47 +116,66 @@ impl Pending<'_> {
     }
 
     /// What may be forwarded for `identity`, and what was only observed; or why nothing.
-    fn judge(&self, identity: &Identity, now: Timestamp) -> Result<Judged, Denial> {
+    fn judge(&self, identity: &Identity, given: Circumstances<'_>) -> Result<Judged, Unsettled> {
         let rule = self.policy.rules.rule(self.request.rule);
         if !self.credential.kinds.contains(identity.kind) || !self.is_of_its_project(identity) {
-            return Err(Denial::new(Reason::UnknownToken));
+            return Err(Denial::new(Reason::UnknownToken).into());
         }
         match identity.state {
             State::Active => {}
-            State::Disabled => return Err(Denial::new(Reason::DisabledToken)),
+            State::Disabled => return Err(Denial::new(Reason::DisabledToken).into()),
         }
-        if identity.is_expired(now) {
-            return Err(Denial::new(Reason::ExpiredToken));
+        if identity.is_expired(given.now) {
+            return Err(Denial::new(Reason::ExpiredToken).into());
         }
+        let narrowing = identity.bounds.narrowing();
+        narrow::network(narrowing, given.client)?;
         if !rule.credentials.contains(identity.kind) {
-            return Err(wrong_kind(rule, [identity.kind].into_iter()));
+            return Err(wrong_kind(rule, [identity.kind].into_iter()).into());
         }
-        let (bound, observed) = match self.entitled(rule, identity) {
-            Ok(bound) => (bound, None),
-            Err(denial) if self.is_observed(&denial, identity, now) => (false, Some(denial)),
-            Err(denial) => return Err(denial),
+        let (rule_id, method) = (self.request.rule, self.request.frame.method);
+        let profile = narrow::granted(&self.policy.profiles, narrowing, rule_id, method)?;
+        let read_only = narrowing.read_only || profile.is_some_and(|profile| profile.read_only);
+        if read_only && !method.is_safe() {
+            return Err(Denial::new(Reason::ReadOnly).into());
+        }
+        let held_scopes = profile.map_or(ScopeSet::ALL, |profile| profile.scopes);
+        let scopes = identity.scopes.intersection(held_scopes);
+        let (held, observed) = match self.entitled(rule, identity, scopes, given.answers) {
+            Ok(held) => (held, None),
+            Err(Unsettled::Denied(denial)) if self.is_observed(&denial, identity, given.now) => {
+                (Held::default(), Some(Box::new(denial)))
+            }
+            Err(unsettled) => return Err(unsettled),
         };
         self.request.body(self.policy)?;
-        match identity.issuer {
-            Issuer::Sentry if rule.access == Access::ProjectKey => {
-                Ok((self.request.untouched(rule), observed.map(Box::new)))
-            }
-            Issuer::Sentry => Ok((Forward::AsIs, observed.map(Box::new))),
+        let forward = match identity.issuer {
+            Issuer::Sentry if rule.access == Access::ProjectKey => self.request.untouched(rule),
+            Issuer::Sentry => Forward::AsIs,
             Issuer::Gateway => {
                 self.origin(identity)?;
-                Ok((self.exchange(rule, identity, bound)?, None))
+                let credential = profile.map_or(CredentialId::UPSTREAM, |own| own.credential);
+                let lent = Lent { scopes, bound: held.bound, credential };
+                self.exchange(rule, identity, lent)?
             }
-        }
+        };
+        Ok(Judged { forward, observed, held })
     }
 
-    /// Whether the identity may do this, and whether it is bound.
-    fn entitled(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
+    /// Whether the identity may do this with what it holds, and what its bindings ask for.
+    fn entitled(
+        &self,
+        rule: &Rule,
+        identity: &Identity,
+        held: ScopeSet,
+        answers: &Answers,
+    ) -> Result<Held, Unsettled> {
         match rule.access {
             Access::Public | Access::Authenticated | Access::Pass | Access::ProjectKey => {}
-            Access::AnyOf(scopes) => self.scopes(scopes, identity)?,
-            Access::NotExposed => return Err(Denial::new(Reason::RouteNotExposed)),
+            Access::AnyOf(scopes) => self.scopes(scopes, identity, held)?,
+            Access::NotExposed => return Err(Denial::new(Reason::RouteNotExposed).into()),
         }
-        self.bindings(rule, identity)
+        self.bindings(rule, identity, answers)
     }
 
     /// Whether a refusal is only told of. Sentry sees the credential and judges it itself, so
@@ -139,7 +191,7 @@ impl Pending<'_> {
     /// Whether the identity holds one of `scopes`. Sentry lets a read scope through to some writes
     /// and then decides by the role of the token's user. With the upstream's credential that would
     /// be the upstream's role, so a token of the gateway needs a scope that writes.
-    fn scopes(&self, scopes: ScopeSet, identity: &Identity) -> Result<(), Denial> {
+    fn scopes(&self, scopes: ScopeSet, identity: &Identity, held: ScopeSet) -> Result<(), Denial> {
         let required = match identity.issuer {
             Issuer::Gateway if !self.request.frame.method.is_safe() => {
                 scopes.without(ScopeSet::READ)
@@ -149,8 +201,7 @@ impl Pending<'_> {
         if required.is_empty() {
             return Err(Denial::new(Reason::WrongCredentialKind).note(STANDS_FOR_NOBODY));
         }
-        if !required.intersects(identity.scopes) {
-            let held = identity.scopes;
+        if !required.intersects(held) {
             return Err(Denial { required, held, ..Denial::new(Reason::MissingScope) });
         }
         Ok(())
@@ -169,40 +220,6 @@ impl Pending<'_> {
         }
     }
 
-    /// Whether the identity is bound and the route names something else, or nothing.
-    fn bindings(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
-        let kinds = [
-            ("organization_", identity.bounds.organizations(), Reason::WrongOrganization),
-            ("project_", identity.bounds.projects(), Reason::Binding),
-        ];
-        let mut bound = false;
-        for (parameter, binding, reason) in kinds {
-            if !binding.is_bound() {
-                continue;
-            }
-            bound = true;
-            let what = parameter.trim_end_matches('_');
-            let mut named = self.request.parameters(rule, parameter).peekable();
-            // Of its own tokens Sentry knows what they are bound to.
-            let checked_here = identity.issuer == Issuer::Gateway && rule.access != Access::Public;
-            if named.peek().is_none() && checked_here {
-                let note = format!(
-                    "the token is bound to one {what} or more, and this route names none; use a \
-                     token that is not bound"
-                );
-                return Err(Denial::new(Reason::Binding).note(note));
-            }
-            if let Some(name) = named.find(|name| !binding.admits(name)) {
-                let note = format!(
-                    "the token is bound to another {what} than `{}`; use a token for it",
-                    name.escape_debug()
-                );
-                return Err(Denial::new(reason).note(note));
-            }
-        }
-        Ok(bound)
-    }
-
     /// A browser origin is checked here only where Sentry will not see the token.
     fn origin(&self, identity: &Identity) -> Result<(), Denial> {
         let Some(origin) = self.request.headers.get(http::header::ORIGIN) else { return Ok(()) };
@@ -217,17 +234,17 @@ impl Pending<'_> {
     /// The upstream's credential stands in for the token, unless the rule keeps it from that.
     /// Where a rule asks for no scope, the credential would lend the caller its own account: so
     /// only to read, only to a token that may do something, and not past a binding.
-    fn exchange(&self, rule: &Rule, identity: &Identity, bound: bool) -> Result<Forward, Denial> {
+    fn exchange(&self, rule: &Rule, identity: &Identity, lent: Lent) -> Result<Forward, Denial> {
         if [identity.bounds.organizations(), identity.bounds.projects()]
             .contains(&&Binding::Unknown)
         {
             return Err(Denial::new(Reason::Binding));
         }
-        let reads = self.request.frame.method.is_safe() && !identity.scopes.is_empty() && !bound;
+        let reads = self.request.frame.method.is_safe() && !lent.scopes.is_empty() && !lent.bound;
         match rule.access {
-            Access::AnyOf(_) if rule.exchange => Ok(Forward::Exchange),
+            Access::AnyOf(_) if rule.exchange => Ok(Forward::Exchange(lent.credential)),
             Access::Public | Access::Authenticated if rule.exchange && reads => {
-                Ok(Forward::Exchange)
+                Ok(Forward::Exchange(lent.credential))
             }
             Access::Public => Ok(Forward::Anonymous),
             Access::AnyOf(_)
@@ -239,6 +256,15 @@ impl Pending<'_> {
             }
         }
     }
+}
+
+/// To whom a credential of the upstream is lent, and which.
+struct Lent {
+    /// What the caller holds.
+    scopes: ScopeSet,
+    /// Whether it is bound to organisations or projects.
+    bound: bool,
+    credential: CredentialId,
 }
 
 /// A refusal that may be none in a second.

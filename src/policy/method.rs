@@ -95,6 +95,12 @@ impl MethodSet {
         MethodSet(self.0 | 1 << method as u8)
     }
 
+    /// What is in either.
+    #[must_use]
+    pub const fn union(self, other: MethodSet) -> Self {
+        MethodSet(self.0 | other.0)
+    }
+
     /// Whether `method` is in the set.
     pub const fn contains(self, method: Method) -> bool {
         self.0 & 1 << method as u8 != 0

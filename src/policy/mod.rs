@@ -7,18 +7,23 @@
 //! **Invariant:** no I/O, no clock, no async, no logging, no serde and no pingora in here, and no
 //! secret leaves [`credential`]. A [`Permit`] can be made only here.
 
+pub mod bound;
 pub mod certificate;
 pub mod credential;
 pub mod decision;
 pub mod exposure;
 pub mod frame;
 pub mod identity;
-mod judge;
+pub mod judge;
 pub mod method;
+pub mod naming;
+mod narrow;
 pub mod passing;
 pub mod path;
 pub mod pointer;
+pub mod profile;
 mod project_key;
+pub mod question;
 pub mod reason;
 pub mod rules;
 pub mod scope;
@@ -36,6 +41,7 @@ use judge::wrong_kind;
 use method::Method;
 use passing::Passing;
 use path::Target;
+use profile::Profiles;
 use reason::Reason;
 use rules::{Access, Found, Rule, RuleId, RuleTable};
 use site::{NameId, Site};
@@ -64,6 +70,8 @@ pub struct Policy {
     /// Until when what is only about entitlement is let through and told, instead of refused; never
     /// when `None`.
     pub observe_until: Option<Timestamp>,
+    /// What tokens may be narrowed to, by name.
+    pub profiles: Profiles,
 }
 
 /// The first half of a decision.
@@ -118,6 +126,7 @@ impl Policy {
             exposed: Exposures::API,
             session_cookie: SESSION_COOKIE.into(),
             observe_until: None,
+            profiles: Profiles::default(),
         }
     }
 
@@ -333,7 +342,8 @@ impl Request<'_> {
     fn permit(&self, policy: &Policy, forward: Forward) -> Permit {
         let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
         let (body, websocket) = (self.frame.body, policy.rules.rule(rule).websocket);
-        Permit { rule, method, body, forward, prefix_len, websocket, observed: None }
+        let (observed, added, body_check) = (None, None, None);
+        Permit { rule, method, body, forward, prefix_len, websocket, observed, added, body_check }
     }
 
     /// Whether cookies go on: not beside a credential, and not where no page is let in.
@@ -376,15 +386,6 @@ impl Request<'_> {
             // How long a chunked one is shows while it is read.
             Body::None | Body::Length(_) | Body::Chunked => Ok(()),
         }
-    }
-
-    /// The first decoded segment of a parameter whose name starts with `name`, for each of them.
-    fn parameters<'s>(&'s self, rule: &'s Rule, name: &'s str) -> impl Iterator<Item = &'s str> {
-        let segments = rule.template.segments().iter().enumerate();
-        segments.filter_map(move |(index, segment)| {
-            let named = segment.name().is_some_and(|own| own.starts_with(name));
-            named.then(|| self.target.path().segment(self.skip + index))
-        })
     }
 }
 

@@ -60,6 +60,12 @@ reasons! {
     WrongOrganization = "wrong_organization", 403;
     /// The route does not name what the credential is bound to, or names another project.
     Binding = "binding", 403;
+    /// The token is read-only, and the method is not safe.
+    ReadOnly = "read_only", 403;
+    /// The token may not be used from where the client is.
+    Network = "network", 403;
+    /// The route is not among those that the token's profile or groups have.
+    RuleNotGranted = "rule_not_granted", 403;
     /// The browser origin is not on the token's list.
     Origin = "origin", 403;
     /// Sentry has the route, and the gateway does not let it out.
@@ -82,6 +88,8 @@ reasons! {
     SpoolUnavailable = "spool_unavailable", 503;
     /// What is decided can't be recorded, and has to be.
     AuditUnavailable = "audit_unavailable", 503;
+    /// Sentry can't be asked what a request of a bound token is about.
+    DirectoryUnavailable = "directory_unavailable", 503;
     /// The token store can't answer and nothing usable is cached.
     StoreUnavailable = "store_unavailable", 503;
 }
@@ -101,6 +109,10 @@ impl Reason {
             | Reason::UnknownToken
             | Reason::ExpiredToken
             | Reason::DisabledToken
+            | Reason::ReadOnly
+            | Reason::Network
+            | Reason::RuleNotGranted
+            | Reason::DirectoryUnavailable
             | Reason::Origin
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute
@@ -268,6 +280,9 @@ mod tests {
             ("missing_scope", 403),
             ("wrong_organization", 403),
             ("binding", 403),
+            ("read_only", 403),
+            ("network", 403),
+            ("rule_not_granted", 403),
             ("origin", 403),
             ("route_not_exposed", 403),
             ("no_such_route", 404),
@@ -279,6 +294,7 @@ mod tests {
             ("stopping", 503),
             ("spool_unavailable", 503),
             ("audit_unavailable", 503),
+            ("directory_unavailable", 503),
             ("store_unavailable", 503),
         ];
         let seen: Vec<_> = Reason::ALL.iter().map(|r| (r.code(), r.status())).collect();

@@ -141,6 +141,12 @@ impl ScopeSet {
         ScopeSet(self.0 & !other.0)
     }
 
+    /// What is in both.
+    #[must_use]
+    pub const fn intersection(self, other: ScopeSet) -> Self {
+        ScopeSet(self.0 & other.0)
+    }
+
     /// Whether there is nothing in it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

@@ -13,6 +13,7 @@ use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
 use super::*;
 use crate::clock::Timestamp;
+use settle::{forwarded, settled};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -174,13 +175,13 @@ fn decide(policy: &Policy, line: &str, fields: &[(&str, &str)]) -> String {
         Screened::Passing(passing) => passing.unblocked(),
         Screened::Pending(pending) => {
             let lookup = lookup(pending.presented().credential.digest);
-            pending.resolve(lookup, NOW)
+            settled(&pending, &lookup)
         }
     };
     match decision.verdict {
         Verdict::Permit(permit) => match permit.observed() {
-            None => format!("{:?}", permit.forward()),
-            Some(denial) => format!("{:?}, {}", permit.forward(), denial.reason),
+            None => forwarded(permit.forward()),
+            Some(denial) => format!("{}, {}", forwarded(permit.forward()), denial.reason),
         },
         Verdict::Deny(denial) => denial.reason.code().to_owned(),
         Verdict::Options(methods) => methods.to_string(),
@@ -383,3 +384,4 @@ fn a_path_prefix_is_part_of_the_address() {
 mod observe;
 mod properties;
 mod refusals;
+mod settle;

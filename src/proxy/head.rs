@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use super::certificate::ClientCertificate;
 use crate::clock::Timestamp;
 use crate::forward::HeaderEdits;
+use crate::gateway::with_query;
 use crate::policy::exposure::Exposures;
 use crate::policy::frame::RequestHead;
 
@@ -81,10 +82,12 @@ pub(super) fn as_http1(head: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// Applies the edits to the upstream request and takes the gateway's own prefix off its target.
+/// Applies the edits to the upstream request, takes the gateway's own prefix off its target, and adds to
+/// its query what was decided on with it.
 pub(super) fn apply(
     edits: HeaderEdits,
     prefix_len: usize,
+    added: Option<&str>,
     upstream: &mut RequestHeader,
 ) -> Result<()> {
     for name in &edits.remove {
@@ -93,9 +96,17 @@ pub(super) fn apply(
     for (name, value) in edits.set {
         upstream.insert_header(name, value)?;
     }
-    if prefix_len > 0 {
-        let target = upstream.raw_path().get(prefix_len..).unwrap_or_default().to_vec();
-        upstream.set_raw_path(&target)?;
+    let own = upstream.raw_path().get(prefix_len..).unwrap_or_default();
+    match added {
+        None if prefix_len == 0 => {}
+        None => {
+            let target = own.to_vec();
+            upstream.set_raw_path(&target)?;
+        }
+        Some(added) => {
+            let target = with_query(own, added);
+            upstream.set_raw_path(&target)?;
+        }
     }
     Ok(())
 }

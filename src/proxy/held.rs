@@ -158,7 +158,7 @@ async fn next(
     }
 }
 
-fn unread(error: &io::Error) -> Box<Error> {
+pub(super) fn unread(error: &io::Error) -> Box<Error> {
     tracing::error!(%error, "a request body that was kept can't be read again");
     Error::explain(ErrorType::FileReadError, "a body that was kept")
 }

@@ -7,6 +7,8 @@ use pingora::proxy::Session;
 use super::context::Context;
 use super::serving::Serving;
 use super::{audit, held, keep, permit, public, respond};
+use crate::peek::{self, Unreadable};
+use crate::policy::bound::BodyCheck;
 use crate::policy::decision::{Denial, Standing};
 use crate::policy::exposure::Service;
 use crate::policy::frame::Body;
@@ -31,7 +33,15 @@ pub(super) async fn hold(
     let rewrite = rule.rewrite.as_ref().filter(|_| !plain);
     let takes_chunks = serving.upstreams.of(rule.service)?.takes_chunks();
     let stranger = is_stranger(ctx, rule.service);
+    let checked = permit.body_check().is_some();
+    if checked && let Some(limit) = too_long(permit.body()) {
+        return refuse(serving, session, ctx, Denial::too_large(limit)).await;
+    }
     let keeps = match permit.body() {
+        Body::None | Body::Length(0) if checked => {
+            let denial = BodyCheck::unreadable("is empty");
+            return refuse(serving, session, ctx, denial).await;
+        }
         Body::None | Body::Length(0) => false,
         Body::Length(length) if stranger && !upgrades => {
             let limit = serving.spool.settings().max_body;
@@ -40,8 +50,8 @@ pub(super) async fn hold(
             }
             true
         }
-        Body::Length(_) => false,
-        Body::Chunked => rewrite.is_some() || !takes_chunks || stranger,
+        Body::Length(_) => checked,
+        Body::Chunked => checked || rewrite.is_some() || !takes_chunks || stranger,
     };
     // A client that does not read would keep what the upstream has for it for ever.
     let timeout = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
@@ -52,6 +62,10 @@ pub(super) async fn hold(
     }
     let body = if keeps {
         match kept(serving, permit.rule(), session, ctx, stops).await? {
+            Some(kept) if checked => match named(serving, session, ctx, kept).await? {
+                Some(kept) => held::Rest::Kept(kept),
+                None => return Ok(true),
+            },
             Some(kept) => held::Rest::Kept(kept),
             None => return Ok(true),
         }
@@ -78,7 +92,36 @@ fn is_stranger(ctx: &Context, service: Service) -> bool {
     shared && ctx.standing() == Standing::Stranger
 }
 
-/// Refuses a request that was let through, before its body is read.
+/// The most that a body may have whose names are looked at, if it has more.
+fn too_long(body: Body) -> Option<u64> {
+    match body {
+        Body::Length(length) if length > BodyCheck::MAX_SIZE => Some(BodyCheck::MAX_SIZE),
+        Body::None | Body::Length(_) | Body::Chunked => None,
+    }
+}
+
+/// The body, if it names nothing but what its sender is bound to; otherwise the request is refused.
+async fn named(
+    serving: &Serving,
+    session: &mut Session,
+    ctx: &mut Context,
+    kept: Kept,
+) -> Result<Option<Kept>> {
+    let body = kept.whole().await.map_err(|error| held::unread(&error))?;
+    let identity = ctx.decision.as_ref().and_then(|decision| decision.caller.identity.as_deref());
+    let denial = match (permit(ctx)?.body_check(), identity) {
+        (Some(check), Some(who)) => match peek::names(&body) {
+            Ok(names) => serving.gateway.admit_body(check, who.identity(), &names).await.err(),
+            Err(Unreadable(what)) => Some(BodyCheck::unreadable(&what)),
+        },
+        (None, _) | (Some(_), None) => Some(BodyCheck::unreadable("can't be read")),
+    };
+    let Some(denial) = denial else { return Ok(Some(kept)) };
+    refuse(serving, session, ctx, denial).await?;
+    Ok(None)
+}
+
+/// Refuses a request that was let through, before its body is sent anywhere.
 async fn refuse(
     serving: &Serving,
     session: &mut Session,
@@ -101,7 +144,8 @@ async fn kept(
     stops: &Readiness,
 ) -> Result<Option<Kept>> {
     let (policy, clock) = (serving.gateway.policy(), serving.gateway.clock());
-    let (since, limit) = (clock.instant(), policy.max_body(rule));
+    let most = if permit(ctx)?.body_check().is_some() { BodyCheck::MAX_SIZE } else { u64::MAX };
+    let (since, limit) = (clock.instant(), policy.max_body(rule).min(most));
     let rule = policy.rules.rule(rule);
     let silent = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
     let body = match ctx.standing() {

@@ -150,7 +150,7 @@ impl ProxyHttp for Proxy {
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
         let whole = serving.rule(permit).rewrite.is_some();
         let edits = if whole { edits.for_a_whole_answer() } else { edits };
-        head::apply(edits, permit.prefix_len(), upstream)
+        head::apply(edits, permit.prefix_len(), permit.added(), upstream)
     }
 
     async fn request_body_filter(
@@ -217,11 +217,11 @@ impl ProxyHttp for Proxy {
             Forward::AsIs | Forward::Anonymous | Forward::Untouched { cookies: false, .. } => {
                 response.remove_header(&SET_COOKIE);
             }
-            Forward::Exchange if response.status == StatusCode::UNAUTHORIZED => {
+            Forward::Exchange(_) if response.status == StatusCode::UNAUTHORIZED => {
                 ctx.progress.failure = Some(UpstreamFailure::CredentialRefused);
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
             }
-            Forward::Exchange => response::exchanged(response, &session.req_header().headers)?,
+            Forward::Exchange(_) => response::exchanged(response, &session.req_header().headers)?,
         }
         response.insert_header(crate::forward::X_REQUEST_ID, ctx.request_id.clone())
     }

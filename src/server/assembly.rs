@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use http::HeaderValue;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,10 +21,10 @@ use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
 use crate::policy::exposure::Service;
-use crate::policy::site::BaseUrl;
 use crate::proxy::{Listeners, Pool, Serving, Upstreams};
 use crate::spool::Spool;
 use crate::store::cache::Identities;
+use crate::stores::{directory, told};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit::{AuditLog, SettingsChange};
 use crate::telemetry::errors::{self, Errors};
@@ -162,18 +160,22 @@ impl Ground {
             tracing::error!("{error}");
         }
         let rewriter = config.rewriter();
+        let directory = directory(&config)?;
         let spans = before.and_then(|before| before.serving.spans.as_ref());
         let spans = self.spans(config.traces, spans)?;
         let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
         let upstreams = Upstreams::new(&config.upstreams, pools, &metrics);
         let (kept_up, awaited) = keep_up(&upstreams, before);
-        let outbound = outbound(config.policy.site.public(), config.credential)?;
+        let own = config.profile_credentials.into_iter().map(Some);
+        let credentials = std::iter::once(config.credential).chain(own).collect();
+        let (host, proto) = told(config.policy.site.public())?;
+        let outbound = Outbound { host, proto, credentials };
         let spool = before.map(|before| &before.serving.spool);
         let spool = spool.filter(|spool| *spool.settings() == config.spool).map(Arc::clone);
         let (identities, clock) = (Arc::clone(&callers.identities), Arc::clone(&self.clock));
         let serving = Serving {
             config_hash: config.hash.into(),
-            gateway: Arc::new(Gateway::new(config.policy, identities, clock)),
+            gateway: Arc::new(Gateway::new(config.policy, identities, clock, directory)),
             listeners: exposed(&self.addresses, &config.listen)?,
             upstreams,
             outbound,
@@ -339,10 +341,4 @@ fn exposed(addresses: &[SocketAddr], config: &[Listen]) -> anyhow::Result<Listen
     anyhow::ensure!(addresses.len() == config.len(), "not every listener is configured");
     let own = addresses.iter().copied().zip(config.iter().map(|own| own.exposed));
     Ok(Listeners::new(own.collect()))
-}
-
-fn outbound(public: &BaseUrl, credential: Option<HeaderValue>) -> anyhow::Result<Outbound> {
-    let host = HeaderValue::try_from(public.authority()).context("`public_url` is not a host")?;
-    let proto = HeaderValue::from_static(public.scheme().as_str());
-    Ok(Outbound { host, proto, credential })
 }

@@ -14,6 +14,7 @@
 )]
 
 mod answers;
+mod bound;
 mod client;
 mod control;
 mod http;

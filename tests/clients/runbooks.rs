@@ -98,6 +98,22 @@ const ROWS: &[Row] = &[
     Row { token: Token::Made("--expires 1h --scope event:read"), ..row("missing_scope", LIST) },
     Row { token: BOUND, ..row("wrong_organization", &["projects", "list", "--org", "other"]) },
     Row { token: BOUND, ..row("binding", &["organizations", "list"]) },
+    Row {
+        token: Token::Made("--expires 1h --scope project:releases --read-only"),
+        ..row("read_only", NEW)
+    },
+    Row {
+        token: Token::Made("--expires 1h --scope org:read --network 192.0.2.0/24"),
+        ..row("network", LIST)
+    },
+    Row {
+        token: Token::Made("--expires 1h --profile ci-release"),
+        ..row("rule_not_granted", LIST)
+    },
+    Row {
+        token: Token::Made("--expires 1h --scope org:read --organization 1"),
+        ..row("directory_unavailable", LIST)
+    },
     row("origin", &["--header", "Origin: https://app.example", "projects", "list"]),
     Row { rules: ("", REMOVED), ..row("route_not_exposed", LIST) },
     Row { rules: ("sentry = false", RELEASES), ..row("no_such_route", LIST) },

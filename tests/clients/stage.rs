@@ -24,7 +24,7 @@ pub struct Stage {
     pub url: String,
     /// Its `system.url-prefix`.
     canonical_url: String,
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
     gateway: Option<Serving>,
     /// The secrets that were made.
     tokens: RefCell<Vec<String>>,

@@ -63,6 +63,19 @@ const LAYERS: &[Layer] = &[
         ],
     },
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
+    // It reads JSON.
+    Layer {
+        module: "peek",
+        may_use: &["policy"],
+        forbidden: &[
+            PINGORA,
+            STORAGE,
+            INPUT_OUTPUT,
+            ASYNC,
+            READS_A_CLOCK,
+            &["toml", "prometheus", "tracing", "log"],
+        ],
+    },
     Layer { module: "limit", may_use: &[], forbidden: PURE },
     // The outside: what is recorded, token stores, files. They don't know each other, but a config
     // names a log level and where a store is.
@@ -80,6 +93,11 @@ const LAYERS: &[Layer] = &[
         module: "store",
         may_use: &["policy", "clock", "tls", "client", "limit"],
         forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus"]],
+    },
+    Layer {
+        module: "directory",
+        may_use: &["policy", "client", "tls", "forward"],
+        forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus", "sqlx"]],
     },
     Layer {
         module: "config",
@@ -115,7 +133,7 @@ const LAYERS: &[Layer] = &[
     // The story of a request.
     Layer {
         module: "gateway",
-        may_use: &["policy", "store", "clock"],
+        may_use: &["policy", "store", "clock", "directory"],
         forbidden: &[
             PINGORA,
             STORAGE,
@@ -134,6 +152,7 @@ const LAYERS: &[Layer] = &[
         module: "proxy",
         may_use: &[
             "gateway",
+            "peek",
             "budget",
             "policy",
             "forward",
@@ -158,7 +177,7 @@ const LAYERS: &[Layer] = &[
     // The composition: the only places that know everything.
     Layer {
         module: "stores",
-        may_use: &["config", "store"],
+        may_use: &["config", "store", "directory", "policy::site::BaseUrl"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
     },
     // It asks a gateway and its Sentry from outside, so it knows no part that serves.
@@ -220,6 +239,7 @@ const LAYERS: &[Layer] = &[
             "client",
             "clock",
             "policy",
+            "directory",
             "config",
             "spool",
             "store",

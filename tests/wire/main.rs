@@ -13,6 +13,7 @@ mod addresses;
 mod answers;
 mod attacks;
 mod audit;
+mod bound;
 mod chunked;
 mod client;
 mod clients;

@@ -69,6 +69,10 @@ pub(super) struct Correction {
     pub(super) timeout: Option<String>,
     /// The fields of the JSON answer whose URLs clients follow, as JSON Pointers.
     pub(super) rewrite: Option<Vec<String>>,
+    /// Where requests name projects; see `config/sentry.toml`.
+    pub(super) projects: Option<Vec<String>>,
+    pub(super) add_project: Option<bool>,
+    pub(super) bound: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -92,6 +96,10 @@ pub(super) struct Requirement {
     /// Whether Sentry's front end calls it with its session.
     pub(super) session: bool,
     pub(super) rewrite: Vec<String>,
+    pub(super) projects: Option<Vec<String>>,
+    pub(super) add_project: bool,
+    /// Whether tokens that are bound to projects may get through.
+    pub(super) bound: bool,
 }
 
 impl Requirement {
@@ -109,7 +117,17 @@ impl Requirement {
     /// What asks for this, with the usual credentials.
     fn asking(access: Access) -> Self {
         let (credentials, rewrite) = (Vec::new(), Vec::new());
-        Self { access, credentials, exchange: true, timeout: None, session: false, rewrite }
+        Self {
+            access,
+            credentials,
+            exchange: true,
+            timeout: None,
+            session: false,
+            rewrite,
+            projects: None,
+            add_project: false,
+            bound: true,
+        }
     }
 
     pub(super) fn apply(&mut self, correction: &Correction) -> Result<()> {
@@ -128,6 +146,11 @@ impl Requirement {
         if let Some(fields) = &correction.rewrite {
             self.rewrite.clone_from(fields);
         }
+        if correction.projects.is_some() {
+            self.projects.clone_from(&correction.projects);
+        }
+        self.add_project = correction.add_project.unwrap_or(self.add_project);
+        self.bound = correction.bound.unwrap_or(self.bound);
         if correction.credentials.is_none() && correction.timeout.is_none() {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! Makes `config/sentry.toml` out of what is known of Sentry's routes.
 //!
 //! `routes.jsonl` says what Sentry's source and its OpenAPI document say; `corrections.jsonl` says
-//! where that is not enough, and why. What neither opens stays closed.
+//! where that is not enough, and why; `bindings.jsonl` where requests name projects. What none of them opens
+//! stays closed.
 
 mod data;
 mod render;
@@ -20,8 +21,8 @@ const HEADER: &str = r#"# The rules for Sentry's Web API. Generated; don't edit 
 #
 #     cargo run --example sentry-rules -- --write
 #
-# makes it from config/sentry/routes.jsonl and config/sentry/corrections.jsonl. A route that has no
-# rule here is refused.
+# makes it from config/sentry/routes.jsonl, corrections.jsonl and bindings.jsonl. A route that has no rule
+# here is refused.
 #
 # methods      the methods that the rule governs; HEAD follows GET, OPTIONS is answered locally
 # path         the route, with Sentry's own parameter names: `{name}` is one segment,
@@ -37,6 +38,12 @@ const HEADER: &str = r#"# The rules for Sentry's Web API. Generated; don't edit 
 # session      whether a browser session gets through, judged by Sentry, where the listener exposes `ui`
 # rewrite      the fields of the JSON answer whose URLs clients follow: rewritten to the address that
 #              the client called
+# projects     where requests name the projects that they are about, besides `{project_…}` in the path: the
+#              query ("query"), the body ("body", "new_release"), the release or the issue in the path
+#              ("release", "issue"); empty where nothing is about a project. Tokens that are bound to
+#              projects are refused where nothing says it
+# add_project  whether a `project` that is missing in the query is added for them
+# bound        false where a request for one project reaches others, so that they are refused
 # since, until the versions of Sentry that the rule is for: from `since` on, and before `until`.
 #              `sentry_version` in the config says which version is in front of
 "#;
@@ -54,7 +61,8 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {
 fn run() -> Result<ExitCode> {
     let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
     let routes = read(&config.join("sentry/routes.jsonl"))?;
-    let corrections = read(&config.join("sentry/corrections.jsonl"))?;
+    let mut corrections = read(&config.join("sentry/corrections.jsonl"))?;
+    corrections.extend(read(&config.join("sentry/bindings.jsonl"))?);
     let mut made = HEADER.to_owned();
     for rule in rules::rules(&routes, &corrections)? {
         made.push_str(&rule.text);

@@ -34,6 +34,17 @@ pub(super) fn render(paths: &[String], methods: &[&str], era: Era, wanted: &Requ
     if !wanted.rewrite.is_empty() {
         line("rewrite", format!("{{ fields = {} }}", array(&wanted.rewrite)));
     }
+    if wanted.access != Access::NotExposed {
+        if let Some(places) = &wanted.projects {
+            line("projects", array(places));
+        }
+        if wanted.add_project {
+            line("add_project", "true".to_owned());
+        }
+        if !wanted.bound {
+            line("bound", "false".to_owned());
+        }
+    }
     match era {
         Era::Always => {}
         Era::Since => line("since", quote(NEWEST)),

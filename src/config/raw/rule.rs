@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::config::schema::{Access, Group, Kind, Method, Scope, Service};
+use crate::config::schema::{Access, Group, Kind, Method, Place, Scope, Service};
 use crate::config::value::{ByteSize, HumanDuration};
 
 /// A rule file.
@@ -68,6 +68,20 @@ pub(in crate::config) struct RawRule {
     pub(in crate::config) websocket: bool,
     /// Which URLs in the JSON answer are rewritten to the address that the client called.
     pub(in crate::config) rewrite: Option<RawRewrite>,
+    /// Where requests name the projects that they are about, besides `{project_…}` in the path: `query`
+    /// (`project`), `body` (`projects`, `project`), `release` (`{version}` in the path), `new_release`
+    /// (`version` in the body), `issue` (`{issue_id}` in the path). Empty where nothing is about a
+    /// project. Tokens that are bound to projects are refused where nothing says it.
+    #[schemars(with = "Option<Vec<Place>>")]
+    pub(in crate::config) projects: Option<Vec<String>>,
+    /// Whether a `project` that is missing in the query is added for tokens that are bound to projects;
+    /// otherwise they are refused.
+    #[serde(default)]
+    pub(in crate::config) add_project: bool,
+    /// Whether tokens that are bound to projects may get through at all: not where a request for one
+    /// reaches others, in a way that its path does not show.
+    #[serde(default = "yes")]
+    pub(in crate::config) bound: bool,
     /// The first version of Sentry that the rule is for, such as `26.8`; by default all.
     pub(in crate::config) since: Option<String>,
     /// The first version of Sentry that it is not for any more.

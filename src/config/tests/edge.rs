@@ -12,6 +12,8 @@ use crate::policy::decision::{Decision, Forward, Listed, Lookup, Verdict};
 use crate::policy::exposure::{Exposure, Exposures, Service};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::{Binding, Bound, Expiry, Identity, IdentityKind, Issuer, State};
+use crate::policy::judge::{Circumstances, Resolved};
+use crate::policy::question::Answers;
 use crate::policy::scope::ScopeSet;
 use crate::policy::{Policy, Screened};
 
@@ -82,7 +84,15 @@ pub(super) fn decide_by(
             let known = pending.presented().credential.digest
                 == Digest::of("0123456789abcdef0123456789abcdef");
             let lookup = if known { Lookup::Found(Arc::new(identity)) } else { Lookup::Unknown };
-            pending.resolve(lookup, Timestamp::from_millis(1))
+            let given = Circumstances {
+                now: Timestamp::from_millis(1),
+                client: None,
+                answers: &Answers::default(),
+            };
+            match pending.resolve(&lookup, given) {
+                Resolved::Decided(decision) => decision,
+                Resolved::Ask(question) => panic!("asks for {question:?}"),
+            }
         }
     }
 }
@@ -92,7 +102,7 @@ pub(super) fn told(policy: &Policy, decision: &Decision) -> String {
         Verdict::Permit(permit) => {
             let forward = match permit.forward() {
                 Forward::AsIs => "as is",
-                Forward::Exchange => "exchange",
+                Forward::Exchange(_) => "exchange",
                 Forward::Anonymous => "anonymous",
                 Forward::Session => "session",
                 Forward::Untouched { cookies: false, relay: false } => "untouched",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::policy::exposure::{Exposure, Service};
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::MethodSet;
+use crate::policy::naming::Naming;
 use crate::policy::pointer::JsonPointer;
 use crate::policy::scope::ScopeSet;
 use crate::policy::template::{PathTemplate, Segment};
@@ -88,6 +89,8 @@ pub struct Rule {
     pub session: bool,
     /// Whether the connection may become a WebSocket (RFC 6455).
     pub websocket: bool,
+    /// How requests name the projects that they are about.
+    pub projects: Naming,
     /// The fields of the JSON answer that hold URLs which clients follow.
     pub rewrite: Option<Rewrite>,
     /// Where it was written, for messages: `config/sentry.toml:12`.
@@ -109,6 +112,7 @@ impl Rule {
             service: Service::Web,
             session: false,
             websocket: false,
+            projects: Naming::PATH,
             rewrite: None,
             place: "".into(),
         }

@@ -27,7 +27,7 @@ proptest! {
             let scopes = scopes.map(|(_, scope)| *scope).collect();
             let Screened::Pending(pending) = policy.screen(&head) else { panic!("decided") };
             let found = Identity { scopes, ..identity(IdentityKind::UserToken, "") };
-            let decision = pending.resolve(Lookup::Found(Arc::new(found)), NOW);
+            let decision = settled(&pending, &Lookup::Found(Arc::new(found)));
             matches!(decision.verdict, Verdict::Permit(_))
         };
         prop_assert!(!with(held) || with(held | 1 << more));

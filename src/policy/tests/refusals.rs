@@ -11,7 +11,7 @@ fn a_missing_scope_is_named() {
     let target = b"/api/0/organizations/acme/issues/";
     let head = RequestHead::new("PUT", target, &headers);
     let Screened::Pending(pending) = policy.screen(&head) else { panic!("decided") };
-    let decision = pending.resolve(lookup(Digest::of("ci")), NOW);
+    let decision = settled(&pending, &lookup(Digest::of("ci")));
     let Verdict::Deny(denial) = &decision.verdict else { panic!("allowed") };
     let detail = denial.detail(decision.rule, &policy.rules, "PUT");
     let route = "/api/0/organizations/{organization_id_or_slug}/issues/";

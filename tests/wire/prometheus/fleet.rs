@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use portcullis::policy::identity::Narrowing;
 use portcullis::policy::reason::{Reason, UpstreamFailure};
 use portcullis::store::portcullis::TokenKind;
 use portcullis::store::portcullis::admin::NewToken;
@@ -176,6 +177,16 @@ impl Fleet {
         let gate = &self.fine;
         let bound = || new("bound", TokenKind::Bearer, "read");
         let bound = gate.create(NewToken { organizations: only(&["acme"]), ..bound() });
+        let by_id = || new("by id", TokenKind::Bearer, "read");
+        let by_id = gate.create(NewToken { organizations: only(&["1"]), ..by_id() });
+        let narrowed = |name, narrowing| {
+            gate.create(NewToken { narrowing, ..new(name, TokenKind::Bearer, "all") })
+        };
+        let reader = narrowed("reader", Narrowing { read_only: true, ..Narrowing::NONE });
+        let networks = Some(["192.0.2.0/24".parse().unwrap()].into());
+        let elsewhere = narrowed("elsewhere", Narrowing { networks, ..Narrowing::NONE });
+        let groups = Some(["uploads".into()].into());
+        let others = narrowed("others", Narrowing { groups, ..Narrowing::NONE });
         let expired = || new("expired", TokenKind::Bearer, "read");
         let expired = gate.create(NewToken { expires_at: Some(hours(-1)), ..expired() });
         let (revoked, narrow) = (gate.token("read"), gate.token("org:read"));
@@ -188,6 +199,10 @@ impl Fleet {
             (ISSUES, &*narrow, "missing_scope"),
             ("GET /api/0/organizations/other/issues/", &*bound, "wrong_organization"),
             ("GET /api/0/organizations/", &*bound, "binding"),
+            (WRITE, &*reader, "read_only"),
+            (ISSUES, &*elsewhere, "network"),
+            (ISSUES, &*others, "rule_not_granted"),
+            (ISSUES, &*by_id, "directory_unavailable"),
         ];
         for (line, token, code) in rows {
             is(&gate.bearer(line, token), code);

@@ -1,0 +1,132 @@
+//! Projects in a query: the parameters that choose them, and the filters of a search.
+
+use super::super::decision::Denial;
+use super::super::identity::Binding;
+use super::super::path::decoded;
+use super::super::reason::Reason;
+use super::{Scope, Unsettled, is_id};
+
+/// The parameter to which Sentry limits its answer (`OrganizationEndpoint.get_projects` in
+/// `api/bases/organization.py`).
+const PROJECT: &str = "project";
+/// The starts of all that choose projects, letters and digits alone, in lower case: `projectSlug`,
+/// `project_id`, `projects` and whatever comes.
+const FAMILY: &str = "project";
+/// Finds an issue of any project by its short id (`issues/endpoints/organization_group_index.py`).
+const SHORT_ID_LOOKUP: &str = "shortidlookup";
+/// Reads a file of any project's release (`api/endpoints/artifact_lookup.py`).
+const DOWNLOAD: &str = "download";
+const RELEASE_FILE: &str = "release_file";
+/// What is changed, by id. A short id is looked up in the whole organisation
+/// (`api/helpers/group_index/update.py`).
+const ID: &str = "id";
+/// Parameters that hold a search.
+const SEARCHES: [&str; 2] = ["query", "search"];
+
+/// Whether the query names nothing but what is admitted; says whether `project` names anything.
+pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unsettled> {
+    let mut named = false;
+    let Some(query) = query else { return Ok(named) };
+    if query.contains(';') {
+        return Err(unclear("a semicolon, which some read as the end of a parameter"));
+    }
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = form_decoded(name);
+        let folded: String = name
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|letter| letter.to_ascii_lowercase())
+            .collect();
+        if folded.starts_with(FAMILY) {
+            if name.contains(['[', ']']) {
+                return Err(unclear("a project in brackets"));
+            }
+            let value = form_decoded(value);
+            if name == PROJECT && !is_id(&value) {
+                return Err(unclear("a `project` that is no id; write `project=<id>`"));
+            }
+            scope.admits(&value)?;
+            named |= name == PROJECT;
+        } else if folded == SHORT_ID_LOOKUP && !matches!(value, "" | "0") {
+            return Err(unclear("`shortIdLookup`, which finds issues of any project"));
+        } else if folded == DOWNLOAD && form_decoded(value).contains(RELEASE_FILE) {
+            return Err(unclear("a `download` that may be of any project"));
+        } else if SEARCHES.contains(&&*folded) {
+            let text = form_decoded(value);
+            if is_event_id(&text) {
+                return Err(unclear("an event id as its search, which finds it in any project"));
+            }
+            search(&text, scope)?;
+        }
+    }
+    Ok(named)
+}
+
+/// Whether what is changed is told by numbers, where it is told by ids.
+pub(super) fn check_ids(query: Option<&str>) -> Result<(), Unsettled> {
+    let pairs = query.unwrap_or_default().split('&');
+    for (name, value) in pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+        if form_decoded(name).eq_ignore_ascii_case(ID) && !is_id(&form_decoded(value)) {
+            return Err(unclear("an `id` that is no number"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether Python's `uuid.UUID` takes a text, or could: 32 hex digits with braces, hyphens and prefixes
+/// anywhere, and whatever `int` takes between digits.
+fn is_event_id(text: &str) -> bool {
+    let text = text.trim().replace("urn:", "").replace("uuid:", "").replace(['{', '}', '-'], "");
+    let taken = |c: char| c.is_ascii_hexdigit() || " _xX+\t".contains(c) || !c.is_ascii();
+    text.chars().count() == 32 && text.chars().all(taken)
+}
+
+/// The projects of a binding, as a query names them.
+pub(super) fn naming(projects: &Binding) -> Box<str> {
+    let ids: Vec<String> = match projects {
+        Binding::Only(names) => {
+            names.iter().filter(|name| is_id(name)).map(|id| format!("{PROJECT}={id}")).collect()
+        }
+        Binding::Any | Binding::Unknown => Vec::new(),
+    };
+    ids.join("&").into()
+}
+
+/// The projects that a search filters by: `project:web`, `project.id:7`, `project:[web, app]`.
+fn search(text: &str, scope: Scope<'_>) -> Result<(), Unsettled> {
+    let lower = text.to_ascii_lowercase();
+    let mut at = 0;
+    while let Some(found) = lower[at..].find(FAMILY) {
+        let start = at + found;
+        at = start + FAMILY.len();
+        // `my_project:` is a tag of somebody's own, `tags[project]:` may be; both are looked at all the same.
+        let rest = &lower[at..];
+        let key = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"._]\"".contains(c));
+        let Some(key) = key.filter(|key| rest[*key..].starts_with(':')) else { continue };
+        let value = &text[at + key + 1..];
+        let value = value.strip_prefix('=').unwrap_or(value);
+        let names = match value.strip_prefix('[') {
+            Some(list) => list.split_once(']').map(|(list, _)| list),
+            None => Some(value.split([' ', ')', '(']).next().unwrap_or_default()),
+        };
+        let Some(names) = names else { return Err(unclear("a list of projects without an end")) };
+        for name in names.split(',') {
+            scope.admits(name.trim().trim_matches('"'))?;
+        }
+    }
+    Ok(())
+}
+
+/// As forms write it: a plus is a blank (`application/x-www-form-urlencoded`).
+fn form_decoded(part: &str) -> String {
+    decoded(&part.replace('+', " ")).into_owned()
+}
+
+fn unclear(what: &str) -> Unsettled {
+    let note = format!(
+        "the token is bound to a project or more, and the query has {what}; leave it out, or use a \
+         token that is not bound"
+    );
+    Denial::new(Reason::Binding).note(note).into()
+}

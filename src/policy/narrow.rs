@@ -1,0 +1,40 @@
+//! What narrows a token besides its bindings, held against the request.
+
+use std::net::IpAddr;
+
+use super::decision::Denial;
+use super::identity::Narrowing;
+use super::method::Method;
+use super::profile::{Grant, Profile, Profiles};
+use super::reason::Reason;
+use super::rules::RuleId;
+
+/// Whether the client is where the token may be used.
+pub(super) fn network(narrowing: &Narrowing, client: Option<IpAddr>) -> Result<(), Denial> {
+    let Some(networks) = &narrowing.networks else { return Ok(()) };
+    let inside = |client: IpAddr| networks.iter().any(|network| network.contains(&client));
+    match client.map(|client| client.to_canonical()) {
+        Some(client) if inside(client) => Ok(()),
+        Some(_) | None => Err(Denial::new(Reason::Network)),
+    }
+}
+
+/// The profile of the token, if it has one; or the refusal of what it is not for.
+pub(super) fn granted<'a>(
+    profiles: &'a Profiles,
+    narrowing: &'a Narrowing,
+    rule: RuleId,
+    method: Method,
+) -> Result<Option<&'a Profile>, Denial> {
+    match profiles.grant(narrowing, rule, method) {
+        Grant::Granted(profile) => Ok(profile),
+        Grant::NotGranted => Err(Denial::new(Reason::RuleNotGranted)),
+        Grant::Unknown(name) => {
+            let note = format!(
+                "the token is for `{}`, which the gateway's config has not any more; ask its operator",
+                name.escape_debug()
+            );
+            Err(Denial::new(Reason::RuleNotGranted).note(note))
+        }
+    }
+}
