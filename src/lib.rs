@@ -16,11 +16,12 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
-//! `policy`, `rewrite`, `forward`, `limit` (pure); `telemetry`, `spool`, `store`; `config`, `routes`, `gateway`,
+//! `policy`, `rewrite`, `forward`, `limit` (pure); `assertion`; `telemetry`, `spool`, `store`; `config`, `routes`, `gateway`,
 //! `explain`; `proxy`, `reload`; `stores`, `doctor`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod assertion;
 pub mod budget;
 pub mod cli;
 pub mod client;

@@ -1,5 +1,6 @@
 //! Every way to get a config wrong, and what is said about it.
 
+mod assertion;
 mod blocked;
 mod edge;
 mod errors;

@@ -71,6 +71,8 @@ pub struct Context {
     pub(super) received: u64,
     /// When token stores were asked and it was decided on, where it is traced.
     pub(super) steps: Steps,
+    /// What the upstream was sent as the assertion.
+    pub(super) assertion: Option<HeaderValue>,
     started: Instant,
     trace: Option<TraceContext>,
     traced: Option<Traced>,
@@ -129,6 +131,7 @@ impl Context {
             unread: false,
             received: 0,
             steps: Steps::default(),
+            assertion: None,
             trace: None,
             traced: None,
             client: None,

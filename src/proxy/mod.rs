@@ -20,12 +20,13 @@ mod respond;
 mod response;
 mod serving;
 mod upstream;
+mod vouch;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{HeaderMap, SET_COOKIE, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
@@ -40,6 +41,8 @@ use crate::policy::reason::UpstreamFailure;
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
 use crate::telemetry::unmatched::Unmatched;
+
+use vouch::Confided;
 
 pub use certificate::ClientCertificate;
 pub use client::{Client, Requests};
@@ -150,7 +153,9 @@ impl ProxyHttp for Proxy {
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
         let whole = serving.rule(permit).rewrite.is_some();
         let edits = if whole { edits.for_a_whole_answer() } else { edits };
-        head::apply(edits, permit.prefix_len(), upstream)
+        head::apply(edits, permit.prefix_len(), upstream)?;
+        ctx.assertion = vouch::vouch(ctx, upstream)?;
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -187,6 +192,7 @@ impl ProxyHttp for Proxy {
         let serving = Arc::clone(&ctx.serving);
         response::rewrite(response, &serving.rewriter, public(&serving, ctx), &serving.metrics)?;
         let permit = permit(ctx)?;
+        Confided::of(&serving, permit, ctx.assertion.as_ref()).keep_back(response)?;
         let asked = permit.websocket() && session.is_upgrade_req();
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
             let error =
@@ -224,6 +230,17 @@ impl ProxyHttp for Proxy {
             Forward::Exchange => response::exchanged(response, &session.req_header().headers)?,
         }
         response.insert_header(crate::forward::X_REQUEST_ID, ctx.request_id.clone())
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let confided = Confided::of(&ctx.serving, permit(ctx)?, ctx.assertion.as_ref());
+        confided.keep_back_of(trailers);
+        Ok(None)
     }
 
     fn fail_to_connect(

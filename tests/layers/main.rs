@@ -64,6 +64,12 @@ const LAYERS: &[Layer] = &[
     },
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
     Layer { module: "limit", may_use: &[], forbidden: PURE },
+    // It signs what was decided, in JSON.
+    Layer {
+        module: "assertion",
+        may_use: &["clock", "policy"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK, &["toml", "prometheus"]],
+    },
     // The outside: what is recorded, token stores, files. They don't know each other, but a config
     // names a log level and where a store is.
     Layer {
@@ -90,6 +96,8 @@ const LAYERS: &[Layer] = &[
             "policy",
             "rewrite",
             "limit",
+            "assertion",
+            "forward::may_assert",
             "telemetry::diagnostics::Level",
             "telemetry::errors::Dsn",
             "telemetry::errors::ErrorSettings",
@@ -134,6 +142,7 @@ const LAYERS: &[Layer] = &[
         module: "proxy",
         may_use: &[
             "gateway",
+            "assertion",
             "budget",
             "policy",
             "forward",
@@ -171,6 +180,7 @@ const LAYERS: &[Layer] = &[
         module: "admin",
         may_use: &[
             "gateway",
+            "assertion",
             "explain",
             "telemetry",
             "readiness",
@@ -198,6 +208,7 @@ const LAYERS: &[Layer] = &[
             "policy",
             "rewrite",
             "forward",
+            "assertion",
             "telemetry",
             "config",
             "spool",

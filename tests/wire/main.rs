@@ -11,6 +11,7 @@
 
 mod addresses;
 mod answers;
+mod assertion;
 mod attacks;
 mod audit;
 mod chunked;
