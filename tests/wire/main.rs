@@ -18,6 +18,7 @@ mod chunked;
 mod client;
 mod clients;
 mod container;
+mod credential;
 mod doctor;
 mod errors;
 mod exchange;
