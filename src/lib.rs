@@ -8,7 +8,8 @@
 //! 3. [`store`] answers who that is: from its cache, or from a token store.
 //! 4. [`policy`] judges scopes, bindings, expiry and origin. A refusal is a value with one reason
 //!    of a closed set; a permit can be made only there, and nothing is forwarded without one.
-//! 5. [`forward`] plans the upstream request's headers: remove first, then set.
+//! 5. [`forward`] plans the upstream request's headers: remove first, then set. [`assertion`] signs, where
+//!    the config asks for it, that this request was let through.
 //! 6. [`rewrite`] makes the upstream's URLs in the answer name the address that was called.
 //! 7. [`telemetry`] audits the decision before anything is forwarded or answered, and records the
 //!    request when it has ended, from the same decision.
