@@ -42,8 +42,8 @@ impl Ring {
     }
 
     /// Of the operator's.
-    pub(super) fn given(key: SigningKey, others: Vec<PublicKey>, now: Timestamp) -> Self {
-        Self { current: Arc::new(key), since: now, next: None, others, former: Vec::new() }
+    pub(super) fn given(key: Arc<SigningKey>, others: Vec<PublicKey>, now: Timestamp) -> Self {
+        Self { current: key, since: now, next: None, others, former: Vec::new() }
     }
 
     /// The key that signs.

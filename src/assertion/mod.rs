@@ -45,7 +45,7 @@ pub struct AssertionSettings {
 pub enum KeySource {
     /// A key of the operator's, and public ones that are published beside it: of the key that comes
     /// next, and of the one before.
-    Given(SigningKey, Vec<PublicKey>),
+    Given(Arc<SigningKey>, Vec<PublicKey>),
     /// Keys that are made in memory, of which the next one takes over when this time is over.
     Made(Algorithm, Duration),
 }

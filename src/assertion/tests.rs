@@ -47,7 +47,7 @@ fn pem(algorithm: Algorithm) -> String {
 
 fn given(pem: &str, others: &[&str]) -> KeySource {
     let others = others.iter().flat_map(|pem| PublicKey::from_pem(pem).unwrap());
-    KeySource::Given(SigningKey::from_pem(pem).unwrap(), others.collect())
+    KeySource::Given(Arc::new(SigningKey::from_pem(pem).unwrap()), others.collect())
 }
 
 fn settings(keys: KeySource) -> AssertionSettings {

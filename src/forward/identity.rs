@@ -134,7 +134,8 @@ mod tests {
                 .map(|(name, value)| (format!("x-portcullis-{name}"), (*value).to_owned()))
                 .collect();
             let mut seen = told("ci", template, path);
-            (wanted.sort(), seen.sort());
+            wanted.sort();
+            seen.sort();
             assert_eq!(seen, wanted, "{path}");
         }
     }

@@ -42,8 +42,6 @@ use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
 use crate::telemetry::unmatched::Unmatched;
 
-use vouch::Confided;
-
 pub use certificate::ClientCertificate;
 pub use client::{Client, Requests};
 pub use context::{Context, RequestIds};
@@ -154,7 +152,7 @@ impl ProxyHttp for Proxy {
         let whole = serving.rule(permit).rewrite.is_some();
         let edits = if whole { edits.for_a_whole_answer() } else { edits };
         head::apply(edits, permit.prefix_len(), upstream)?;
-        ctx.assertion = vouch::vouch(ctx, upstream)?;
+        ctx.confided = vouch::vouch(ctx, upstream)?;
         Ok(())
     }
 
@@ -192,7 +190,7 @@ impl ProxyHttp for Proxy {
         let serving = Arc::clone(&ctx.serving);
         response::rewrite(response, &serving.rewriter, public(&serving, ctx), &serving.metrics)?;
         let permit = permit(ctx)?;
-        Confided::of(&serving, permit, ctx.assertion.as_ref()).keep_back(response)?;
+        ctx.confided.keep_back(response)?;
         let asked = permit.websocket() && session.is_upgrade_req();
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
             let error =
@@ -238,8 +236,7 @@ impl ProxyHttp for Proxy {
         trailers: &mut HeaderMap,
         ctx: &mut Context,
     ) -> Result<Option<Bytes>> {
-        let confided = Confided::of(&ctx.serving, permit(ctx)?, ctx.assertion.as_ref());
-        confided.keep_back_of(trailers);
+        ctx.confided.keep_back_of(trailers);
         Ok(None)
     }
 

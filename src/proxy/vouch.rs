@@ -1,15 +1,14 @@
 //! What the upstream is told of the decision, and what of that must not come back.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, Result};
 
 use super::context::Context;
 use super::permit;
-use super::serving::Serving;
 use crate::assertion::Asserted;
 use crate::forward::identity_headers;
-use crate::policy::decision::{Forward, Permit};
+use crate::policy::decision::Forward;
 
 /// How the upstream's credential begins.
 const BEARER: &[u8] = b"Bearer ";
@@ -17,17 +16,22 @@ const BEARER: &[u8] = b"Bearer ";
 const MIN_CONFIDED: usize = 16;
 
 /// Adds the identity headers and the assertion, where the config asks for them, to a request that is ready
-/// to be sent. Gives the assertion.
+/// to be sent. Gives what it holds in confidence.
 ///
 /// What is let through only because the gateway observes was not authorised, so nothing asserts that.
-pub(super) fn vouch(ctx: &Context, upstream: &mut RequestHeader) -> Result<Option<HeaderValue>> {
+pub(super) fn vouch(ctx: &Context, upstream: &mut RequestHeader) -> Result<Confided> {
     let (serving, permit) = (&*ctx.serving, permit(ctx)?);
+    let credential = match permit.forward() {
+        Forward::Exchange => upstream.headers.get(AUTHORIZATION).cloned(),
+        Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => None,
+    };
     let rule = serving.rule(permit);
     let assertion = serving.assertion.as_ref();
     let assertion = assertion.filter(|own| own.is_for(rule.service) && permit.observed().is_none());
-    let Some(decision) = ctx.decision.as_deref() else { return Ok(None) };
+    let mut confided = Confided { credential, assertion: None };
+    let Some(decision) = ctx.decision.as_deref() else { return Ok(confided) };
     if assertion.is_none() && !serving.identity_headers {
-        return Ok(None);
+        return Ok(confided);
     }
     let caller = &decision.caller;
     let target = std::str::from_utf8(upstream.raw_path());
@@ -37,7 +41,6 @@ pub(super) fn vouch(ctx: &Context, upstream: &mut RequestHeader) -> Result<Optio
         let path = target.split('?').next().unwrap_or_default();
         fields.extend(identity_headers(caller, rule, path));
     }
-    let mut signed = None;
     if let Some(assertion) = assertion {
         let request_id = ctx.request_id.to_str().unwrap_or_default();
         let method = upstream.method.as_str();
@@ -47,12 +50,12 @@ pub(super) fn vouch(ctx: &Context, upstream: &mut RequestHeader) -> Result<Optio
             failed("an assertion", error)
         })?;
         fields.push((assertion.header().clone(), value.clone()));
-        signed = Some(value);
+        confided.assertion = Some(value);
     }
     for (name, value) in fields {
         upstream.insert_header(name, value)?;
     }
-    Ok(signed)
+    Ok(confided)
 }
 
 fn failed(what: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Box<Error> {
@@ -60,25 +63,13 @@ fn failed(what: &'static str, error: impl std::error::Error + Send + Sync + 'sta
 }
 
 /// What an upstream was sent in confidence: the credential of the gateway's, and an assertion.
-pub(super) struct Confided<'a>([Option<&'a [u8]>; 2]);
+#[derive(Debug, Default)]
+pub(super) struct Confided {
+    credential: Option<HeaderValue>,
+    assertion: Option<HeaderValue>,
+}
 
-impl<'a> Confided<'a> {
-    pub(super) fn of(
-        serving: &'a Serving,
-        permit: &Permit,
-        signed: Option<&'a HeaderValue>,
-    ) -> Self {
-        let credential = match permit.forward() {
-            Forward::Exchange => serving.outbound.credential.as_ref(),
-            Forward::AsIs | Forward::Anonymous | Forward::Session | Forward::Untouched { .. } => {
-                None
-            }
-        };
-        let credential = credential.map(HeaderValue::as_bytes);
-        let credential = credential.map(|own| own.strip_prefix(BEARER).unwrap_or(own));
-        Self([credential, signed.map(HeaderValue::as_bytes)])
-    }
-
+impl Confided {
     /// Takes every field off an answer that repeats any of it.
     pub(super) fn keep_back(&self, response: &mut ResponseHeader) -> Result<()> {
         for name in self.repeated(&response.headers) {
@@ -103,7 +94,11 @@ impl<'a> Confided<'a> {
     }
 
     fn is_in(&self, text: &[u8]) -> bool {
-        let mut own = self.0.iter().flatten().filter(|own| own.len() >= MIN_CONFIDED);
-        own.any(|secret| text.windows(secret.len()).any(|part| part == *secret))
+        let credential = self.credential.as_ref().map(HeaderValue::as_bytes);
+        let credential = credential.map(|own| own.strip_prefix(BEARER).unwrap_or(own));
+        let assertion = self.assertion.as_ref().map(HeaderValue::as_bytes);
+        let own = [credential, assertion].into_iter().flatten();
+        let mut own = own.filter(|own| own.len() >= MIN_CONFIDED);
+        own.any(|secret| text.windows(secret.len()).any(|part| part == secret))
     }
 }

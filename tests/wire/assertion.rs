@@ -160,6 +160,29 @@ fn whatever_is_forwarded_in_parts_is_asserted_too() {
 }
 
 #[test]
+fn a_websocket_and_a_browser_session_are_asserted_for_nobody_who_is_not_known() {
+    let rule = "[[rule]]\nmethods = [\"GET\"]\nscopes = [\"org:read\"]\nwebsocket = true\nsession = true\n\
+                path = \"/api/0/organizations/{organization_id_or_slug}/own/\"\n";
+    let listen = "expose = [\"api\", \"ui\"]".to_owned();
+    let (gate, _) = gate(&Options { rules: rule.to_owned(), listen, ..asserting("") });
+    let line = "GET /api/0/organizations/acme/own/";
+    let claims = gate.send(line, &[("Cookie", "sentrysid=1")]).json();
+    assert_eq!((&claims["scheme"], claims.get("sub")), (&"session".into(), None), "{claims}");
+    assert_eq!(gate.upstream.take_one().value("cookie"), Some("sentrysid=1"));
+    let authorization = format!("Bearer {}", gate.token("org:read"));
+    let fields = [
+        ("Authorization", &*authorization),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let answer = gate.send(line, &fields);
+    assert_eq!((answer.status, &answer.json()["scope"]), (200, &"org:read".into()));
+    assert_eq!(gate.upstream.take_one().value("upgrade"), Some("websocket"));
+}
+
+#[test]
 fn where_nobody_is_known_nobody_is_asserted() {
     let rule = "[[rule]]\nmethods = [\"GET\"]\naccess = \"public\"\n\
                 path = \"/api/0/organizations/{organization_id_or_slug}/open/\"\n";
@@ -219,13 +242,15 @@ fn only_the_upstreams_that_are_named_get_one_for_whoever_they_are() {
     ] {
         let gate = Gate::with(Upstream::start(), &tables(lines));
         assert_eq!(gate.bearer(LINE, &gate.token("read")).status, 200);
-        let answer = gate.send_body("POST /api/7/store/", &[("X-Sentry-Auth", &auth)], b"{}");
+        let fields = [("X-Sentry-Auth", &*auth), ("X-Portcullis-Assertion", "evil")];
+        let answer = gate.send_body("POST /api/7/store/", &fields, b"{}");
         assert_eq!(answer.status, 200, "{answer:?}");
         let seen = [gate.upstream.take_one(), relay.take_one()];
         for (seen, audience) in seen.iter().zip(audiences) {
             let own = seen.value(HEADER).map(|_| claims(seen)["aud"].as_str().unwrap().to_owned());
             assert_eq!(own.as_deref(), audience, "{lines}");
         }
+        assert!(!seen[1].head.contains("evil"), "{}", seen[1].head);
         // Who an SDK is, is for Relay to tell.
         assert_eq!(seen[1].value("x-sentry-auth"), Some(&*auth));
     }

@@ -1,5 +1,6 @@
 //! How assertions are made, and with which keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -106,7 +107,7 @@ impl Compiler<'_> {
             let what = format!("is `{}`, and the key is for `{}`", asked.known(), key.algorithm());
             self.problem("assertion.algorithm", what, "delete it, or name another key");
         }
-        key.map(|key| KeySource::Given(key, others))
+        key.map(|key| KeySource::Given(Arc::new(key), others))
     }
 
     fn made_keys(&mut self, raw: &RawAssertion) -> Option<KeySource> {
