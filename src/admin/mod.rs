@@ -101,7 +101,9 @@ impl Admin {
                 Ok(metrics) => Answer::new(StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
             },
-            jwks::PATH if serving.assertion.is_some() => jwks::answer(&serving, read),
+            jwks::PATH if let Some(assertion) = &serving.assertion => {
+                jwks::answer(assertion, serving.gateway.clock().now(), read)
+            }
             _ if granted == Access::Closed => text(
                 StatusCode::NOT_FOUND,
                 "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",
