@@ -51,6 +51,7 @@ fn main() {
         ("traces, all", traces(1.0)),
         ("audit of all requests", audit.to_owned()),
         ("audit of all, each waited for", format!("{audit}when_full = \"wait\"\n")),
+        ("assertions of all requests", "[assertion]\n".to_owned()),
         ("no access log", "[log]\naccess = false\n".to_owned()),
     ];
     let gates = variants.map(|(name, tables)| {

@@ -1,6 +1,6 @@
 //! The whole decision on a request whose token is cached: read the head, find the rule, hash and
 //! look up the credential, judge. It should not grow with the number of rules. And what the audit adds to
-//! a decision that it records.
+//! a decision that it records, and an assertion to a request that is forwarded.
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
 #![allow(clippy::disallowed_methods, reason = "time is what is measured")]
 
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+use portcullis::assertion::{Algorithm, Asserted, Assertion, AssertionSettings, KeySource};
 use portcullis::clock::{Clock as _, SystemClock};
 use portcullis::config::{Config, Machine};
 use portcullis::directory::NoDirectory;
@@ -20,6 +21,7 @@ use portcullis::gateway::Gateway;
 use portcullis::policy::Policy;
 use portcullis::policy::credential::Presented;
 use portcullis::policy::decision::Verdict;
+use portcullis::policy::exposure::Service;
 use portcullis::policy::frame::RequestHead;
 use portcullis::policy::identity::{
     Binding, Bound, Expiry, Identity, IdentityKind, Issuer, KindSet, State,
@@ -211,5 +213,41 @@ fn records(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, records);
+/// Signing an assertion, with the key that is there.
+fn assertions(criterion: &mut Criterion) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let gateway = gateway(shipped(), &runtime);
+    let bearer = format!("Bearer {}", "c".repeat(64));
+    let headers = headers(Some(&bearer));
+    let target = "/api/0/organizations/acme/issues/?query=is%3Aunresolved&limit=25";
+    let raw = format!("GET {target} HTTP/1.1\r\n\r\n");
+    let head =
+        RequestHead { raw: raw.as_bytes(), ..RequestHead::new("GET", target.as_bytes(), &headers) };
+    let decision = runtime.block_on(gateway.admit(&head, client())).decision;
+    let asserted = Asserted {
+        caller: &decision.caller,
+        rule: gateway.policy().rules.rule(decision.rule.unwrap()),
+        method: "GET",
+        target,
+        request_id: "0123456789abcdef0000000000000001",
+    };
+    let mut group = criterion.benchmark_group("assertion");
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa] {
+        let settings = AssertionSettings {
+            header: HeaderName::from_static("x-portcullis-assertion"),
+            issuer: "https://sentry.example.com".into(),
+            audience: None,
+            ttl: Duration::from_secs(30),
+            upstreams: vec![Service::Web],
+            keys: KeySource::Made(algorithm, Duration::from_secs(24 * 60 * 60)),
+        };
+        let assertion = Assertion::new(settings, None, SystemClock.now()).unwrap();
+        group.bench_function(algorithm.as_str(), |bench| {
+            bench.iter(|| assertion.sign(black_box(&asserted), SystemClock.now()).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, records, assertions);
 criterion_main!(benches);

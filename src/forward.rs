@@ -7,6 +7,8 @@
 //! **Invariant:** pure. The caller applies the edits after hop-by-hop fields were removed, so that
 //! `Connection` can't take off what is set here.
 
+mod identity;
+
 use std::net::IpAddr;
 
 use http::header::{
@@ -16,6 +18,8 @@ use http::header::{
 use ipnet::IpNet;
 
 use crate::policy::decision::{Forward, Permit};
+
+pub use identity::identity_headers;
 
 /// The address of the client, one element, as Sentry reads it (`middleware/proxy.py`).
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -236,6 +240,20 @@ fn speaks_for_the_caller(name: &HeaderName) -> bool {
     let folded = &buffer[..len];
     PROTECTED.iter().any(|known| known.as_bytes() == folded)
         || PROTECTED_FAMILIES.iter().any(|family| folded.starts_with(family.as_bytes()))
+}
+
+/// Starts of the names that an assertion may have: nobody else's, and not those of what is set anyway.
+const OWN_FAMILIES: &[&str] = &["xportcullis", "xgateway", "xauthrequest", "xauthenticated"];
+
+/// Whether an assertion may be sent in this header: it is taken off what clients send, in all
+/// spellings, whether there are assertions or not, and it is no identity header.
+pub fn may_assert(name: &HeaderName) -> bool {
+    let plain = name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let letters = |name: &HeaderName| name.as_str().replace('-', "");
+    let own = letters(name);
+    plain
+        && OWN_FAMILIES.iter().any(|family| own.starts_with(family))
+        && !identity::NAMES.iter().any(|other| letters(other) == own)
 }
 
 fn address(client: IpAddr) -> HeaderValue {

@@ -8,7 +8,8 @@
 //! 3. [`store`] answers who that is: from its cache, or from a token store.
 //! 4. [`policy`] judges scopes, bindings, expiry and origin. A refusal is a value with one reason
 //!    of a closed set; a permit can be made only there, and nothing is forwarded without one.
-//! 5. [`forward`] plans the upstream request's headers: remove first, then set.
+//! 5. [`forward`] plans the upstream request's headers: remove first, then set. [`assertion`] signs, where
+//!    the config asks for it, that this request was let through.
 //! 6. [`rewrite`] makes the upstream's URLs in the answer name the address that was called.
 //! 7. [`telemetry`] audits the decision before anything is forwarded or answered, and records the
 //!    request when it has ended, from the same decision.
@@ -16,11 +17,12 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
-//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `gateway`,
+//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `assertion`; `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `gateway`,
 //! `explain`; `proxy`, `reload`; `stores`, `doctor`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod assertion;
 pub mod budget;
 pub mod cli;
 pub mod client;

@@ -1,7 +1,8 @@
 //! The admin listener: `/livez`, `/readyz` and `/metrics` for kubelet and Prometheus, and the rest for
 //! operators.
 //!
-//! The first three come by address and without a credential, so nothing about them depends on
+//! The first three, and `/.well-known/jwks.json` where requests are asserted, come by address and without
+//! a credential, so nothing about them depends on
 //! `Host` and nothing they say is secret. Everything else is 404 unless a credential is configured,
 //! and then needs it as a Bearer token, which no browser sends by itself. The [status page](status)
 //! and its JSON, which only read, take it as a password too. Never on the public listener.
@@ -9,6 +10,7 @@
 mod answer;
 mod audit;
 mod credential;
+mod jwks;
 mod status;
 
 use std::sync::Arc;
@@ -99,6 +101,9 @@ impl Admin {
                 Ok(metrics) => Answer::new(StatusCode::OK, PROMETHEUS, metrics.into_bytes()),
                 Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded"),
             },
+            jwks::PATH if let Some(assertion) = &serving.assertion => {
+                jwks::answer(assertion, serving.gateway.clock().now(), read)
+            }
             _ if granted == Access::Closed => text(
                 StatusCode::NOT_FOUND,
                 "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",

@@ -1,5 +1,7 @@
 //! From the file as it is written to a config that can be served, or every problem with it.
 
+mod admin;
+mod assertion;
 mod balancers;
 mod errors;
 mod kept;
@@ -21,13 +23,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::problem::Problem;
 use super::raw::{Mode, RawConfig, RawListen, RawRules, RawServer};
-use super::value::{PointInTime, SecretRef};
+use super::value::PointInTime;
 use super::{Administration, Config, Listen, Server, Source, Store, Upstreams};
 use stores::{FILE, PORTCULLIS};
 
 use crate::clock::Timestamp;
 use crate::policy::Policy;
-use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
@@ -36,8 +37,6 @@ use crate::policy::site::{BaseUrl, Site};
 const FALLBACK_THREADS: usize = 2;
 /// To observe for longer is to have no gate.
 const LONGEST_OBSERVATION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// A shorter credential could be guessed.
-const MIN_ADMIN_CREDENTIAL: usize = 16;
 
 /// Compiles a config. Relative paths in it start from `folder`.
 pub(super) fn compile(
@@ -67,6 +66,9 @@ pub(super) fn compile(
     let upstreams = compiler.upstreams(&raw.upstream);
     let canonical = compiler.canonical(&raw.upstream.web);
     let credential = compiler.credential(&raw.upstream.web);
+    let assertion = raw.assertion.as_ref();
+    let assertion =
+        assertion.and_then(|own| compiler.assertion(own, &raw.public_url, &raw.upstream));
     let session_cookie = compiler.session_cookie(&raw.upstream.web);
     let stores = compiler.stores(&raw.store);
     let sentry_version = compiler.sentry_version(&raw.rules);
@@ -125,6 +127,8 @@ pub(super) fn compile(
                 canonical,
                 credential,
                 profile_credentials: credentials,
+                identity_headers: raw.identity_headers,
+                assertion,
                 stores,
                 cache,
                 spool,
@@ -336,28 +340,6 @@ impl Compiler<'_> {
         };
         self.notes.push(Problem::new("mode", what, help));
         Some(until)
-    }
-
-    fn admin_credential(&mut self, secret: Option<&SecretRef>) -> Option<Digest> {
-        let at = "admin.credential";
-        let text = self.secret(at, secret?)?;
-        if text.len() < MIN_ADMIN_CREDENTIAL {
-            let what = format!("is shorter than {MIN_ADMIN_CREDENTIAL} characters");
-            self.problem(at, what, "make one: `openssl rand -hex 32`");
-        }
-        Some(Digest::of(&text))
-    }
-
-    fn admin_names(&mut self, names: &[String]) -> Vec<String> {
-        let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-        for (index, name) in names.iter().enumerate() {
-            if name.is_empty() || !name.bytes().all(is_in_name) {
-                let what = format!("`{name}` is not a host name");
-                let help = "write the name alone, without scheme and port";
-                self.problem(format!("admin.names[{index}]"), what, help);
-            }
-        }
-        names.to_vec()
     }
 
     fn networks(&mut self, at: &str, networks: &[String]) -> Vec<ipnet::IpNet> {

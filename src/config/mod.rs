@@ -30,6 +30,7 @@ pub use problem::{ConfigError, Problem};
 pub use store::{Introspection, Own, Server as StoreServer, ServerOrigin, Store, StoreKind};
 pub use version::{BadVersion, SentryVersion};
 
+use crate::assertion::AssertionSettings;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
@@ -91,6 +92,10 @@ pub struct Config {
     ///
     /// [`CredentialId::extra`]: crate::policy::profile::CredentialId::extra
     pub profile_credentials: Vec<HeaderValue>,
+    /// Whether upstreams are told who called.
+    pub identity_headers: bool,
+    /// How upstreams are told of the decision, signed; `None` when they are not.
+    pub assertion: Option<AssertionSettings>,
     /// The token stores, in the order in which they are asked.
     pub stores: Vec<Store>,
     /// The identity cache.

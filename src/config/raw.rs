@@ -3,6 +3,7 @@
 //! The comments of fields and tables are the descriptions of `config/reference.md` and of the JSON
 //! Schemas; so are the defaults.
 
+mod assertion;
 mod errors;
 mod profile;
 mod records;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
+pub(super) use assertion::{RawAlgorithm, RawAssertion};
 pub(super) use errors::RawErrors;
 pub(super) use profile::{RawGroup, RawProfile, RawProfiles};
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
@@ -45,6 +47,9 @@ pub(super) struct RawConfig {
     /// The end of `mode = "observe"`, in UTC: `2026-12-24` or `2026-12-24T18:00:00Z`; at most 90 days
     /// ahead.
     pub(super) observe_until: Option<PointInTime>,
+    /// Whether upstreams are told who called, in headers `X-Portcullis-…` that nobody else may send.
+    #[serde(default)]
+    pub(super) identity_headers: bool,
     /// Where clients are listened to.
     pub(super) listen: Vec<RawListen>,
     /// The listener for operators.
@@ -52,6 +57,8 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     /// Where requests go.
     pub(super) upstream: RawUpstreams,
+    /// What upstreams are told of the decision, signed; by default nothing.
+    pub(super) assertion: Option<RawAssertion>,
     /// Token stores, asked in this order; at least one.
     #[serde(default)]
     pub(super) store: Vec<RawStore>,

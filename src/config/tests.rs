@@ -1,5 +1,6 @@
 //! Every way to get a config wrong, and what is said about it.
 
+mod assertion;
 mod blocked;
 mod bound;
 mod edge;
@@ -75,6 +76,8 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.log, minimal.log);
     assert_eq!((&shipped.audit, &minimal.audit), (&None, &None));
     assert_eq!(shipped.privacy, minimal.privacy);
+    assert_eq!(shipped.identity_headers, minimal.identity_headers);
+    assert!(shipped.assertion.is_none() && minimal.assertion.is_none());
     assert_eq!(shipped.server, minimal.server);
     assert_eq!(shipped.admin, minimal.admin);
     assert_eq!(shipped.listen, minimal.listen);

@@ -119,6 +119,14 @@ impl PathTemplate {
         &self.segments
     }
 
+    /// What stands in a path that matches, as it came, for the first parameter whose name starts with
+    /// `name`. A parameter that takes the rest stands for its first segment.
+    pub fn value<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
+        let mut pairs = self.segments.iter().zip(path.split('/').skip(1));
+        let is_named = |own: &Segment| own.name().is_some_and(|own| own.starts_with(name));
+        pairs.find(|(own, _)| is_named(own)).map(|(_, segment)| segment)
+    }
+
     /// Whether some path matches both.
     pub fn overlaps(&self, other: &PathTemplate) -> bool {
         let mut pairs = self.segments.iter().zip(&other.segments);

@@ -15,6 +15,7 @@ use super::client::{Client, Running};
 use super::counted::Counted;
 use super::serving::Serving;
 use super::upstream::Attempt;
+use super::vouch::Confided;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
 use crate::policy::decision::{Decision, Denial, Standing};
@@ -71,6 +72,8 @@ pub struct Context {
     pub(super) received: u64,
     /// When token stores were asked and it was decided on, where it is traced.
     pub(super) steps: Steps,
+    /// What the upstream was sent in confidence.
+    pub(super) confided: Confided,
     started: Instant,
     trace: Option<TraceContext>,
     traced: Option<Traced>,
@@ -129,6 +132,7 @@ impl Context {
             unread: false,
             received: 0,
             steps: Steps::default(),
+            confided: Confided::default(),
             trace: None,
             traced: None,
             client: None,

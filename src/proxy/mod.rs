@@ -20,12 +20,13 @@ mod respond;
 mod response;
 mod serving;
 mod upstream;
+mod vouch;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{HeaderMap, SET_COOKIE, TRANSFER_ENCODING};
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, ErrorType, HttpPeer, Result};
@@ -150,7 +151,9 @@ impl ProxyHttp for Proxy {
             .map_err(|error| Error::because(ErrorType::InternalError, "planning headers", error))?;
         let whole = serving.rule(permit).rewrite.is_some();
         let edits = if whole { edits.for_a_whole_answer() } else { edits };
-        head::apply(edits, permit.prefix_len(), permit.added(), upstream)
+        head::apply(edits, permit.prefix_len(), permit.added(), upstream)?;
+        ctx.confided = vouch::vouch(ctx, upstream)?;
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -187,6 +190,7 @@ impl ProxyHttp for Proxy {
         let serving = Arc::clone(&ctx.serving);
         response::rewrite(response, &serving.rewriter, public(&serving, ctx), &serving.metrics)?;
         let permit = permit(ctx)?;
+        ctx.confided.keep_back(response)?;
         let asked = permit.websocket() && session.is_upgrade_req();
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !asked {
             let error =
@@ -224,6 +228,16 @@ impl ProxyHttp for Proxy {
             Forward::Exchange(_) => response::exchanged(response, &session.req_header().headers)?,
         }
         response.insert_header(crate::forward::X_REQUEST_ID, ctx.request_id.clone())
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        ctx.confided.keep_back_of(trailers);
+        Ok(None)
     }
 
     fn fail_to_connect(

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::{Listeners, Upstreams};
+use crate::assertion::Assertion;
 use crate::budget::Budget;
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
@@ -40,6 +41,10 @@ pub struct Serving {
     pub upstreams: Upstreams,
     /// What every upstream request gets.
     pub outbound: Outbound,
+    /// Whether upstreams are told who called.
+    pub identity_headers: bool,
+    /// Tells them of the decision, signed; `None` when they are not.
+    pub assertion: Option<Assertion>,
     /// Rewrites the upstream's URLs.
     pub rewriter: UrlRewriter,
     /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use super::AccessSink;
 use super::callers::Callers;
 use super::stores::Stores;
+use crate::assertion::Assertion;
 use crate::budget::Budget;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
@@ -170,6 +172,10 @@ impl Ground {
         let credentials = std::iter::once(config.credential).chain(own).collect();
         let (host, proto) = told(config.policy.site.public())?;
         let outbound = Outbound { host, proto, credentials };
+        let assertion = before.and_then(|before| before.serving.assertion.as_ref());
+        let assertion =
+            config.assertion.map(|own| Assertion::new(own, assertion, self.clock.now()));
+        let assertion = assertion.transpose().context("assertions can't be signed")?;
         let spool = before.map(|before| &before.serving.spool);
         let spool = spool.filter(|spool| *spool.settings() == config.spool).map(Arc::clone);
         let (identities, clock) = (Arc::clone(&callers.identities), Arc::clone(&self.clock));
@@ -179,6 +185,8 @@ impl Ground {
             listeners: exposed(&self.addresses, &config.listen)?,
             upstreams,
             outbound,
+            identity_headers: config.identity_headers,
+            assertion,
             rewriter,
             trusted_proxies: config.trusted_proxies,
             spool: spool.unwrap_or_else(|| Arc::new(Spool::new(config.spool))),
@@ -276,6 +284,9 @@ impl Assembly {
         for (service, upstream) in self.upstreams.iter() {
             let (in_flight, waiting) = (upstream.max_in_flight, upstream.max_waiting);
             families.upstream_limited(service.as_str(), in_flight, waiting);
+        }
+        if let Some(assertion) = &serving.assertion {
+            assertion.activate(ground.clock.now());
         }
         errors::report_to(self.errors.clone());
     }

@@ -77,6 +77,12 @@ const LAYERS: &[Layer] = &[
         ],
     },
     Layer { module: "limit", may_use: &[], forbidden: PURE },
+    // It signs what was decided, in JSON.
+    Layer {
+        module: "assertion",
+        may_use: &["clock", "policy"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK, &["toml", "prometheus"]],
+    },
     // The outside: what is recorded, token stores, files. They don't know each other, but a config
     // names a log level and where a store is.
     Layer {
@@ -108,6 +114,8 @@ const LAYERS: &[Layer] = &[
             "policy",
             "rewrite",
             "limit",
+            "assertion",
+            "forward::may_assert",
             "telemetry::diagnostics::Level",
             "telemetry::errors::Dsn",
             "telemetry::errors::ErrorSettings",
@@ -153,6 +161,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "gateway",
             "peek",
+            "assertion",
             "budget",
             "policy",
             "forward",
@@ -190,6 +199,7 @@ const LAYERS: &[Layer] = &[
         module: "admin",
         may_use: &[
             "gateway",
+            "assertion",
             "explain",
             "telemetry",
             "readiness",
@@ -217,6 +227,7 @@ const LAYERS: &[Layer] = &[
             "policy",
             "rewrite",
             "forward",
+            "assertion",
             "telemetry",
             "config",
             "spool",

@@ -18,14 +18,14 @@ use crate::gate::{Gate, Options, eventually};
 use crate::upstream::{Upstream, ok, reply};
 
 /// Takes a scope about events.
-const LINE: &str = "GET /api/0/organizations/acme/issues/";
+pub const LINE: &str = "GET /api/0/organizations/acme/issues/";
 /// What Sentry says of a token of a user.
 const INDEX: &str = r#"{"version":"0","auth":{"scopes":["event:read"]},"user":{"id":"7"}}"#;
 /// What an OAuth 2.0 server says of one.
 const ACTIVE: &str = r#"{"active":true,"scope":"event:read","sub":"ci"}"#;
 
 /// The `[[store]]` that asks a Sentry there.
-fn sentry_store(endpoint: SocketAddr, lines: &str) -> String {
+pub fn sentry_store(endpoint: SocketAddr, lines: &str) -> String {
     format!("[[store]]\nkind = \"introspection\"\nurl = \"http://{endpoint}/api/0/\"\n{lines}\n")
 }
 
@@ -42,7 +42,7 @@ fn gate(stores: String, tables: &str) -> Gate {
 }
 
 /// A Sentry that knows what has `good` in it.
-fn sentry() -> Upstream {
+pub fn sentry() -> Upstream {
     Upstream::answering(|seen, stream| {
         if seen.value("authorization").is_some_and(|value| value.contains("good")) {
             ok(stream, &[], INDEX.as_bytes());

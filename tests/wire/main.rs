@@ -11,6 +11,7 @@
 
 mod addresses;
 mod answers;
+mod assertion;
 mod attacks;
 mod audit;
 mod bound;
@@ -18,6 +19,7 @@ mod chunked;
 mod client;
 mod clients;
 mod container;
+mod credential;
 mod doctor;
 mod errors;
 mod exchange;

@@ -2,6 +2,7 @@
 //! get through.
 
 mod authority;
+mod confided;
 mod http2;
 mod server;
 

@@ -60,6 +60,8 @@ impl Seen {
 pub enum Act {
     /// 200 with this body.
     Answer(Bytes),
+    /// 200 with all that was sent in its fields, and after its body too.
+    Echo,
     /// The same, and then nothing new on this connection.
     AnswerAndGoAway(Bytes),
     /// The first, once this is true.
@@ -299,7 +301,7 @@ async fn answer_http2(
             seen.body.extend_from_slice(&piece);
         }
     }
-    shared.seen.lock().unwrap().push(seen);
+    shared.seen.lock().unwrap().push(seen.clone());
     let head = || Response::builder().header("content-type", "application/json");
     match act {
         Act::When(mut word, body) => {
@@ -308,6 +310,19 @@ async fn answer_http2(
         }
         Act::Answer(body) => {
             send_http2(&mut respond, head().body(()).unwrap(), body).await;
+        }
+        Act::Echo => {
+            let mut fields = http::HeaderMap::new();
+            for (name, value) in &seen.headers {
+                let name = format!("x-echo-{name}");
+                let name = http::HeaderName::try_from(name).unwrap();
+                fields.insert(name, value.parse().unwrap());
+            }
+            let mut response = head().body(()).unwrap();
+            response.headers_mut().extend(fields.clone());
+            let mut body = respond.send_response(response, false).unwrap();
+            body.send_data("{}".into(), false).unwrap();
+            body.send_trailers(fields).unwrap();
         }
         Act::AnswerAndGoAway(body) => {
             send_http2(&mut respond, head().body(()).unwrap(), body).await;
