@@ -41,9 +41,11 @@ impl Pending<'_> {
 
     /// Decides on what the look-up came to.
     pub fn resolve(self, lookup: Lookup, now: Timestamp) -> Decision {
+        let mut shadow = None;
         let (verdict, identity) = match lookup {
             Lookup::Found(identity) => {
                 let decided = self.judge(identity.identity(), now);
+                shadow = self.in_shadow(identity.identity(), decided.as_ref().err());
                 let permit = |(forward, observed)| {
                     Verdict::Permit(Permit {
                         observed,
@@ -64,7 +66,7 @@ impl Pending<'_> {
             Lookup::Limited => (later(Reason::GuessingLimited), None),
         };
         let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
-        self.request.decide(Caller { scheme, digest, identity }, verdict)
+        Decision { shadow, ..self.request.decide(Caller { scheme, digest, identity }, verdict) }
     }
 
     /// Nobody knows the client's certificate: where it takes no credential, that is none.
@@ -117,7 +119,7 @@ impl Pending<'_> {
     }
 
     /// Whether the identity may do this, and whether it is bound.
-    fn entitled(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
+    pub(super) fn entitled(&self, rule: &Rule, identity: &Identity) -> Result<bool, Denial> {
         match rule.access {
             Access::Public | Access::Authenticated | Access::Pass | Access::ProjectKey => {}
             Access::AnyOf(scopes) => self.scopes(scopes, identity)?,
@@ -217,7 +219,12 @@ impl Pending<'_> {
     /// The upstream's credential stands in for the token, unless the rule keeps it from that.
     /// Where a rule asks for no scope, the credential would lend the caller its own account: so
     /// only to read, only to a token that may do something, and not past a binding.
-    fn exchange(&self, rule: &Rule, identity: &Identity, bound: bool) -> Result<Forward, Denial> {
+    pub(super) fn exchange(
+        &self,
+        rule: &Rule,
+        identity: &Identity,
+        bound: bool,
+    ) -> Result<Forward, Denial> {
         if [identity.bounds.organizations(), identity.bounds.projects()]
             .contains(&&Binding::Unknown)
         {

@@ -383,3 +383,4 @@ fn a_path_prefix_is_part_of_the_address() {
 mod observe;
 mod properties;
 mod refusals;
+mod shadow;

@@ -37,6 +37,7 @@ mod resilience;
 mod rewritten;
 mod routes;
 mod samples;
+mod shadow;
 mod status;
 mod stores;
 mod strangers;
