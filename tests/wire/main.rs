@@ -22,6 +22,7 @@ mod errors;
 mod exchange;
 mod explain;
 mod gate;
+mod history;
 mod introspection;
 mod machine;
 mod outage;

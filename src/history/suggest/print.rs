@@ -1,0 +1,102 @@
+//! A proposal as people read it, with what can be pasted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Proposal;
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, kind) = (self.principal.escape_debug(), self.kind.escape_debug());
+        let (first, last) = (self.first.escape_debug(), self.last.escape_debug());
+        writeln!(f, "{id} ({kind}): {} requests let through, {first} to {last}", self.requests)?;
+        for (rule, count) in &self.rules {
+            writeln!(f, "  did      {count:>7}  {rule}")?;
+        }
+        for (rule, why) in &self.impossible {
+            writeln!(f, "  not by a token of the gateway: {rule}: {why}")?;
+        }
+        for route in &self.elsewhere {
+            writeln!(f, "  no rule of this config: {}", route.escape_debug())?;
+        }
+        for (reason, count) in &self.refused {
+            writeln!(
+                f,
+                "  refused  {count:>7}  {} (not in what is proposed)",
+                reason.escape_debug()
+            )?;
+        }
+        let list = |names: &[&str]| {
+            if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+        };
+        let sure =
+            if self.is_least { "" } else { " (less may do: there are too many ways to try)" };
+        writeln!(f, "  needs    {}{sure}", list(&self.scopes))?;
+        if let Some(held) = &self.held {
+            writeln!(f, "  holds    {}", list(held))?;
+            writeln!(f, "  unneeded {}", list(&self.unneeded))?;
+        }
+        if self.read_only {
+            writeln!(f, "  only reads")?;
+        }
+        if !self.projects.is_empty() {
+            writeln!(f, "  projects {}", self.projects.join(" "))?;
+        }
+        if let Some(why) = &self.unbound {
+            writeln!(f, "  unbound  {why}")?;
+        }
+        if self.needs_a_token() {
+            writeln!(f, "  {}", self.command())?;
+        }
+        Ok(())
+    }
+}
+
+impl Proposal {
+    /// The command that issues the token.
+    pub fn command(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = self.principal.chars().take(64).map(plain).collect();
+        let mut words = format!("portcullis token create --name narrow-{name}");
+        if self.kind == "api_key" {
+            words.push_str(" --kind api-key");
+        }
+        for scope in &self.scopes {
+            words.push_str(&format!(" --scope {scope}"));
+        }
+        for organization in &self.organizations {
+            words.push_str(&format!(" --organization {organization}"));
+        }
+        words + &format!(" --expires {}d", self.days)
+    }
+}
+
+/// Profiles for tokens: one for all that need the same.
+pub fn profiles(proposals: &[Proposal]) -> String {
+    let mut alike: BTreeMap<(&[&str], Vec<&str>, bool), Vec<&str>> = BTreeMap::new();
+    for proposal in proposals.iter().filter(|proposal| proposal.needs_a_token()) {
+        let possible = |rule: &&String| !proposal.impossible.contains_key(*rule);
+        let rules = proposal.rules.keys().filter(possible).map(String::as_str).collect();
+        let key = (proposal.scopes.as_slice(), rules, proposal.read_only);
+        alike.entry(key).or_default().push(&proposal.principal);
+    }
+    let mut text = String::new();
+    for (number, ((scopes, rules, read_only), callers)) in alike.into_iter().enumerate() {
+        for caller in callers {
+            text.push_str(&format!("# {}\n", caller.escape_debug()));
+        }
+        text.push_str(&format!(
+            "[profile.suggested-{}]\nscopes = {scopes:?}\nrules = [\n",
+            number + 1
+        ));
+        for rule in rules {
+            text.push_str(&format!("    {rule:?},\n"));
+        }
+        text.push_str("]\n");
+        if read_only {
+            text.push_str("read_only = true\n");
+        }
+        text.push('\n');
+    }
+    text
+}
