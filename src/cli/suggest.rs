@@ -74,7 +74,7 @@ pub(super) fn run(args: &SuggestArgs) -> anyhow::Result<Outcome> {
             suggest.strangers()
         );
     }
-    print(&text(&proposals, args.json)?)?;
+    print(&text(&proposals, &args.config.to_string_lossy(), args.json)?)?;
     if !args.no_store && args.tokens.is_empty() {
         idle(&config, &proposals, now)?;
     }
@@ -85,15 +85,15 @@ pub(super) fn run(args: &SuggestArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-fn text(proposals: &[Proposal], json: bool) -> anyhow::Result<String> {
+fn text(proposals: &[Proposal], config: &str, json: bool) -> anyhow::Result<String> {
     let mut text = String::new();
     for proposal in proposals {
         if json {
             let mut value = serde_json::to_value(proposal)?;
-            value["command"] = proposal.needs_a_token().then(|| proposal.command()).into();
+            value["command"] = proposal.needs_a_token().then(|| proposal.command(config)).into();
             text.push_str(&format!("{value}\n"));
         } else {
-            text.push_str(&format!("{proposal}\n"));
+            text.push_str(&format!("{}\n", proposal.told(config)));
         }
     }
     if !json {

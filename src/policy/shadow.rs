@@ -82,7 +82,7 @@ impl Pending<'_> {
 
     fn judge_in_shadow(&self, shadow: &InShadow<'_>, identity: &Identity) -> Result<(), Denial> {
         if let Some(reason) = shadow.closed {
-            return Err(Denial::new(reason));
+            return Err(closed(reason));
         }
         if !shadow.rule.credentials.contains(identity.kind)
             && shadow.rule.access != Access::NotExposed
@@ -107,7 +107,7 @@ impl Request<'_> {
         let shadow = self.shadow?;
         let (Verdict::Permit(permit), None) = (verdict, &caller.identity) else { return None };
         let would = match (shadow.closed, shadow.rule.access, permit.forward()) {
-            (Some(reason), _, _) => Err(Denial::new(reason)),
+            (Some(reason), _, _) => Err(closed(reason)),
             (None, _, Forward::Session) if shadow.rule.session => Ok(()),
             (None, Access::NotExposed, _) => Err(Denial::new(Reason::RouteNotExposed)),
             (
@@ -125,4 +125,13 @@ impl Request<'_> {
         };
         shadow.told(would, None)
     }
+}
+
+/// The refusal of whoever it is.
+fn closed(reason: Reason) -> Denial {
+    let denial = Denial::new(reason);
+    if reason == Reason::MethodNotAllowed {
+        return denial.note("no rule of this route takes the method then");
+    }
+    denial
 }

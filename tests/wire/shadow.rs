@@ -101,6 +101,9 @@ fn what_it_would_refuse_is_forwarded_as_before_and_told() {
     assert!(told["shadow"]["place"].as_str().unwrap().starts_with("own.toml:"), "{told}");
     assert!(told["rule"]["place"].as_str().unwrap().starts_with("sentry.toml:"), "{told}");
 
+    let listed = gate.portcullis(&["routes", "list"]);
+    assert_eq!(listed.matches("; in shadow until 20").count(), 1, "{listed}");
+
     gate.stop();
     let lines = gate.access_lines();
     let of = |line: &serde_json::Value| {

@@ -10,7 +10,7 @@ mod scopes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub use print::profiles;
+pub use print::{Told, profiles};
 pub use proposal::Proposal;
 
 use super::Entry;

@@ -5,21 +5,33 @@ use std::fmt;
 
 use super::Proposal;
 
-impl fmt::Display for Proposal {
+/// A proposal, and the config of the gateway that it is for.
+#[derive(Debug)]
+pub struct Told<'a> {
+    proposal: &'a Proposal,
+    config: &'a str,
+}
+
+impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (id, kind) = (self.principal.escape_debug(), self.kind.escape_debug());
-        let (first, last) = (self.first.escape_debug(), self.last.escape_debug());
-        writeln!(f, "{id} ({kind}): {} requests let through, {first} to {last}", self.requests)?;
-        for (rule, count) in &self.rules {
+        let Told { proposal, config } = *self;
+        let (id, kind) = (proposal.principal.escape_debug(), proposal.kind.escape_debug());
+        let (first, last) = (proposal.first.escape_debug(), proposal.last.escape_debug());
+        writeln!(
+            f,
+            "{id} ({kind}): {} requests let through, {first} to {last}",
+            proposal.requests
+        )?;
+        for (rule, count) in &proposal.rules {
             writeln!(f, "  did      {count:>7}  {rule}")?;
         }
-        for (rule, why) in &self.impossible {
+        for (rule, why) in &proposal.impossible {
             writeln!(f, "  not by a token of the gateway: {rule}: {why}")?;
         }
-        for route in &self.elsewhere {
+        for route in &proposal.elsewhere {
             writeln!(f, "  no rule of this config: {}", route.escape_debug())?;
         }
-        for (reason, count) in &self.refused {
+        for (reason, count) in &proposal.refused {
             writeln!(
                 f,
                 "  refused  {count:>7}  {} (not in what is proposed)",
@@ -30,34 +42,40 @@ impl fmt::Display for Proposal {
             if names.is_empty() { "none".to_owned() } else { names.join(" ") }
         };
         let sure =
-            if self.is_least { "" } else { " (less may do: there are too many ways to try)" };
-        writeln!(f, "  needs    {}{sure}", list(&self.scopes))?;
-        if let Some(held) = &self.held {
+            if proposal.is_least { "" } else { " (less may do: there are too many ways to try)" };
+        writeln!(f, "  needs    {}{sure}", list(&proposal.scopes))?;
+        if let Some(held) = &proposal.held {
             writeln!(f, "  holds    {}", list(held))?;
-            writeln!(f, "  unneeded {}", list(&self.unneeded))?;
+            writeln!(f, "  unneeded {}", list(&proposal.unneeded))?;
         }
-        if self.read_only {
+        if proposal.read_only {
             writeln!(f, "  only reads")?;
         }
-        if !self.projects.is_empty() {
-            writeln!(f, "  projects {}", self.projects.join(" "))?;
+        if !proposal.projects.is_empty() {
+            writeln!(f, "  projects {}", proposal.projects.join(" "))?;
         }
-        if let Some(why) = &self.unbound {
+        if let Some(why) = &proposal.unbound {
             writeln!(f, "  unbound  {why}")?;
         }
-        if self.needs_a_token() {
-            writeln!(f, "  {}", self.command())?;
+        if proposal.needs_a_token() {
+            writeln!(f, "  {}", proposal.command(config))?;
         }
         Ok(())
     }
 }
 
 impl Proposal {
-    /// The command that issues the token.
-    pub fn command(&self) -> String {
+    /// For people, with a command for the gateway of this config.
+    pub const fn told<'a>(&'a self, config: &'a str) -> Told<'a> {
+        Told { proposal: self, config }
+    }
+
+    /// The command that issues the token, for a shell.
+    pub fn command(&self, config: &str) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         let name: String = self.principal.chars().take(64).map(plain).collect();
-        let mut words = format!("portcullis token create --name narrow-{name}");
+        let mut words =
+            format!("portcullis token create --config {} --name narrow-{name}", quoted(config));
         if self.kind == "api_key" {
             words.push_str(" --kind api-key");
         }
@@ -69,6 +87,15 @@ impl Proposal {
         }
         words + &format!(" --expires {}d", self.days)
     }
+}
+
+/// A word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    if text.bytes().all(plain) && !text.is_empty() {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Profiles for tokens: one for all that need the same.

@@ -68,7 +68,8 @@ fn the_narrowest_token_is_proposed() {
         assert_eq!((seen.read_only, seen.impossible.len()), (*read_only, *impossible), "{done:?}");
         assert_eq!(seen.requests, done.len() as u64);
         let is_shell = |c: char| c.is_ascii_alphanumeric() || " -_:".contains(c);
-        assert!(seen.command().chars().all(is_shell), "{}", seen.command());
+        let command = seen.command("gw");
+        assert!(command.chars().all(is_shell), "{command}");
         // And it would have been let through.
         let bound = (!organizations.is_empty()).then_some(organizations);
         for (line, route) in *done {
@@ -129,8 +130,8 @@ fn only_what_was_let_through_counts_and_what_is_not_used_is_told() {
     assert!(seen[0].elsewhere.contains("GET /api/0/gone/"));
     assert_eq!((&*seen[0].first, seen[0].days), ("2026-10-01T00:00:00.000Z", 62));
     assert_eq!(
-        seen[0].command(),
-        "portcullis token create --name narrow-tok-1 --scope event:read --organization acme --expires 62d"
+        seen[0].command("/etc/it's.toml"),
+        "portcullis token create --config '/etc/it'\\''s.toml' --name narrow-tok-1 --scope event:read --organization acme --expires 62d"
     );
     // What needs the same has one profile.
     let text = profiles(&seen);
