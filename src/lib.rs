@@ -17,7 +17,7 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
-//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `assertion`; `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `gateway`,
+//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `assertion`; `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `history`, `gateway`,
 //! `explain`; `proxy`, `reload`; `stores`, `doctor`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ pub mod doctor;
 pub mod explain;
 pub mod forward;
 pub mod gateway;
+pub mod history;
 pub mod limit;
 pub mod peek;
 pub mod policy;

@@ -175,6 +175,7 @@ impl Admin {
     async fn gather(&self, serving: &Serving) -> Vec<MetricFamily> {
         let Serving { gateway, metrics, .. } = serving;
         metrics.observe_until(gateway.policy().observing(gateway.clock().now()));
+        metrics.shadow_until(gateway.policy().rules.shadow_until(gateway.clock().now()));
         metrics.messages_dropped(diagnostics::lost());
         metrics.cache_entries(gateway.identities().entries().await);
         self.registry.gather()

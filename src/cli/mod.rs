@@ -2,6 +2,7 @@
 //!
 //! Exit codes are the same everywhere: 0 fine, 1 a negative answer, 2 could not run.
 
+mod audits;
 mod block;
 mod check;
 mod demo;
@@ -10,8 +11,10 @@ mod explain;
 mod generate;
 mod own;
 mod ready;
+mod replay;
 mod routes;
 mod serve;
+mod suggest;
 mod token;
 mod trail;
 
@@ -75,6 +78,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// List the rules, compare them with a version of Sentry, and make rules of its document
     Routes(routes::RoutesArgs),
+    /// Propose the narrowest tokens that would have been let through with what callers did
+    Suggest(suggest::SuggestArgs),
+    /// Decide on the requests of an audit again, by another config: exit 1 when a verdict flips
+    Replay(replay::ReplayArgs),
     /// Print the schema and the reference of the config, or the table of the metrics
     #[command(subcommand)]
     Generate(generate::GenerateArgs),
@@ -104,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Routes(args) => routes::run(args),
+        Command::Suggest(args) => suggest::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Token(args) => token::run(args),
         Command::Block(args) => block::run(&args),
     };

@@ -98,7 +98,9 @@ impl Rules {
 }
 
 fn list(rules: &RuleTable, json: bool) -> anyhow::Result<Outcome> {
-    let mut listed: Vec<Listed<'_>> = rules.iter().map(|(_, rule)| Listed::of(rule)).collect();
+    let in_force = rules.iter().map(|(_, rule)| Listed::of(rule));
+    let in_shadow = rules.in_shadow().map(|(_, rule)| Listed::in_shadow(rule));
+    let mut listed: Vec<Listed<'_>> = in_force.chain(in_shadow).collect();
     listed.sort_by_key(|rule| (rule.path, rule.methods.clone()));
     let mut text = String::new();
     for rule in &listed {
@@ -117,7 +119,9 @@ fn list(rules: &RuleTable, json: bool) -> anyhow::Result<Outcome> {
             ("api", "web") => String::new(),
             (expose, upstream) => format!("; by `{expose}` to `{upstream}`"),
         };
-        text.push_str(&format!("{methods} {path}\n    {asks}{takes}{goes} ({place})\n"));
+        let until = rule.shadow_until.as_ref();
+        let until = until.map(|time| format!("; in shadow until {time}")).unwrap_or_default();
+        text.push_str(&format!("{methods} {path}\n    {asks}{takes}{goes}{until} ({place})\n"));
     }
     print(&text)?;
     Ok(Outcome::Fine)

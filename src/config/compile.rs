@@ -290,7 +290,7 @@ impl Compiler<'_> {
     /// What is exposed has somewhere to go.
     fn reachable(&mut self, rules: &RuleTable, listen: &[Listen], upstreams: &Upstreams) {
         for (index, listener) in listen.iter().enumerate() {
-            let mut lost = rules.iter().map(|(_, rule)| rule).filter(|rule| {
+            let mut lost = rules.all().map(|(_, rule)| rule).filter(|rule| {
                 listener.exposed.contains(rule.exposure) && !upstreams.has(rule.service)
             });
             if let Some(rule) = lost.next() {

@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::problem::{Problem, syntax};
 use super::raw::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 use super::version::SentryVersion;
+use crate::clock::Timestamp;
 use crate::policy::exposure::{Exposure, Service};
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::{Method, MethodSet};
@@ -18,6 +19,8 @@ use crate::policy::template::PathTemplate;
 #[derive(Debug)]
 pub(super) struct RuleSet {
     sentry: SentryVersion,
+    /// Rules that are in shadow until later are left out.
+    until: Timestamp,
     rules: Vec<Entry>,
     /// How many were written so far, in all files.
     written: usize,
@@ -32,9 +35,10 @@ struct Entry {
 }
 
 impl RuleSet {
-    /// No rule yet; those for other versions of Sentry than `sentry` will be left out.
-    pub(super) const fn new(sentry: SentryVersion) -> Self {
-        Self { sentry, rules: Vec::new(), written: 0 }
+    /// No rule yet; those for other versions of Sentry than `sentry`, and those that are in shadow until
+    /// later than `until`, will be left out.
+    pub(super) const fn new(sentry: SentryVersion, until: Timestamp) -> Self {
+        Self { sentry, until, rules: Vec::new(), written: 0 }
     }
 
     /// Every rule.
@@ -67,6 +71,9 @@ impl RuleSet {
                 continue;
             }
             written += 1;
+            if raw.shadow_until.is_some_and(|end| end.0 > self.until) {
+                continue;
+            }
             let entries = rules.into_iter().map(|rule| Entry { written, rule });
             if raw.overrides { &mut overriding } else { &mut added }.extend(entries);
         }
@@ -152,6 +159,7 @@ impl RawRule {
         let (exposure, service) = (self.exposure(place, problems), self.service(place, problems));
         self.lends(access, service, place, problems);
         let projects = self.naming(place, problems);
+        self.shadows(access, place, problems);
         let rewrite = self.rewrite.as_ref().map(|rewrite| rewrite.compile(place, problems));
         let paths = std::iter::once(self.path.get_ref()).chain(&self.aliases);
         let mut rules = Vec::new();
@@ -168,6 +176,7 @@ impl RawRule {
                     websocket: self.websocket,
                     projects,
                     rewrite: rewrite.clone(),
+                    shadow_until: self.shadow_until.map(|end| end.0),
                     place: place.into(),
                     ..Rule::new(methods, template, access)
                 }),
@@ -270,6 +279,20 @@ impl RawRule {
             problems.push(Problem::new(place, what, format!("write one of {}", Service::list())));
             Service::Web
         })
+    }
+
+    /// What asks for nothing would let in from its date on whom nobody has seen it let in.
+    fn shadows(&self, access: Access, place: &str, problems: &mut Vec<Problem>) {
+        match access {
+            Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
+            Access::Public | Access::Pass | Access::ProjectKey if self.shadow_until.is_some() => {
+                let (path, access) = (self.path.get_ref(), access.as_str());
+                let what = format!("rule `{path}` with the access `{access}` can't be in shadow");
+                let help = "delete `shadow_until`, or ask for `scopes`";
+                problems.push(Problem::new(place, what, help));
+            }
+            Access::Public | Access::Pass | Access::ProjectKey => {}
+        }
     }
 
     /// The credential that stands in for tokens of the gateway is for the web service.

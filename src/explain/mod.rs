@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::policy::Policy;
-use crate::policy::decision::{Decision, Forward, Verdict};
+use crate::policy::decision::{Decision, Forward, Shadow, Verdict};
 use crate::policy::identity::{Binding, Identity, Issuer, Narrowing, State};
 use crate::policy::naming::Place;
 use crate::policy::path::Target;
@@ -42,6 +42,9 @@ pub struct Explanation<'a> {
     pub identity: Option<Who<'a>>,
     /// What became of it.
     pub outcome: Outcome,
+    /// What a rule in shadow makes of it, where that is another verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<InShadow<'a>>,
 }
 
 /// A rule, and what its parameters stand for here.
@@ -137,6 +140,50 @@ pub enum Outcome {
     },
 }
 
+/// The verdict of a rule in shadow.
+#[derive(Debug, Serialize)]
+pub struct InShadow<'a> {
+    path: &'a str,
+    place: &'a str,
+    until: String,
+    /// The refusal; nothing where it lets through what the rules in force refuse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refuses: Option<Refusal>,
+}
+
+/// A refusal of a rule in shadow.
+#[derive(Debug, Serialize)]
+pub struct Refusal {
+    status: u16,
+    code: &'static str,
+    detail: String,
+}
+
+impl<'a> InShadow<'a> {
+    fn of(shadow: &Shadow, policy: &'a Policy, method: &str) -> Self {
+        let rule = policy.rules.rule(shadow.rule);
+        let refuses = shadow.refuses.as_ref().map(|denial| Refusal {
+            status: denial.reason.status(),
+            code: denial.reason.code(),
+            detail: denial.detail(Some(shadow.rule), &policy.rules, method).into_owned(),
+        });
+        let until = rule.shadow_until.map(|time| time.to_string()).unwrap_or_default();
+        Self { path: rule.template.as_str(), place: &rule.place, until, refuses }
+    }
+}
+
+impl fmt::Display for InShadow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "in shadow   {} ({}), until {}", self.path, self.place, self.until)?;
+        match &self.refuses {
+            Some(Refusal { status, code, detail }) => {
+                writeln!(f, "            would refuse it: {status} {code}\n            {detail}")
+            }
+            None => writeln!(f, "            would let it through"),
+        }
+    }
+}
+
 /// A refusal that is told of, and not made.
 #[derive(Debug, Serialize)]
 pub struct Observed {
@@ -165,6 +212,7 @@ impl<'a> Explanation<'a> {
             credential: scheme.map(|scheme| Presented { scheme, fingerprint }),
             identity: identity.map(|identity| Who::of(identity.identity(), now)),
             outcome: Outcome::of(decision, policy, method, path),
+            shadow: decision.shadow.as_deref().map(|shadow| InShadow::of(shadow, policy, method)),
         }
     }
 }
@@ -332,6 +380,9 @@ impl fmt::Display for Explanation<'_> {
             if !who.narrowed.is_empty() {
                 writeln!(f, "narrowed    {}", who.narrowed.join("; "))?;
             }
+        }
+        if let Some(shadow) = &self.shadow {
+            shadow.fmt(f)?;
         }
         match &self.outcome {
             Outcome::Allow { target, added, checks_body, authorization, observed } => {

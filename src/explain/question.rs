@@ -177,8 +177,12 @@ impl Question {
         let (method, target) = (self.method.as_str(), target.as_bytes());
         let exposed = self.exposed(gateway.policy().exposed)?;
         let certificate = &*self.certified()?;
-        let head =
-            RequestHead { exposed, certificate, ..RequestHead::new(method, target, &headers) };
+        let head = RequestHead {
+            exposed,
+            certificate,
+            at: gateway.clock().now(),
+            ..RequestHead::new(method, target, &headers)
+        };
         Ok(match made_up {
             Some(identity) => gateway.admit_as(&head, Arc::new(identity), None).await,
             None => gateway.admit(&head, None).await.decision,

@@ -25,6 +25,8 @@ pub struct Decision {
     pub name: Option<NameId>,
     /// The credential that was presented, as far as it was one.
     pub caller: Caller,
+    /// What a rule in shadow makes of it, where that is another verdict.
+    pub shadow: Option<Box<Shadow>>,
 }
 
 impl Decision {
@@ -32,8 +34,28 @@ impl Decision {
     #[must_use]
     pub fn refused(&self, denial: Denial) -> Self {
         let caller = self.caller.clone();
-        Self { verdict: Verdict::Deny(denial), rule: self.rule, name: self.name, caller }
+        let verdict = Verdict::Deny(denial);
+        Self { verdict, rule: self.rule, name: self.name, caller, shadow: None }
     }
+
+    /// The refusal that a rule in shadow would be for what is let through.
+    pub fn shadowed(&self) -> Option<(RuleId, &Denial)> {
+        match (&self.verdict, self.shadow.as_deref()) {
+            (Verdict::Permit(_), Some(Shadow { rule, refuses: Some(denial) })) => {
+                Some((*rule, denial))
+            }
+            (Verdict::Permit(_) | Verdict::Deny(_) | Verdict::Options(_), _) => None,
+        }
+    }
+}
+
+/// What a rule in shadow makes of a request. Nothing comes of it but that it is told.
+#[derive(Debug)]
+pub struct Shadow {
+    /// The rule.
+    pub rule: RuleId,
+    /// The refusal; `None` where it lets through what the rules in force refuse.
+    pub refuses: Option<Denial>,
 }
 
 /// What was decided.

@@ -12,6 +12,7 @@ use super::credential::Credential;
 use super::exposure::Exposures;
 use super::method::Method;
 use super::reason::Reason;
+use crate::clock::Timestamp;
 
 /// The largest request head, in bytes. uWSGI reads heads into 32 KiB (`buffer-size`) and closes
 /// the connection without an answer beyond it; what the gateway adds must fit too.
@@ -36,10 +37,13 @@ pub struct RequestHead<'a> {
     pub certificate: &'a [Credential],
     /// Whether a body of unknown length follows an HTTP/2 head: no field says so.
     pub streams: bool,
+    /// When it came: which rules are in force.
+    pub at: Timestamp,
 }
 
 impl<'a> RequestHead<'a> {
-    /// A head by a listener that lets in the Web API, as HTTP/2 would bring it.
+    /// A head by a listener that lets in the Web API, as HTTP/2 would bring it, when no rule is in shadow
+    /// any more.
     pub const fn new(method: &'a str, target: &'a [u8], headers: &'a HeaderMap) -> Self {
         Self {
             method,
@@ -50,6 +54,7 @@ impl<'a> RequestHead<'a> {
             raw: b"",
             certificate: &[],
             streams: false,
+            at: Timestamp::from_millis(u64::MAX),
         }
     }
 

@@ -71,17 +71,26 @@ impl Pending<'_> {
 
     /// Decides on what the look-up came to.
     pub fn resolve(&self, lookup: &Lookup, given: Circumstances<'_>) -> Resolved {
+        let mut shadow = None;
         let (verdict, identity) = match lookup {
             Lookup::Found(identity) => {
-                let verdict = match self.judge(identity.identity(), given) {
+                let judged = match self.judge(identity.identity(), given) {
+                    Ok(judged) => Ok(judged),
+                    Err(Unsettled::Denied(denial)) => Err(denial),
+                    Err(Unsettled::Ask(question)) => return Resolved::Ask(question),
+                };
+                match self.in_shadow(identity.identity(), judged.as_ref().err(), given.answers) {
+                    Ok(told) => shadow = told,
+                    Err(question) => return Resolved::Ask(question),
+                }
+                let verdict = match judged {
                     Ok(Judged { forward, observed, held }) => Verdict::Permit(Permit {
                         observed,
                         added: held.added,
                         body_check: held.body.map(Box::new),
                         ..self.request.permit(self.policy, forward)
                     }),
-                    Err(Unsettled::Denied(denial)) => Verdict::Deny(denial),
-                    Err(Unsettled::Ask(question)) => return Resolved::Ask(question),
+                    Err(denial) => Verdict::Deny(denial),
                 };
                 (verdict, Some(Arc::clone(identity)))
             }
@@ -97,7 +106,8 @@ impl Pending<'_> {
             Lookup::Limited => (later(Reason::GuessingLimited), None),
         };
         let (scheme, digest) = (Some(self.credential.scheme), Some(self.credential.digest));
-        Resolved::Decided(self.request.decide(Caller { scheme, digest, identity }, verdict))
+        let caller = Caller { scheme, digest, identity };
+        Resolved::Decided(Decision { shadow, ..self.request.decide(caller, verdict) })
     }
 
     /// Nobody knows the client's certificate: where it takes no credential, that is none.
@@ -139,8 +149,7 @@ impl Pending<'_> {
         if read_only && !method.is_safe() {
             return Err(Denial::new(Reason::ReadOnly).into());
         }
-        let held_scopes = profile.map_or(ScopeSet::ALL, |profile| profile.scopes);
-        let scopes = identity.scopes.intersection(held_scopes);
+        let scopes = narrow::scopes(identity, profile);
         let (held, observed) = match self.entitled(rule, identity, scopes, given.answers) {
             Ok(held) => (held, None),
             Err(Unsettled::Denied(denial)) if self.is_observed(&denial, identity, given.now) => {
@@ -163,7 +172,7 @@ impl Pending<'_> {
     }
 
     /// Whether the identity may do this with what it holds, and what its bindings ask for.
-    fn entitled(
+    pub(super) fn entitled(
         &self,
         rule: &Rule,
         identity: &Identity,
@@ -234,7 +243,12 @@ impl Pending<'_> {
     /// The upstream's credential stands in for the token, unless the rule keeps it from that.
     /// Where a rule asks for no scope, the credential would lend the caller its own account: so
     /// only to read, only to a token that may do something, and not past a binding.
-    fn exchange(&self, rule: &Rule, identity: &Identity, lent: Lent) -> Result<Forward, Denial> {
+    pub(super) fn exchange(
+        &self,
+        rule: &Rule,
+        identity: &Identity,
+        lent: Lent,
+    ) -> Result<Forward, Denial> {
         if [identity.bounds.organizations(), identity.bounds.projects()]
             .contains(&&Binding::Unknown)
         {
@@ -259,12 +273,12 @@ impl Pending<'_> {
 }
 
 /// To whom a credential of the upstream is lent, and which.
-struct Lent {
+pub(super) struct Lent {
     /// What the caller holds.
-    scopes: ScopeSet,
+    pub(super) scopes: ScopeSet,
     /// Whether it is bound to organisations or projects.
-    bound: bool,
-    credential: CredentialId,
+    pub(super) bound: bool,
+    pub(super) credential: CredentialId,
 }
 
 /// A refusal that may be none in a second.

@@ -27,11 +27,12 @@ pub mod question;
 pub mod reason;
 pub mod rules;
 pub mod scope;
+mod shadow;
 pub mod site;
 pub mod template;
 pub mod token;
 
-use credential::{Authorization, BadCredential, Credential, Scheme, is_issued_here};
+use credential::{Authorization, BadCredential, Credential, Scheme};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use exposure::{Exposure, Exposures, Service};
 use frame::{Body, Frame, RequestHead};
@@ -44,6 +45,7 @@ use path::Target;
 use profile::Profiles;
 use reason::Reason;
 use rules::{Access, Found, Rule, RuleId, RuleTable};
+use shadow::InShadow;
 use site::{NameId, Site};
 
 use crate::clock::Timestamp;
@@ -109,6 +111,7 @@ struct Request<'a> {
     /// What the listener lets in that it came by.
     exposed: Exposures,
     certificate: &'a [Credential],
+    shadow: Option<InShadow<'a>>,
 }
 
 /// The largest request body where nothing says otherwise.
@@ -150,10 +153,10 @@ impl Policy {
         }
     }
 
-    fn route<'a>(&self, head: &RequestHead<'a>) -> Result<Request<'a>, Box<Decision>> {
+    fn route<'a>(&'a self, head: &RequestHead<'a>) -> Result<Request<'a>, Box<Decision>> {
         let refuse = |name, rule, denial| {
             let (verdict, caller) = (Verdict::Deny(denial), Caller::default());
-            Box::new(Decision { verdict, rule, name, caller })
+            Box::new(Decision { verdict, rule, name, caller, shadow: None })
         };
         let early = |denial| refuse(None, None, denial);
         let frame = Frame::parse(head)
@@ -167,7 +170,7 @@ impl Policy {
         let path = target.path();
         let (rest, skip) = self.site.strip(path.raw()).ok_or_else(nothing)?;
         let prefix_len = path.raw().len() - rest.len();
-        let found = self.rules.find(path, skip, frame.method.governed_by());
+        let found = self.rules.find_at(path, skip, frame.method.governed_by(), head.at);
         let rule = match found {
             // Behind this listener there is no such thing.
             Found::Rule(rule) | Found::MethodNotAllowed(rule)
@@ -181,11 +184,11 @@ impl Policy {
             Found::Rule(rule) => rule,
             Found::Nothing => return Err(nothing()),
             Found::MethodNotAllowed(rule) => {
-                let allow = self.rules.methods_of(path, skip);
+                let allow = self.rules.methods_of(path, skip, head.at);
                 if frame.method == Method::Options && !allow.is_empty() {
                     let (verdict, caller) = (Verdict::Options(allow), Caller::default());
-                    let name = Some(name);
-                    return Err(Box::new(Decision { verdict, rule: Some(rule), name, caller }));
+                    let (rule, name, shadow) = (Some(rule), Some(name), None);
+                    return Err(Box::new(Decision { verdict, rule, name, caller, shadow }));
                 }
                 // Of a route that nobody gets to, no method is named.
                 if allow.is_empty() {
@@ -195,9 +198,20 @@ impl Policy {
                 return Err(refuse(Some(rule), denial));
             }
         };
+        let shadow = self.shadow(path, skip, &frame, head);
         let (headers, exposed, certificate) = (head.headers, head.exposed, head.certificate);
-        let request =
-            Request { frame, target, headers, name, rule, skip, prefix_len, exposed, certificate };
+        let request = Request {
+            frame,
+            target,
+            headers,
+            name,
+            rule,
+            skip,
+            prefix_len,
+            exposed,
+            certificate,
+            shadow,
+        };
         match self.rules.rule(rule).access {
             Access::NotExposed if !self.has_session(&request) => {
                 Err(refuse(Some(rule), Denial::new(Reason::RouteNotExposed)))
@@ -336,7 +350,8 @@ impl Policy {
 
 impl Request<'_> {
     fn decide(&self, caller: Caller, verdict: Verdict) -> Decision {
-        Decision { verdict, rule: Some(self.rule), name: Some(self.name), caller }
+        let shadow = self.stranger_in_shadow(&caller, &verdict);
+        Decision { verdict, rule: Some(self.rule), name: Some(self.name), caller, shadow }
     }
 
     fn permit(&self, policy: &Policy, forward: Forward) -> Permit {
@@ -354,24 +369,6 @@ impl Request<'_> {
     fn untouched(&self, rule: &Rule) -> Forward {
         let relay = rule.exposure == Exposure::Relays;
         Forward::Untouched { cookies: self.takes_cookies(rule), relay }
-    }
-
-    /// Whether a token of the gateway's is where somebody else would read it.
-    fn shows_own_token(&self) -> bool {
-        let in_header = |value: &http::HeaderValue| is_issued_here(value);
-        self.frame.authorization.is_some_and(is_issued_here)
-            || self.headers.get_all(SENTRY_AUTH).iter().any(in_header)
-            || self.target.query().is_some_and(|query| path::decodes_into(query, token::PREFIX))
-    }
-
-    /// A project key beside the `Authorization` header: in a header, or in the query.
-    fn other_credential(&self) -> Option<()> {
-        let header = self.headers.contains_key(SENTRY_AUTH);
-        let query = self.target.query().is_some_and(|query| {
-            let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
-            names.any(|name| path::decodes_to(name, SENTRY_KEY))
-        });
-        (header || query).then_some(())
     }
 
     fn body(&self, policy: &Policy) -> Result<(), Denial> {

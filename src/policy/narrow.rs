@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use super::decision::Denial;
-use super::identity::Narrowing;
+use super::identity::{Identity, Narrowing};
 use super::method::Method;
 use super::profile::{Grant, Profile, Profiles};
 use super::reason::Reason;
 use super::rules::RuleId;
+use super::scope::ScopeSet;
 
 /// Whether the client is where the token may be used.
 pub(super) fn network(narrowing: &Narrowing, client: Option<IpAddr>) -> Result<(), Denial> {
@@ -37,4 +38,9 @@ pub(super) fn granted<'a>(
             Err(Denial::new(Reason::RuleNotGranted).note(note))
         }
     }
+}
+
+/// What the token may do: what it holds, and its profile has.
+pub(super) fn scopes(identity: &Identity, profile: Option<&Profile>) -> ScopeSet {
+    identity.scopes.intersection(profile.map_or(ScopeSet::ALL, |profile| profile.scopes))
 }

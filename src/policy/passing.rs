@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::credential::{Digest, Scheme};
+use super::credential::{Digest, Scheme, is_issued_here};
 use super::decision::{Caller, Decision, Denial, Listed, Verdict};
 use super::judge::{BLOCKED, later};
 use super::reason::Reason;
 use super::rules::Rule;
-use super::{Policy, Request, SENTRY_AUTH, SENTRY_KEY, Screened, path};
+use super::{Policy, Request, SENTRY_AUTH, SENTRY_KEY, Screened, path, token};
 
 /// The parameter of a query that holds a whole DSN (the form for feedback on a crash).
 const DSN: &str = "dsn";
@@ -65,6 +65,24 @@ impl Policy {
 }
 
 impl Request<'_> {
+    /// Whether a token of the gateway's is where somebody else would read it.
+    pub(super) fn shows_own_token(&self) -> bool {
+        let in_header = |value: &http::HeaderValue| is_issued_here(value);
+        self.frame.authorization.is_some_and(is_issued_here)
+            || self.headers.get_all(SENTRY_AUTH).iter().any(in_header)
+            || self.target.query().is_some_and(|query| path::decodes_into(query, token::PREFIX))
+    }
+
+    /// A project key beside the `Authorization` header: in a header, or in the query.
+    pub(super) fn other_credential(&self) -> Option<()> {
+        let header = self.headers.contains_key(SENTRY_AUTH);
+        let query = self.target.query().is_some_and(|query| {
+            let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+            names.any(|name| path::decodes_to(name, SENTRY_KEY))
+        });
+        (header || query).then_some(())
+    }
+
     /// Whatever in the head may be a credential.
     fn presented(&self, rule: &Rule) -> Vec<(Scheme, Digest)> {
         let mut found = Vec::new();

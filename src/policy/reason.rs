@@ -129,6 +129,43 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Whether a rule in shadow may be told to refuse for it: it follows from the rule, and not from who
+    /// calls or from what the request is framed in.
+    pub const fn is_of_a_rule(self) -> bool {
+        match self {
+            Reason::MissingCredential
+            | Reason::WrongCredentialKind
+            | Reason::MissingScope
+            | Reason::WrongOrganization
+            | Reason::Binding
+            | Reason::RouteNotExposed
+            | Reason::NoSuchRoute
+            | Reason::MethodNotAllowed
+            | Reason::TooLarge => true,
+            Reason::MalformedRequest
+            | Reason::BadPath
+            | Reason::MultipleCredentials
+            | Reason::MalformedCredential
+            | Reason::UnknownToken
+            | Reason::ExpiredToken
+            | Reason::DisabledToken
+            | Reason::ReadOnly
+            | Reason::Network
+            | Reason::RuleNotGranted
+            | Reason::DirectoryUnavailable
+            | Reason::Origin
+            | Reason::Misdirected
+            | Reason::GuessingLimited
+            | Reason::SpoolFull
+            | Reason::SpoolUnavailable
+            | Reason::Stopping
+            | Reason::AuditUnavailable
+            | Reason::StoreUnavailable => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())

@@ -3,16 +3,22 @@
 //! A tree of segments is walked from the most specific branch to the least, so the cost follows
 //! the depth of the path and not the number of rules. Two templates of which neither is the more
 //! specific can't be in one table.
+//!
+//! Rules may come into force later, each at a time of its own: there is a tree for each of these times, so
+//! nothing has to be done when one has come.
 
 mod known;
 mod rule;
+mod tree;
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::method::{Method, MethodSet};
 use super::path::CanonicalPath;
-use super::template::{Segment, is_digits, is_id};
+use tree::Tree;
+
+use crate::clock::Timestamp;
 
 pub use rule::{Access, OnFailure, Rewrite, Rule};
 
@@ -20,7 +26,7 @@ pub use rule::{Access, OnFailure, Rewrite, Rule};
 const API: &str = "api";
 
 /// The number of a rule in its table; what metrics are kept under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u32);
 
 impl RuleId {
@@ -75,38 +81,13 @@ pub enum Found {
 /// Every rule, ready to be asked.
 #[derive(Debug)]
 pub struct RuleTable {
+    /// Those that are in force at first, and then those that come into force later.
     rules: Vec<Rule>,
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug)]
-struct Node {
-    /// The first rule whose template goes through here.
-    first: RuleId,
-    /// Sorted by text.
-    literals: Vec<(Box<str>, u32)>,
-    ids: Option<u32>,
-    digits: Option<u32>,
-    param: Option<u32>,
-    /// The rules of a template that ends here, by method.
-    leaf: Option<Leaf>,
-    /// The rules of a template that takes the rest from here.
-    rest: Option<Leaf>,
-}
-
-impl Node {
-    const fn new(first: RuleId) -> Self {
-        let literals = Vec::new();
-        Self { first, literals, ids: None, digits: None, param: None, leaf: None, rest: None }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Leaf {
-    by_method: [Option<RuleId>; Method::ALL.len()],
-    /// Those that somebody gets through with.
-    methods: MethodSet,
-    any: RuleId,
+    /// How many are in force at first.
+    first: usize,
+    tree: Tree,
+    /// The rules as they will be from a time on, the next first.
+    later: Vec<(Timestamp, Tree)>,
 }
 
 impl RuleTable {
@@ -115,122 +96,97 @@ impl RuleTable {
     /// # Errors
     /// Every pair of rules of which either could win.
     pub fn build(rules: Vec<Rule>) -> Result<Self, Vec<Conflict>> {
-        let mut conflicts = ambiguous(&rules);
-        let mut table = Self { rules: Vec::new(), nodes: vec![Node::new(RuleId(0))] };
-        for (index, rule) in rules.iter().enumerate() {
+        Self::staged(rules, Vec::new())
+    }
+
+    /// Builds the table of rules of which others will be in force later: all of them, from each of these
+    /// times on, in order. Until the last, those that come into force by then are in shadow.
+    ///
+    /// # Errors
+    /// Every pair of rules of which either could win, at some time.
+    pub fn staged(
+        rules: Vec<Rule>,
+        later: Vec<(Timestamp, Vec<Rule>)>,
+    ) -> Result<Self, Vec<Conflict>> {
+        let mut conflicts = Vec::new();
+        let first = rules.len();
+        let mut table = Self { rules: Vec::new(), first, tree: Tree::new(), later: Vec::new() };
+        table.tree = table.plant(rules, &mut conflicts);
+        for (from, rules) in later {
+            let mut more = Vec::new();
+            let tree = table.plant(rules, &mut more);
+            table.later.push((from, tree));
+            conflicts.extend(
+                more.into_iter().filter(|new| !conflicts.contains(new)).collect::<Vec<_>>(),
+            );
+        }
+        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
+    }
+
+    /// The tree of these rules, which are kept where they are not yet.
+    fn plant(&mut self, rules: Vec<Rule>, conflicts: &mut Vec<Conflict>) -> Tree {
+        conflicts.extend(ambiguous(&rules));
+        let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            known.entry(rule.template.to_string()).or_default().push(index);
+        }
+        let mut tree = Tree::new();
+        for rule in rules {
+            let same = known.get(rule.template.as_str()).into_iter().flatten();
+            let same = same.copied().find(|index| self.rules[*index] == rule);
             // A table of four billion rules does not fit in memory.
-            let id = RuleId(index as u32);
-            if let Err(other) = table.insert(id, rule) {
-                conflicts.push(conflict(&rules[other.index()], rule, ConflictKind::Same));
+            let id = RuleId(same.unwrap_or(self.rules.len()) as u32);
+            if let Err(other) = tree.insert(id, &rule) {
+                let other = &self.rules[other.index()];
+                conflicts.push(conflict(other, &rule, ConflictKind::Same));
+            }
+            if same.is_none() {
+                self.rules.push(rule);
             }
         }
-        if !conflicts.is_empty() {
-            return Err(conflicts);
-        }
-        for node in &mut table.nodes {
-            node.literals.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        }
-        table.rules = rules;
-        Ok(table)
+        tree.sort();
+        tree
     }
 
-    fn insert(&mut self, id: RuleId, rule: &Rule) -> Result<(), RuleId> {
-        let mut at = 0;
-        let mut rest = false;
-        for segment in rule.template.segments() {
-            match segment {
-                Segment::Rest(_) => rest = true,
-                Segment::Literal(_) | Segment::Id(_) | Segment::Digits(_) | Segment::Param(_) => {
-                    at = self.child(id, at, segment);
-                }
-            }
-        }
-        let node = &mut self.nodes[at];
-        let slot = if rest { &mut node.rest } else { &mut node.leaf };
-        let empty = Leaf { by_method: [None; _], methods: MethodSet::EMPTY, any: id };
-        let leaf = slot.get_or_insert(empty);
-        let methods =
-            rule.methods.iter().chain(rule.methods.contains(Method::Get).then_some(Method::Head));
-        for method in methods {
-            match &mut leaf.by_method[method as usize] {
-                Some(other) if *other == id => {}
-                Some(other) => return Err(*other),
-                slot @ None => *slot = Some(id),
-            }
-            if rule.access != Access::NotExposed {
-                leaf.methods = leaf.methods.with(method);
-            }
-        }
-        Ok(())
+    /// The tree of what is in force at a time.
+    fn at(&self, time: Timestamp) -> &Tree {
+        let begun = self.later.iter().rev().find(|(from, _)| *from <= time);
+        begun.map_or(&self.tree, |(_, tree)| tree)
     }
 
-    fn child(&mut self, id: RuleId, parent: usize, segment: &Segment) -> usize {
-        let next = self.nodes.len() as u32;
-        let node = &mut self.nodes[parent];
-        let child = match segment {
-            Segment::Literal(text) => match node.literals.iter().find(|(other, _)| other == text) {
-                Some((_, child)) => *child,
-                None => {
-                    node.literals.push((text.clone(), next));
-                    next
-                }
-            },
-            Segment::Id(_) => *node.ids.get_or_insert(next),
-            Segment::Digits(_) => *node.digits.get_or_insert(next),
-            Segment::Param(_) | Segment::Rest(_) => *node.param.get_or_insert(next),
-        };
-        if child == next {
-            self.nodes.push(Node::new(id));
-        }
-        child as usize
-    }
-
-    /// The rule that governs `method` on the segments of `path` from `skip` on.
+    /// The rule that governs `method` on the segments of `path` from `skip` on, of those that are in
+    /// force at first.
     pub fn find(&self, path: &CanonicalPath<'_>, skip: usize, method: Method) -> Found {
-        let Some(leaf) = self.walk(0, path, skip) else { return Found::Nothing };
-        match leaf.by_method[method as usize] {
-            Some(id) => Found::Rule(id),
-            None => Found::MethodNotAllowed(leaf.any),
-        }
+        self.tree.find(path, skip, method)
     }
 
-    /// Depth first, most specific branch first. Every pair of templates that overlap is ordered
-    /// at every position (see [`ambiguous`]), so the first leaf is the most specific one.
-    fn walk(&self, at: u32, path: &CanonicalPath<'_>, index: usize) -> Option<&Leaf> {
-        let node = &self.nodes[at as usize];
-        if index == path.len() {
-            return node.leaf.as_ref();
-        }
-        let segment = path.segment(index);
-        let literal = node.literals.binary_search_by(|(text, _)| (**text).cmp(segment));
-        if let Ok(found) = literal {
-            let leaf = self.walk(node.literals[found].1, path, index + 1);
-            if leaf.is_some() {
-                return leaf;
-            }
-        }
-        if segment.is_empty() {
-            return None;
-        }
-        let ids = node.ids.filter(|_| is_id(segment));
-        let digits = node.digits.filter(|_| is_digits(segment));
-        for child in [ids, digits].into_iter().flatten() {
-            let leaf = self.walk(child, path, index + 1);
-            if leaf.is_some() {
-                return leaf;
-            }
-        }
-        // A rule for pages is no rule for the API, however wide it is.
-        if at == 0 && segment == API {
-            return None;
-        }
-        let leaf = node.param.and_then(|child| self.walk(child, path, index + 1));
-        leaf.or(node.rest.as_ref())
+    /// The same of those that are in force at a time.
+    pub fn find_at(
+        &self,
+        path: &CanonicalPath<'_>,
+        skip: usize,
+        method: Method,
+        at: Timestamp,
+    ) -> Found {
+        self.at(at).find(path, skip, method)
     }
 
-    /// The methods that the route of `path` takes from anybody, `OPTIONS` with them.
-    pub fn methods_of(&self, path: &CanonicalPath<'_>, skip: usize) -> MethodSet {
-        let methods = self.walk(0, path, skip).map_or(MethodSet::EMPTY, |leaf| leaf.methods);
+    /// What will govern once every rule is in force, where that is another rule than is found now.
+    pub fn shadow(
+        &self,
+        path: &CanonicalPath<'_>,
+        skip: usize,
+        method: Method,
+        at: Timestamp,
+    ) -> Option<Found> {
+        let (_, last) = self.later.last().filter(|(from, _)| at < *from)?;
+        let found = last.find(path, skip, method);
+        (found != self.find_at(path, skip, method, at)).then_some(found)
+    }
+
+    /// The methods that the route of `path` takes from anybody at a time, `OPTIONS` with them.
+    pub fn methods_of(&self, path: &CanonicalPath<'_>, skip: usize, at: Timestamp) -> MethodSet {
+        let methods = self.at(at).methods_of(path, skip);
         if methods.is_empty() { methods } else { methods.with(Method::Options) }
     }
 
@@ -239,19 +195,39 @@ impl RuleTable {
         &self.rules[id.index()]
     }
 
-    /// Every rule with its number.
+    /// Every rule that is in force at first, with its number.
     pub fn iter(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
+        self.all().take(self.first)
+    }
+
+    /// Those that are in shadow at first.
+    pub fn in_shadow(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
+        self.all().skip(self.first).filter(|(_, rule)| rule.shadow_until.is_some())
+    }
+
+    /// Every rule that is in force at some time.
+    pub fn all(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
         self.rules.iter().enumerate().map(|(index, rule)| (RuleId(index as u32), rule))
     }
 
-    /// How many rules there are.
-    pub fn len(&self) -> usize {
+    /// The next time at which a rule in shadow comes into force, if there is one at `now`.
+    pub fn shadow_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.later.iter().map(|(from, _)| *from).find(|from| now < *from)
+    }
+
+    /// How many rules are in force at first.
+    pub const fn len(&self) -> usize {
+        self.first
+    }
+
+    /// One more than the largest number of a rule.
+    pub fn numbers(&self) -> usize {
         self.rules.len()
     }
 
-    /// Whether there is no rule, so that every request is refused.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+    /// Whether no rule is in force, so that every request is refused.
+    pub const fn is_empty(&self) -> bool {
+        self.first == 0
     }
 }
 

@@ -385,3 +385,4 @@ mod observe;
 mod properties;
 mod refusals;
 mod settle;
+mod shadow;

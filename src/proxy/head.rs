@@ -62,6 +62,7 @@ pub(super) fn of<'a>(
         raw: &framing.raw,
         certificate: ClientCertificate::credentials(session, now),
         streams: framing.streams,
+        at: now,
     }
 }
 

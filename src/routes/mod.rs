@@ -98,6 +98,9 @@ pub struct Listed<'a> {
     /// The fields of the JSON answer whose URLs are rewritten.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rewrite: Vec<String>,
+    /// Until when it is in shadow, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow_until: Option<String>,
     /// Where it was written.
     pub place: &'a str,
 }
@@ -117,8 +120,17 @@ impl<'a> Listed<'a> {
             upstream: rule.service.as_str(),
             session: rule.session,
             rewrite: rule.rewrite.iter().flat_map(Rewrite::names).collect(),
+            shadow_until: None,
             place: &rule.place,
         }
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// A rule that is in shadow, as it is listed.
+    pub fn in_shadow(rule: &'a Rule) -> Self {
+        let shadow_until = rule.shadow_until.map(|time| time.to_string());
+        Self { shadow_until, ..Self::of(rule) }
     }
 }
 

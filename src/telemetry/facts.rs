@@ -36,6 +36,12 @@ pub(super) struct Facts<'a> {
     pub(super) principal: Option<Text<&'a Id>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rule: Option<&'a str>,
+    /// The rule in shadow that makes another verdict of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shadow_rule: Option<&'a str>,
+    /// And which: `refuse` of what is let through, `allow` of what is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shadow: Option<&'static str>,
 }
 
 impl<'a> Facts<'a> {
@@ -51,6 +57,7 @@ impl<'a> Facts<'a> {
         let name = decision.and_then(|decision| decision.name);
         let caller = decision.map(|decision| &decision.caller);
         let identity = caller.and_then(|caller| caller.identity.as_deref());
+        let shadow = decision.and_then(|decision| decision.shadow.as_deref());
         let path = RedactedPath { path, template: rule.map(|rule| &rule.template) };
         Facts {
             method: super::routes::method_label(method),
@@ -64,26 +71,31 @@ impl<'a> Facts<'a> {
             token_fp: caller.and_then(|c| c.digest).map(|digest| Text(digest.fingerprint())),
             principal: identity.map(|identity| Text(&identity.identity().id)),
             rule: rule.map(|rule| &*rule.place),
+            shadow_rule: shadow.map(|shadow| &*policy.rules.rule(shadow.rule).place),
+            shadow: shadow.map(|shadow| if shadow.refuses.is_some() { "refuse" } else { "allow" }),
         }
     }
 }
 
-/// `allow`, `observe` (let through, though it would be refused), `refuse` or `answer` (to
-/// `OPTIONS`).
+/// `allow`, `observe` (let through, though it would be refused), `shadow` (let through, though a rule in
+/// shadow would refuse it), `refuse` or `answer` (to `OPTIONS`).
 pub(super) fn outcome(decision: &Decision) -> &'static str {
     match &decision.verdict {
         Verdict::Permit(permit) if permit.observed().is_some() => "observe",
+        Verdict::Permit(_) if decision.shadowed().is_some() => "shadow",
         Verdict::Permit(_) => "allow",
         Verdict::Deny(_) => "refuse",
         Verdict::Options(_) => "answer",
     }
 }
 
-/// The refusal, made or only observed.
+/// The refusal, made or only told.
 pub(super) fn denial(decision: &Decision) -> Option<&Denial> {
     match &decision.verdict {
         Verdict::Deny(denial) => Some(denial),
-        Verdict::Permit(permit) => permit.observed(),
+        Verdict::Permit(permit) => {
+            permit.observed().or_else(|| decision.shadowed().map(|(_, denial)| denial))
+        }
         Verdict::Options(_) => None,
     }
 }

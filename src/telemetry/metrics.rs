@@ -22,7 +22,7 @@ pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
 
 use super::Record;
-use super::routes::RouteHandles;
+use super::routes::{Refusal, RouteHandles};
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::credential::Scheme;
@@ -82,11 +82,13 @@ metrics! {
     CERTIFICATES: "gauge" "certificate_not_after_seconds" ["certificate"],
         "Until when a certificate is valid that clients or an upstream are shown, by its path in the config, in seconds since the epoch.";
     DECISIONS: "counter" "decisions_total" ["credential", "decision", "reason"],
-        "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `refuse` or `answer`, and reason (`none` when allowed).";
+        "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `shadow` (let through, though a rule in shadow would refuse it), `refuse` or `answer`, and reason (`none` when allowed).";
     REFUSALS: "counter" "refusals_total" ["route", "decision", "reason"],
-        "Refusals by template of the route (`unmatched` without one), `refuse` or `observe`, and reason.";
+        "Refusals by template of the route (`unmatched` without one), `refuse`, `observe` or `shadow`, and reason.";
     OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],
         "Until when `mode = \"observe\"` lets through what a scope or a binding would refuse, in seconds since the epoch; 0 when everything is enforced.";
+    SHADOW_UNTIL: "gauge" "shadow_until_timestamp_seconds" [],
+        "When the next rule in shadow comes into force, in seconds since the epoch; 0 when none is in shadow.";
     LINKS: "counter" "link_rewrites_total" ["result"],
         "`Link` fields: `rewritten`, `unchanged`, or `dropped` because they could not be read.";
     JSON: "counter" "json_rewrites_total" ["result"],
@@ -166,9 +168,11 @@ pub struct Metrics {
     failures: Vec<Vec<IntCounter>>,
     upstreams: upstream::Families,
     in_flight: IntGauge,
-    /// By scheme (none last), then: allow, answer, each reason refused, each reason observed.
+    /// By scheme (none last), then: allow, answer, each reason refused, each reason observed, each reason of
+    /// a rule in shadow.
     decisions: Vec<Vec<IntCounter>>,
     observe_until: IntGauge,
+    shadow_until: IntGauge,
     links: Vec<IntCounter>,
     json: Vec<IntCounter>,
     cache: Vec<(&'static str, IntCounter)>,
@@ -201,19 +205,27 @@ impl Metrics {
         }
         if let Some(decision) = record.decision {
             let scheme = decision.caller.scheme.map_or(Scheme::ALL.len(), |s| s as usize);
+            let shadowed = decision.shadowed().map(|(_, denial)| denial);
             let outcome = match &decision.verdict {
-                Verdict::Permit(permit) => permit.observed().map_or(0, observed_slot),
+                Verdict::Permit(permit) => match (permit.observed(), shadowed) {
+                    (Some(denial), _) => observed_slot(denial),
+                    (None, Some(denial)) => shadowed_slot(denial),
+                    (None, None) => 0,
+                },
                 Verdict::Options(_) => 1,
                 Verdict::Deny(denial) => 2 + denial.reason as usize,
             };
             self.decisions[scheme][outcome].inc();
             let refusal = match &decision.verdict {
-                Verdict::Permit(permit) => permit.observed().map(|denial| (denial.reason, true)),
+                Verdict::Permit(permit) => {
+                    let observed = permit.observed().map(|denial| (denial, Refusal::Observed));
+                    observed.or(shadowed.map(|denial| (denial, Refusal::Shadowed)))
+                }
                 Verdict::Options(_) => None,
-                Verdict::Deny(denial) => Some((denial.reason, false)),
+                Verdict::Deny(denial) => Some((denial, Refusal::Made)),
             };
-            if let Some((reason, observed)) = refusal {
-                self.routes.refused(&policy.rules, rule, reason, observed);
+            if let Some((denial, refusal)) = refusal {
+                self.routes.refused(&policy.rules, rule, denial.reason, refusal);
             }
         }
     }
@@ -221,6 +233,11 @@ impl Metrics {
     /// Refusals are only observed until then; `None` when they are made.
     pub fn observe_until(&self, until: Option<Timestamp>) {
         self.observe_until.set(until.map_or(0, seconds));
+    }
+
+    /// The next rule in shadow comes into force then; `None` when there is none.
+    pub fn shadow_until(&self, until: Option<Timestamp>) {
+        self.shadow_until.set(until.map_or(0, seconds));
     }
 
     /// The handles of an upstream of this name, which is reached at `urls`.
@@ -298,6 +315,13 @@ fn seconds(time: Timestamp) -> i64 {
 fn observed_slot(denial: &Denial) -> usize {
     let before = Reason::ALL[..denial.reason as usize].iter();
     2 + Reason::ALL.len() + before.filter(|reason| reason.is_about_entitlement()).count()
+}
+
+/// Where a refusal of a rule in shadow is counted.
+fn shadowed_slot(denial: &Denial) -> usize {
+    let observed = Reason::ALL.iter().filter(|reason| reason.is_about_entitlement()).count();
+    let before = Reason::ALL[..denial.reason as usize].iter();
+    2 + Reason::ALL.len() + observed + before.filter(|reason| reason.is_of_a_rule()).count()
 }
 
 /// The metrics as a table in Markdown, as the README has it.

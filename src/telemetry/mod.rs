@@ -83,8 +83,8 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// `allow`, `observe` (let through, though it would be refused), `refuse`, `answer` (to
-    /// `OPTIONS`) or `none`: what became of the request.
+    /// `allow`, `observe` (let through, though it would be refused), `shadow` (let through, though a rule
+    /// in shadow would refuse it), `refuse`, `answer` (to `OPTIONS`) or `none`: what became of the request.
     pub fn outcome(&self) -> &'static str {
         self.decision.map_or("none", facts::outcome)
     }

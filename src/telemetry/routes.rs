@@ -66,10 +66,33 @@ fn status_slot(status: u16) -> (usize, &'static str) {
     found.map_or((STATUSES.len(), OTHER), |index| (index, STATUSES[index].1))
 }
 
-/// What becomes of a refusal: it is made, or only told of.
-const REFUSALS: [&str; 2] = ["refuse", "observe"];
+/// What becomes of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Refusal {
+    /// It is made.
+    Made,
+    /// The gateway observes, so it is only told of.
+    Observed,
+    /// It is of a rule in shadow, so it is only told of.
+    Shadowed,
+}
+
+impl Refusal {
+    const ALL: &'static [Refusal] = &[Refusal::Made, Refusal::Observed, Refusal::Shadowed];
+
+    /// The name as a label.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Made => "refuse",
+            Refusal::Observed => "observe",
+            Refusal::Shadowed => "shadow",
+        }
+    }
+}
+
 /// For each of these every reason.
-const REFUSAL_SLOTS: usize = REFUSALS.len() * Reason::ALL.len();
+const REFUSAL_SLOTS: usize = Refusal::ALL.len() * Reason::ALL.len();
 
 #[derive(Debug)]
 pub(super) struct RouteHandles {
@@ -95,12 +118,12 @@ impl RouteHandles {
         durations: HistogramVec,
         rules: &RuleTable,
     ) -> Self {
-        let rules = (0..=rules.len()).map(|_| OnceLock::new()).collect();
+        let rules = (0..=rules.numbers()).map(|_| OnceLock::new()).collect();
         Self { requests, refusals, durations, rules }
     }
 
     fn handles(&self, rules: &RuleTable, rule: Option<RuleId>) -> &Handles {
-        let index = rule.map_or(rules.len(), RuleId::index);
+        let index = rule.map_or(rules.numbers(), RuleId::index);
         self.rules[index].get_or_init(|| {
             let route = rule.map_or(UNMATCHED, |id| rules.rule(id).template.as_str());
             let requests = [const { OnceLock::new() }; METHOD_SLOTS * STATUS_SLOTS];
@@ -130,18 +153,18 @@ impl RouteHandles {
         handles.duration.observe(seconds);
     }
 
-    /// A request was refused, or would have been, were the gateway not observing.
+    /// A request was refused, or would have been.
     pub(super) fn refused(
         &self,
         rules: &RuleTable,
         rule: Option<RuleId>,
         reason: Reason,
-        observed: bool,
+        refusal: Refusal,
     ) {
         let handles = self.handles(rules, rule);
-        let (decision, slot) = (usize::from(observed), reason as usize);
-        let counter = handles.refusals[decision * Reason::ALL.len() + slot].get_or_init(|| {
-            let labels = [&*handles.route, REFUSALS[decision], reason.code()];
+        let slot = refusal as usize * Reason::ALL.len() + reason as usize;
+        let counter = handles.refusals[slot].get_or_init(|| {
+            let labels = [&*handles.route, refusal.as_str(), reason.code()];
             self.refusals.with_label_values(&labels)
         });
         counter.inc();

@@ -138,6 +138,12 @@ const LAYERS: &[Layer] = &[
         may_use: &["policy"],
         forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
     },
+    // What an audit tells afterwards.
+    Layer {
+        module: "history",
+        may_use: &["policy", "clock"],
+        forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, ASYNC, READS_A_CLOCK],
+    },
     // The story of a request.
     Layer {
         module: "gateway",
@@ -257,6 +263,7 @@ const LAYERS: &[Layer] = &[
             "stores",
             "gateway",
             "routes",
+            "history",
             "explain",
             "telemetry",
             "doctor",

@@ -127,13 +127,14 @@ fn refusals_and_writes_are_recorded_with_who_and_why_and_without_a_secret() {
         "reason": "missing_scope",
         "status": 403,
         "required": ["event:admin", "event:write"],
+        "issuer": "gateway",
         "held": ["org:read"],
     });
     assert_eq!(stable(&found[1]), stable(&with(&refused, &found[1])), "{written}");
     assert!(found[1]["rule"].as_str().unwrap().contains("sentry.toml:"));
     assert!(found[1]["principal"].as_str().unwrap().starts_with("tok_"));
     // What is allowed has no status yet, and lacks nothing.
-    for key in ["status", "reason", "required", "held"] {
+    for key in ["status", "reason", "required", "organizations", "projects"] {
         assert_eq!(found[0][key], Value::Null, "{}", found[0]);
     }
     assert_eq!(

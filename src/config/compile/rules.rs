@@ -1,5 +1,7 @@
 //! Rules, and the version of Sentry that they are for.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
@@ -9,7 +11,8 @@ use super::super::raw::RawRules;
 use super::super::rules::RuleSet;
 use super::super::version::SentryVersion;
 use super::super::{EDGE_RULES, EDGE_RULES_NAME, SENTRY_RULES, SENTRY_RULES_NAME};
-use super::Compiler;
+use super::{Compiler, LONGEST_OBSERVATION};
+use crate::clock::Timestamp;
 use crate::policy::exposure::{Exposure, Service};
 use crate::policy::rules::{Access, Rule, RuleTable};
 
@@ -61,6 +64,42 @@ impl Compiler<'_> {
         }
     }
 
+    /// When rules that are in shadow come into force, in order; says which they are.
+    fn shadows(&mut self, rules: &[Rule]) -> Vec<Timestamp> {
+        let now = self.source.now();
+        let (mut ends, mut said) = (BTreeSet::new(), BTreeSet::new());
+        for rule in rules {
+            let Some(end) = rule.shadow_until else { continue };
+            if end > now {
+                ends.insert(end);
+            }
+            // A rule has a template for each of its paths.
+            if !said.insert(&*rule.place) {
+                continue;
+            }
+            let at = rule.place.to_string();
+            let (methods, template) = (rule.methods, &rule.template);
+            if end > now.after(LONGEST_OBSERVATION) {
+                let what = format!("`shadow_until` is `{end}`, more than 90 days ahead");
+                let help =
+                    "have it in shadow for some days, read what it would refuse, and enforce it";
+                self.problem(at, what, help);
+            } else if end > now {
+                let what = format!(
+                    "`{methods} {template}` is in shadow until {end}: what it alone would refuse is let \
+                     through, logged and counted as `shadow`"
+                );
+                let help = "read `refusals_total{decision=\"shadow\"}` and delete `shadow_until`";
+                self.notes.push(Problem::new(at, what, help));
+            } else {
+                let what =
+                    format!("`shadow_until` ended at {end}: `{methods} {template}` is in force");
+                self.notes.push(Problem::new(at, what, "delete `shadow_until`"));
+            }
+        }
+        ends.into_iter().collect()
+    }
+
     pub(super) fn rules(
         &mut self,
         raw: &RawRules,
@@ -69,36 +108,52 @@ impl Compiler<'_> {
         hash: &mut Sha256,
     ) -> Option<RuleTable> {
         let before = self.problems.len();
-        let mut set = RuleSet::new(sentry);
+        let mut files: Vec<(&str, Cow<'_, str>)> = Vec::new();
         if raw.sentry {
-            hash.update(SENTRY_RULES);
-            set.add_file(SENTRY_RULES_NAME, SENTRY_RULES, &mut self.problems);
-            hash.update(EDGE_RULES);
-            set.add_file(EDGE_RULES_NAME, EDGE_RULES, &mut self.problems);
+            files.push((SENTRY_RULES_NAME, SENTRY_RULES.into()));
+            files.push((EDGE_RULES_NAME, EDGE_RULES.into()));
         }
         for (index, file) in raw.files.iter().enumerate() {
             let path: PathBuf = self.folder.join(file);
             match self.source.read(&path) {
-                Ok(text) => {
-                    hash.update(&text);
-                    set.add_file(file, &text, &mut self.problems);
-                }
+                Ok(text) => files.push((file, text.into())),
                 Err(error) => {
                     let what = format!("`{file}` can't be read: {error}");
                     self.problem(format!("rules.files[{index}]"), what, "name a file that exists");
                 }
             }
         }
-        let mut rules = set.into_rules();
+        files.iter().for_each(|(_, text)| hash.update(&**text));
+        let lay = |until: Timestamp, problems: &mut Vec<Problem>| {
+            let mut set = RuleSet::new(sentry, until);
+            for (name, text) in &files {
+                set.add_file(name, text, problems);
+            }
+            let mut rules = set.into_rules();
+            if check_keys {
+                rules.iter_mut().for_each(check_key);
+            }
+            rules
+        };
+        let mut rules = lay(Timestamp::from_millis(u64::MAX), &mut self.problems);
         self.note_passes(&rules);
-        if check_keys {
-            rules.iter_mut().for_each(check_key);
+        let ends = self.shadows(&rules);
+        let mut later = Vec::new();
+        if let Some((last, others)) = ends.split_last() {
+            // What is wrong without a rule that is in shadow is wrong too, and is said once.
+            let mut problems = Vec::new();
+            let now = lay(self.source.now(), &mut problems);
+            later.extend(others.iter().map(|end| (*end, lay(*end, &mut problems))));
+            later.push((*last, std::mem::replace(&mut rules, now)));
+            problems.retain(|problem| !self.problems.contains(problem));
+            problems.dedup();
+            self.problems.extend(problems);
         }
         if rules.is_empty() && self.problems.len() == before {
             let help = "write `sentry = true`, or name a file with rules in `files`";
             self.problem("rules", "there is none, so every request would be refused", help);
         }
-        match RuleTable::build(rules) {
+        match RuleTable::staged(rules, later) {
             Ok(table) => Some(table),
             Err(conflicts) => {
                 for conflict in conflicts {

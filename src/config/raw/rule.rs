@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::config::schema::{Access, Group, Kind, Method, Place, Scope, Service};
-use crate::config::value::{ByteSize, HumanDuration};
+use crate::config::value::{ByteSize, HumanDuration, PointInTime};
 
 /// A rule file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -86,6 +86,9 @@ pub(in crate::config) struct RawRule {
     pub(in crate::config) since: Option<String>,
     /// The first version of Sentry that it is not for any more.
     pub(in crate::config) until: Option<String>,
+    /// Until when, in UTC, the rule is in shadow: what it would refuse is let through if the rules without
+    /// it let it through, and told. From then on it is in force. At most 90 days ahead.
+    pub(in crate::config) shadow_until: Option<PointInTime>,
     /// Replaces the rules of earlier files for these methods of this route.
     #[serde(default, rename = "override")]
     pub(in crate::config) overrides: bool,

@@ -193,3 +193,81 @@ fn whoever_lets_anybody_through_to_the_api_is_told() {
         assert!(told.is_empty(), "{access}: {told:?}");
     }
 }
+
+#[test]
+fn a_rule_in_shadow_is_in_force_from_its_date_on() {
+    let own = |end: &str, access: &str| {
+        format!(
+            "[[rule]]\nmethods = [\"GET\"]\npath = \"/b/\"\n{access}\noverride = true\nshadow_until = {end}\n\
+             [[rule]]\nmethods = [\"GET\"]\npath = \"/new/{{x}}/\"\naccess = \"not_exposed\"\nshadow_until = \"2026-12-20\"\n"
+        )
+    };
+    let with = |own: &str| {
+        let mut source = fake();
+        source.files.insert("own.toml".into(), own.into());
+        let base = "[[rule]]\nmethods = [\"GET\"]\npath = \"/b/\"\naliases = [\"/c/\"]\naccess = \"public\"\n";
+        source.files.insert("base.toml".into(), base.into());
+        let rules =
+            "[rules]\nsentry = false\nfiles = [\"base.toml\", \"own.toml\"]\n[upstream.web]";
+        parse(&MINIMAL.replace("[upstream.web]", rules), &source)
+    };
+    let at = |date: &str| {
+        Timestamp::from(humantime::parse_rfc3339(&format!("{date}T00:00:00Z")).unwrap())
+    };
+    let config = with(&own("\"2026-12-10\"", "scopes = [\"org:read\"]")).unwrap();
+    let rules = &config.policy.rules;
+    let governs = |path: &str, date: &str| match rules.find_at(
+        &CanonicalPath::parse(path.as_bytes()).unwrap(),
+        0,
+        Method::Get,
+        at(date),
+    ) {
+        Found::Rule(id) => Some(rules.rule(id).access.as_str()),
+        Found::MethodNotAllowed(_) | Found::Nothing => None,
+    };
+    // Under every path that the earlier rule has, each from its own date on.
+    for (path, date, wanted) in [
+        ("/b/", "2026-12-09", Some("public")),
+        ("/c/", "2026-12-09", Some("public")),
+        ("/b/", "2026-12-10", Some("scopes")),
+        ("/c/", "2026-12-10", Some("scopes")),
+        ("/new/1/", "2026-12-10", None),
+        ("/new/1/", "2026-12-20", Some("not_exposed")),
+    ] {
+        assert_eq!(governs(path, date), wanted, "{path} on {date}");
+    }
+    assert_eq!((rules.len(), rules.in_shadow().count()), (2, 3));
+    let mut notes: Vec<_> = config
+        .notes
+        .iter()
+        .map(|note| (&*note.at, note.what.contains("is in shadow until")))
+        .collect();
+    notes.sort_unstable();
+    assert_eq!(notes, [("own.toml:3", true), ("own.toml:9", true)], "{:?}", config.notes);
+
+    // A date that has passed: it is in force, and a restart does not fail for that.
+    let config = with(&own("2026-11-23", "scopes = [\"org:read\"]")).unwrap();
+    assert_eq!(
+        access(&config.policy.rules, Method::Get, "/b/").map(Access::as_str),
+        Some("scopes")
+    );
+    let ended = config.notes.iter().filter(|note| note.what.contains("ended at 2026-11-23"));
+    assert_eq!(ended.count(), 1, "{:?}", config.notes);
+
+    for (end, asks, what) in [
+        ("\"2027-02-23\"", "scopes = [\"org:read\"]", "more than 90 days ahead"),
+        ("\"soon\"", "scopes = [\"org:read\"]", "a date such as"),
+        ("\"2026-12-10\"", "access = \"public\"", "with the access `public` can't be in shadow"),
+        ("\"2026-12-10\"", "access = \"pass\"", "with the access `pass` can't be in shadow"),
+        ("\"2026-12-10\"", "access = \"project_key\"", "can't be in shadow"),
+    ] {
+        let error = with(&own(end, asks)).unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{error}");
+        assert!(error.problems[0].what.contains(what), "{error}");
+    }
+    // Without `override` two rules govern the same, in shadow too.
+    let twice = own("\"2026-12-10\"", "scopes = [\"org:read\"]").replace("override = true\n", "");
+    let error = with(&twice).unwrap_err();
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert!(error.problems[0].what.contains("govern the same route and method"), "{error}");
+}

@@ -13,7 +13,7 @@ impl RuleTable {
         let (mut at, mut text, mut depth) = (0_u32, String::new(), 0);
         while skip + depth < path.len() {
             let segment = path.segment(skip + depth);
-            let node = &self.nodes[at as usize];
+            let node = &self.tree.nodes[at as usize];
             let literal = node.literals.binary_search_by(|(text, _)| (**text).cmp(segment));
             let parameter = || {
                 let ids = node.ids.filter(|_| is_id(segment));
@@ -25,7 +25,7 @@ impl RuleTable {
                 Err(_) => parameter(),
             };
             let Some(child) = child else { break };
-            let rule = &self.rules[self.nodes[child as usize].first.index()];
+            let rule = &self.rules[self.tree.nodes[child as usize].first.index()];
             text.push('/');
             match rule.template.segments()[depth].name() {
                 Some(name) => text.extend(["{", name, "}"]),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::policy::exposure::{Exposure, Service};
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::MethodSet;
@@ -93,6 +94,8 @@ pub struct Rule {
     pub projects: Naming,
     /// The fields of the JSON answer that hold URLs which clients follow.
     pub rewrite: Option<Rewrite>,
+    /// Until when it is in shadow: what it alone would refuse is told, and not refused.
+    pub shadow_until: Option<Timestamp>,
     /// Where it was written, for messages: `config/sentry.toml:12`.
     pub place: Box<str>,
 }
@@ -114,6 +117,7 @@ impl Rule {
             websocket: false,
             projects: Naming::PATH,
             rewrite: None,
+            shadow_until: None,
             place: "".into(),
         }
     }

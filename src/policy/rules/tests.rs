@@ -98,9 +98,12 @@ fn methods_have_rules_of_their_own() {
         assert_eq!(find(&table, path, method), wanted, "{method} {path}");
     }
     let path = CanonicalPath::parse(b"/a/1/").unwrap();
-    assert_eq!(table.methods_of(&path, 0).to_string(), "GET, HEAD, PUT, DELETE, OPTIONS");
+    assert_eq!(
+        table.methods_of(&path, 0, Timestamp::from_millis(0)).to_string(),
+        "GET, HEAD, PUT, DELETE, OPTIONS"
+    );
     let path = CanonicalPath::parse(b"/b/").unwrap();
-    assert!(table.methods_of(&path, 0).is_empty());
+    assert!(table.methods_of(&path, 0, Timestamp::from_millis(0)).is_empty());
 }
 
 #[test]

@@ -6,9 +6,14 @@ use super::*;
 
 /// The decision, where Sentry has the organisations `acme` (1) and `globex` (2).
 pub(super) fn settled(pending: &Pending<'_>, lookup: &Lookup) -> Decision {
+    settled_at(pending, lookup, NOW)
+}
+
+/// The same at another time.
+pub(super) fn settled_at(pending: &Pending<'_>, lookup: &Lookup, now: Timestamp) -> Decision {
     let mut answers = Answers::default();
     loop {
-        let given = Circumstances { now: NOW, client: None, answers: &answers };
+        let given = Circumstances { now, client: None, answers: &answers };
         match pending.resolve(lookup, given) {
             Resolved::Decided(decision) => return decision,
             Resolved::Ask(question) => {

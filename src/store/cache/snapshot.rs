@@ -63,7 +63,7 @@ pub enum SnapshotError {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum Line {
     /// An identity.
-    Known(entry::Entry),
+    Known(Box<entry::Entry>),
     /// A block list, by the name of its store.
     Blocked { store: String, as_of: u64, fingerprints: Vec<String> },
 }
@@ -139,7 +139,7 @@ impl Identities {
                     continue;
                 }
                 let store = slot.store.name();
-                line(&Line::Known(entry::Entry::of(store, &key, &known)))?;
+                line(&Line::Known(entry::Entry::of(store, &key, &known).into()))?;
             }
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.persist(path).map_err(|error| error.error)?;

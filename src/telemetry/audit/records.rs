@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::decision::{Decision, Verdict};
+use crate::policy::identity::{Binding, Identity, Issuer};
 use crate::policy::scope::ScopeSet;
 use crate::telemetry::facts::{Facts, Text, denial, outcome};
 use crate::telemetry::privacy::{ClientAddress, Privacy, UserAgent};
@@ -148,9 +150,66 @@ struct DecisionFields<'a> {
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     required: Option<Scopes>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<Scopes>,
+    #[serde(flatten)]
+    holds: Option<Holds<'a>>,
     config_hash: &'a str,
+}
+
+/// What the caller holds and is bound to: what the same decision would be made on again.
+#[derive(Serialize)]
+struct Holds<'a> {
+    issuer: &'static str,
+    held: Scopes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organizations: Option<Names<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projects: Option<Names<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<&'a [Box<str>]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    networks: Option<&'a [IpNet]>,
+}
+
+/// What a binding names; nothing is said where it names nothing.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Names<'a> {
+    List(&'a [Box<str>]),
+    Word(&'static str),
+}
+
+impl<'a> Names<'a> {
+    fn of(binding: &'a Binding) -> Option<Self> {
+        match binding {
+            Binding::Any => None,
+            Binding::Only(names) => Some(Names::List(names)),
+            Binding::Unknown => Some(Names::Word("unknown")),
+        }
+    }
+}
+
+impl<'a> Holds<'a> {
+    fn of(identity: &'a Identity) -> Self {
+        let bounds = &identity.bounds;
+        let narrowing = bounds.narrowing();
+        Self {
+            issuer: match identity.issuer {
+                Issuer::Sentry => "sentry",
+                Issuer::Gateway => "gateway",
+            },
+            held: Scopes(identity.scopes),
+            organizations: Names::of(bounds.organizations()),
+            projects: Names::of(bounds.projects()),
+            read_only: narrowing.read_only,
+            profile: narrowing.profile.as_deref(),
+            groups: narrowing.groups.as_deref(),
+            networks: narrowing.networks.as_deref(),
+        }
+    }
 }
 
 struct Scopes(ScopeSet);
@@ -189,7 +248,7 @@ pub fn write_decision(
         reason: denial.map(|denial| denial.reason.code()),
         status,
         required: scopes.map(|denial| Scopes(denial.required)),
-        held: scopes.map(|denial| Scopes(denial.held)),
+        holds: decision.caller.identity.as_deref().map(|held| Holds::of(held.identity())),
         config_hash,
     };
     Line::of(Kind::Decision, decided.at, fields).write(line)

@@ -89,7 +89,8 @@ impl Selection {
                 } else {
                     self.write
                 };
-                allowed || self.refuse && permit.observed().is_some()
+                let told = permit.observed().is_some() || decision.shadowed().is_some();
+                allowed || self.refuse && told
             }
         }
     }

@@ -14,8 +14,8 @@ use super::{
     CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
     ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics,
     MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS, REVOCATION_LAG, RULES,
-    SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM,
-    UPSTREAM_FAILURES, Up, seconds, upstream,
+    SECONDS, SHADOW_UNTIL, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics,
+    StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -39,6 +39,7 @@ pub struct Families {
     decisions: IntCounterVec,
     refusals: IntCounterVec,
     observe_until: IntGauge,
+    shadow_until: IntGauge,
     links: IntCounterVec,
     json: IntCounterVec,
     cache: IntCounterVec,
@@ -115,6 +116,7 @@ impl Families {
             decisions: counter_vec(registry, DECISIONS)?,
             refusals: counter_vec(registry, REFUSALS)?,
             observe_until: gauge(registry, OBSERVE_UNTIL)?,
+            shadow_until: gauge(registry, SHADOW_UNTIL)?,
             links: counter_vec(registry, LINKS)?,
             json: counter_vec(registry, JSON)?,
             cache: counter_vec(registry, CACHE)?,
@@ -144,6 +146,8 @@ impl Families {
             let outcomes = [("allow", "none"), ("answer", "none")].into_iter().chain(refusals);
             let observed = Reason::ALL.iter().filter(|reason| reason.is_about_entitlement());
             let outcomes = outcomes.chain(observed.map(|reason| ("observe", reason.code())));
+            let shadowed = Reason::ALL.iter().filter(|reason| reason.is_of_a_rule());
+            let outcomes = outcomes.chain(shadowed.map(|reason| ("shadow", reason.code())));
             outcomes
                 .map(|(decision, reason)| {
                     self.decisions.with_label_values(&[scheme, decision, reason])
@@ -170,6 +174,7 @@ impl Families {
             in_flight: self.in_flight.clone(),
             decisions: schemes.chain(["none"]).map(by_outcome).collect(),
             observe_until: self.observe_until.clone(),
+            shadow_until: self.shadow_until.clone(),
             links: links.map(|(_, label)| self.links.with_label_values(&[label])).collect(),
             json: json.map(|(_, label)| self.json.with_label_values(&[label])).collect(),
             cache: cache.map(|name| (*name, self.cache.with_label_values(&[name]))).collect(),

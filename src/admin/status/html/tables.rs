@@ -193,7 +193,7 @@ pub(super) fn decisions(status: &Status) -> Markup {
 fn decided(decision: &str) -> Markup {
     match decision {
         "allow" | "answer" => good(decision),
-        "observe" => warn(decision),
+        "observe" | "shadow" => warn(decision),
         other => bad(other),
     }
 }
@@ -232,6 +232,7 @@ fn refused(routes: &[Refused]) -> Markup {
         let reason = html! {
             (code(&refused.reason))
             @if refused.decision == "observe" { " " (warn("observed")) }
+            @if refused.decision == "shadow" { " " (warn("in shadow")) }
         };
         (path(&refused.route), vec![reason, figure(refused.count)])
     };

@@ -1,0 +1,279 @@
+//! What another config makes of records.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_decision_is_made_again_or_said_not_to_be() {
+    let issues = |method: &str| format!("{method} /api/0/organizations/acme/issues/");
+    let get = issues("GET");
+    let refuse = |reason: &str| json!({"decision": "refuse", "reason": reason});
+    let of_nobody = |more| with(nobody(), more);
+    let share = "/api/0/organizations/{organization_id_or_slug}/share/{share_id}/";
+    let feedback = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}/feedback/";
+    let dsn = json!({"scheme": "dsn", "credential_kind": "dsn", "projects": ["7", "web"], "organizations": ["acme"]});
+    // The record, what is said by the same rules, and what by those where issues ask for `event:admin`,
+    // nothing is public, and `keys/` is gone.
+    let gap_frame = "refused for what no record holds";
+    let rows: Vec<(Entry, &str, &str)> = vec![
+        (entry(&get, ISSUES, "event:read", json!({})), "same", "allow -> refuse missing_scope"),
+        (entry(&get, ISSUES, "event:admin", json!({})), "same", "same"),
+        (
+            entry(&issues("HEAD"), ISSUES, "event:read", json!({})),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        (entry(&issues("PUT"), ISSUES, "event:write", json!({})), "same", "same"),
+        (entry(&get, ISSUES, "org:read", refuse("missing_scope")), "same", "same"),
+        // It was refused, and would not be: a flip too.
+        (
+            entry(&get, ISSUES, "event:admin", refuse("missing_scope")),
+            "refuse missing_scope -> allow",
+            "refuse missing_scope -> allow",
+        ),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "event:read",
+                with(refuse("wrong_organization"), json!({"organizations": ["globex"]})),
+            ),
+            "same",
+            "otherwise",
+        ),
+        (
+            entry(&get, ISSUES, "event:read", json!({"organizations": ["acme"]})),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        (
+            entry(&get, ISSUES, "event:read", json!({"organizations": "unknown"})),
+            "allow -> refuse binding",
+            "allow -> refuse missing_scope",
+        ),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "event:read",
+                json!({"organizations": "unknown", "issuer": "sentry"}),
+            ),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        // What was only observed is refused where nobody observes.
+        (
+            entry(
+                &get,
+                ISSUES,
+                "org:read",
+                json!({"issuer": "sentry", "decision": "observe", "reason": "missing_scope"}),
+            ),
+            "observe missing_scope -> refuse missing_scope",
+            "observe missing_scope -> refuse missing_scope",
+        ),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "event:read",
+                json!({"decision": "shadow", "reason": "missing_scope"}),
+            ),
+            "same",
+            "shadow missing_scope -> refuse missing_scope",
+        ),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "event:read",
+                json!({"credential_kind": "org_token", "issuer": "sentry"}),
+            ),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "event:read",
+                json!({"credential_kind": "api_key", "scheme": "basic"}),
+            ),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        (
+            entry(&get, ISSUES, "event:read", json!({"scheme": "certificate"})),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        (
+            entry("POST /api/0/projects/acme/web/feedback/", feedback, "project:write", dsn),
+            "same",
+            "same",
+        ),
+        (
+            entry(
+                "GET /api/0/organizations/acme/keys/",
+                &format!("{ORG}/keys/"),
+                "org:read",
+                json!({"issuer": "sentry"}),
+            ),
+            "same",
+            "allow -> refuse no_such_route",
+        ),
+        (
+            entry(
+                "GET /api/0/organizations/acme/keys/",
+                &format!("{ORG}/keys/"),
+                "org:read",
+                refuse("wrong_credential_kind"),
+            ),
+            "same",
+            "otherwise",
+        ),
+        (
+            entry("GET /api/0/", "/api/0/", "", nobody()),
+            "same",
+            "allow -> refuse missing_credential",
+        ),
+        (
+            entry("OPTIONS /api/0/", "/api/0/", "", of_nobody(json!({"decision": "answer"}))),
+            "same",
+            "same",
+        ),
+        (
+            entry(
+                "GET /api/0/nothing/",
+                "",
+                "",
+                of_nobody(with(refuse("no_such_route"), json!({"route": null}))),
+            ),
+            "same",
+            "same",
+        ),
+        (
+            entry(&get, "", "", of_nobody(with(refuse("no_such_route"), json!({"route": null})))),
+            "nobody was looked up",
+            "nobody was looked up",
+        ),
+        (entry(&get, ISSUES, "", of_nobody(refuse("missing_credential"))), "same", "same"),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "",
+                with(of_nobody(refuse("unknown_token")), json!({"scheme": "bearer"})),
+            ),
+            "same",
+            "same",
+        ),
+        (entry(&get, ISSUES, "event:read", refuse("expired_token")), "same", "same"),
+        (entry(&get, ISSUES, "event:read", refuse("disabled_token")), "same", "same"),
+        (
+            entry(
+                &get,
+                ISSUES,
+                "",
+                with(of_nobody(refuse("disabled_token")), json!({"scheme": "bearer"})),
+            ),
+            "same",
+            "same",
+        ),
+        (entry(&get, ISSUES, "", of_nobody(refuse("bad_path"))), gap_frame, gap_frame),
+        (entry(&get, ISSUES, "event:read", refuse("too_large")), gap_frame, gap_frame),
+        (entry(&get, ISSUES, "event:read", refuse("a_new_one")), gap_frame, gap_frame),
+        (
+            entry(&get, ISSUES, "event:read", json!({"issuer": null})),
+            "recorded by a version",
+            "recorded by a version",
+        ),
+        (
+            entry(&get, ISSUES, "event:read", json!({"held": null})),
+            "recorded by a version",
+            "recorded by a version",
+        ),
+        (
+            entry(&issues("other"), ISSUES, "event:read", json!({})),
+            "the method is unknown",
+            "the method is unknown",
+        ),
+        (
+            entry("GET /api/0/organizations/acme/share/***/", share, "org:read", json!({})),
+            "same",
+            "same",
+        ),
+        (
+            entry(
+                "GET /api/0/organizations/***/issues/",
+                ISSUES,
+                "event:read",
+                json!({"org": "***", "organizations": ["acme"]}),
+            ),
+            "what it turns on",
+            "what it turns on",
+        ),
+        (
+            entry(
+                "GET /api/0/organizations/***/issues/",
+                ISSUES,
+                "event:read",
+                json!({"org": "***"}),
+            ),
+            "same",
+            "allow -> refuse missing_scope",
+        ),
+        (
+            entry("GET /api/0/organizations/acme/iss...", ISSUES, "event:read", json!({})),
+            "the method is unknown",
+            "the method is unknown",
+        ),
+        // Another name is another gateway's.
+        (
+            entry(&get, ISSUES, "event:read", json!({"host": "other.example"})),
+            "allow -> refuse misdirected",
+            "allow -> refuse misdirected",
+        ),
+    ];
+    let same = policy(rules());
+    let narrower = rules().into_iter().filter(|rule| !rule.template.as_str().ends_with("/keys/"));
+    let narrower = policy(
+        narrower
+            .map(|rule| match rule.template.as_str() {
+                ISSUES if rule.methods.contains(Method::Get) => {
+                    Rule { access: any("event:admin"), ..rule }
+                }
+                "/api/0/" => Rule { access: Access::Authenticated, ..rule },
+                _ => rule,
+            })
+            .collect(),
+    );
+    for (index, (entry, by_the_same, by_narrower)) in rows.iter().enumerate() {
+        for (policy, wanted) in [(&same, by_the_same), (&narrower, by_narrower)] {
+            let seen = replayed(policy, entry);
+            let is = seen == *wanted || wanted.len() > 10 && seen.starts_with(*wanted);
+            assert!(is, "row {index}: {seen}, not {wanted}: {entry:?}");
+        }
+    }
+}
+
+#[test]
+fn flips_are_counted_and_the_most_frequent_shown() {
+    let policy = policy(rules());
+    let mut replay = Replay::new(&policy, NOW);
+    let line = "GET /api/0/organizations/acme/issues/";
+    for (principal, count) in [("a", 1), ("b\u{1b}[2J", 3), ("c", 2)] {
+        for _ in 0..count {
+            replay.add(&entry(line, ISSUES, "org:read", json!({"principal": principal})));
+        }
+    }
+    assert_eq!((replay.flipped(), replay.decided()), (6, 6));
+    let text = replay.table(2).to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    // What a record says does not reach the terminal as it is.
+    assert!(lines[0].starts_with("      3  ") && lines[0].ends_with("b\\u{1b}[2J"), "{text}");
+    assert!(lines[1].starts_with("      2  ") && lines[2].starts_with("      1  more"), "{text}");
+    assert_eq!(lines[3], "6 decided again: 6 flipped, 0 the same");
+}
