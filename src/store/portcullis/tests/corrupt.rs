@@ -13,6 +13,8 @@ const MAYBE: &str = "not a text";
 const LIST: &str = "a list in it is not a JSON array of texts";
 const NUMBER: &str = "a time in it is not a number";
 const NEGATIVE: &str = "a time in it is negative";
+const DIFFER: &str = "its kind and what narrows it differ";
+const NARROW: &str = "what narrows it is not as this version of the gateway writes it";
 const KIND: &str = "its kind is not known";
 const LENGTH: &str = "its digest has not 32 bytes";
 const FINGERPRINT: &str = "its fingerprint is not that of its digest";
@@ -53,6 +55,12 @@ const DAMAGE: &[(&str, &str)] = &[
     ("expires_at = -9223372036854775808", NEGATIVE),
     ("revoked_at = -1", NEGATIVE),
     ("last_used_at = -1", NEGATIVE),
+    ("narrow = '{}'", DIFFER),
+    ("kind = 'narrow-bearer'", DIFFER),
+    ("kind = 'narrow-bearer', narrow = ''", NARROW),
+    ("kind = 'narrow-bearer', narrow = '[]'", NARROW),
+    ("kind = 'narrow-bearer', narrow = '{\"weekdays\":[1]}'", NARROW),
+    ("kind = 'narrow-', narrow = '{}'", KIND),
 ];
 
 /// What they don't, should somebody copy the rows to a table that is not strict.
@@ -77,6 +85,7 @@ const LAX_DAMAGE: &[(&str, &str)] = &[
     ("revoked_at = 'yes'", NUMBER),
     ("revoked_at = x''", NUMBER),
     ("last_used_at = 'today'", NUMBER),
+    ("narrow = x'7b7d'", MAYBE),
 ];
 
 /// Under these the row is not found by its secret any more, but it still shows.
@@ -166,7 +175,8 @@ async fn the_table_holds_no_other_types_and_misses_nothing() {
             .fetch_all(&mut connection)
             .await
             .unwrap();
-    let may_miss = ["organizations", "projects", "expires_at", "revoked_at", "last_used_at"];
+    let may_miss =
+        ["organizations", "projects", "expires_at", "revoked_at", "last_used_at", "narrow"];
     for (column, declared, not_null) in columns {
         assert_eq!(not_null, !may_miss.contains(&column.as_str()), "{column}");
         let mut wrong = vec![if declared == "BLOB" { "'text'" } else { "x'00'" }];
