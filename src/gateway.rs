@@ -12,9 +12,10 @@ use crate::policy::credential::Presented;
 use crate::policy::decision::{Decision, Lookup};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::Identity;
-use crate::policy::passing::Passing;
+use crate::policy::passing::{Passing, presented};
 use crate::policy::{Policy, Screened};
-use crate::store::cache::{CacheResult, Identities};
+use crate::store::Usage;
+use crate::store::cache::{Answer, CacheResult, Canary, Identities};
 
 /// Rules, identities and time.
 #[derive(Debug)]
@@ -33,6 +34,17 @@ pub struct Admission {
     pub cache: Option<CacheResult>,
     /// From when to when token stores were asked, if they were.
     pub asked: Option<(Instant, Instant)>,
+    /// Where it is counted how the caller's token is used, if its store records that.
+    pub usage: Option<Usage>,
+    /// The token that nobody is to use and that came with the request, whatever was decided on it.
+    pub canary: Option<Arc<Canary>>,
+}
+
+impl From<Decision> for Admission {
+    /// One for which nobody was looked up.
+    fn from(decision: Decision) -> Self {
+        Self { decision, cache: None, asked: None, usage: None, canary: None }
+    }
 }
 
 impl Gateway {
@@ -43,11 +55,24 @@ impl Gateway {
 
     /// Decides on a request of `client`: read it, look its caller up, judge.
     pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
+        let admission = self.decide(head, client).await;
+        // Who is known is no canary, and one credential is all that is taken.
+        if admission.decision.caller.identity.is_some() || !self.identities.has_canaries() {
+            return admission;
+        }
+        Admission { canary: self.canary(head), ..admission }
+    }
+
+    /// The canary in a request, wherever in its head, and whatever else is wrong with it.
+    fn canary(&self, head: &RequestHead<'_>) -> Option<Arc<Canary>> {
+        let found = presented(head.headers, head.target);
+        found.iter().find_map(|(_, digest)| self.identities.canary(digest))
+    }
+
+    async fn decide(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let mut pending = match self.policy.screen(head) {
-            Screened::Decided(decision) => return Admission { decision, cache: None, asked: None },
-            Screened::Passing(passing) => {
-                return Admission { decision: self.pass(*passing), cache: None, asked: None };
-            }
+            Screened::Decided(decision) => return decision.into(),
+            Screened::Passing(passing) => return self.pass(*passing).into(),
             Screened::Pending(pending) => pending,
         };
         let answer = loop {
@@ -57,8 +82,9 @@ impl Gateway {
                 break answer;
             }
         };
-        let decision = pending.resolve(answer.lookup, self.clock.now());
-        Admission { decision, cache: Some(answer.cache), asked: answer.asked }
+        let Answer { lookup, cache, asked, usage } = answer;
+        let decision = pending.resolve(lookup, self.clock.now());
+        Admission { decision, cache: Some(cache), asked, usage, canary: None }
     }
 
     /// Decides on a request as if its caller were `identity`.
