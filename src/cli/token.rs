@@ -48,7 +48,8 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Only those that nobody has used for so long, such as `90d`, or that are so old and were never used
+    /// Only those that nobody has used for so long, such as `90d`, or that are so old and were never used;
+    /// those that were revoked, and canaries, left out
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     unused_for: Option<Duration>,
     /// Only those in force that end within so long, such as `14d`

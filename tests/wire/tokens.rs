@@ -138,6 +138,13 @@ fn tokens_are_listed_by_how_they_are_used_and_by_their_end() {
     assert_eq!(listed(&gate, &["--unused-for", "90d"]), ids[..2]);
     assert_eq!(listed(&gate, &["--unused-for", "90d", "--expires-within", "14d"]), ids[..1]);
     assert!(listed(&gate, &["--unused-for", "101d"]).is_empty());
+    // What is laid out is not to be used, and what is revoked is no matter any more.
+    gate.portcullis(&["token", "create", "--canary", "--name", "bait"]);
+    gate.sql(&format!("UPDATE token SET created_at = {days} WHERE name IN ('bait', 'later')"));
+    gate.portcullis(&["token", "revoke", "later"]);
+    assert_eq!(listed(&gate, &["--unused-for", "90d"]), ids[..1]);
+    gate.portcullis(&["token", "revoke", "bait"]);
+    gate.sql("DELETE FROM token WHERE name = 'bait'");
     assert_eq!(listed(&gate, &[]).len(), 3);
 }
 

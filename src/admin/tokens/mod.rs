@@ -148,6 +148,9 @@ async fn perform(
     call: &Call<'_>,
     query: &str,
 ) -> Result<Done, Problem> {
+    if audit::claimed(session).is_err() {
+        return Err(Problem::bad_actor());
+    }
     let query = Query::parse(query, matches!(call, Call::List))?;
     let store = store(serving, query.store.as_deref())?;
     let now = serving.gateway.clock().now();
@@ -217,9 +220,6 @@ async fn begin(
 
 /// The JSON of a body; of none, an object without a key.
 async fn posted<T: DeserializeOwned>(session: &mut ServerSession) -> Result<T, Problem> {
-    if audit::claimed(session).is_err() {
-        return Err(Problem::bad_actor());
-    }
     let body = body(session).await.map_err(|answer| Problem::of_body(answer.status))?;
     let body = if body.is_empty() { b"{}" } else { body.as_slice() };
     // An array would do for serde.

@@ -64,9 +64,11 @@ impl Token {
         })
     }
 
-    /// Whether nobody has used it for so long; one that was never used, since it was created.
+    /// Whether nobody has used it for so long; one that was never used, since it was created. One that was
+    /// revoked is no matter any more, and a canary is there not to be used.
     pub fn is_unused_for(&self, duration: Duration, now: Timestamp) -> bool {
-        self.last_used_at.unwrap_or(self.created_at).after(duration) <= now
+        let matters = self.revoked_at.is_none() && !self.canary;
+        matters && self.last_used_at.unwrap_or(self.created_at).after(duration) <= now
     }
 
     /// Whether it is in force, and ends within so long.

@@ -121,6 +121,8 @@ fn the_record_comes_first_and_names_who_is_said_to_ask() {
         let headers = [OPERATOR, ("X-Portcullis-Actor", actor)];
         let reply = post(&headers, "POST /tokens", &minimal("other"));
         assert_eq!((reply.status, reply.code().as_str()), (400, "bad_request"), "{actor:?}");
+        let reply = post(&headers, &format!("DELETE /tokens/{id}"), &Value::Null);
+        assert_eq!((reply.status, reply.code().as_str()), (400, "bad_request"), "{actor:?}");
     }
     // What can't be recorded is not done.
     fs::remove_file(&path).unwrap();

@@ -19,7 +19,7 @@ async fn both_are_good_until_the_overlap_is_over() {
         let later = NOW.after(10 * DAY);
         let issued = desk.store.rotate(&old.token.id, SAME, later).await.unwrap();
         assert_ne!(issued.secret.expose(), old.secret.expose());
-        let [before, after] = [&old, &issued].map(|issued| present(issued));
+        let [before, after] = [&old, &issued].map(present);
         for (presented, ends) in [(&before, later.after(HOUR)), (&after, later.after(30 * DAY))] {
             let identity = desk.identity(presented).await.unwrap();
             assert_eq!(identity.state, State::Active);
