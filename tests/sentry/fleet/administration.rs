@@ -94,7 +94,7 @@ fn what_one_gateway_is_told_all_of_them_know() {
     all_answer(&[one, two], &text(&bait["secret"]), &unknown());
     for gate in &gates {
         gate.wait_until(|| {
-            super::all_answer(&[gate], &text(&bait["secret"]), &unknown());
+            all_answer(&[gate], &text(&bait["secret"]), &unknown());
             gate.metric("portcullis_canary_uses_total").is_some_and(|uses| uses > 0.0)
         });
         assert!(gate.messages().contains("a canary was presented"), "{}", gate.messages());
