@@ -198,6 +198,7 @@ fn records(criterion: &mut Criterion) {
             method: "GET",
             path: "/api/0/organizations/acme/issues/",
             decision: &decision,
+            canary: None,
         };
         let mut line = Vec::with_capacity(4096);
         group.bench_function(name, |bench| {

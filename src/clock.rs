@@ -27,6 +27,11 @@ impl Timestamp {
         Self(self.0.saturating_add(millis))
     }
 
+    /// How long it is from this time to a later one; nothing, to an earlier one.
+    pub const fn until(self, later: Timestamp) -> Duration {
+        Duration::from_millis(later.0.saturating_sub(self.0))
+    }
+
     /// The same point for the standard library, as far as it can be expressed there.
     pub fn to_system_time(self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.0)).unwrap_or(UNIX_EPOCH)

@@ -15,11 +15,12 @@ use crate::policy::decision::{Decision, Denial, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::Identity;
 use crate::policy::judge::{Circumstances, Resolved};
-use crate::policy::passing::Passing;
+use crate::policy::passing::{Passing, presented};
 use crate::policy::question::Answers;
 use crate::policy::reason::Reason;
 use crate::policy::{Pending, Policy, Screened};
-use crate::store::cache::{CacheResult, Identities};
+use crate::store::Usage;
+use crate::store::cache::{Answer, CacheResult, Canary, Identities};
 
 /// Rules, identities and time.
 #[derive(Debug)]
@@ -39,6 +40,17 @@ pub struct Admission {
     pub cache: Option<CacheResult>,
     /// From when to when token stores were asked, if they were.
     pub asked: Option<(Instant, Instant)>,
+    /// Where it is counted how the caller's token is used, if its store records that.
+    pub usage: Option<Usage>,
+    /// The token that nobody is to use and that came with the request, whatever was decided on it.
+    pub canary: Option<Arc<Canary>>,
+}
+
+impl From<Decision> for Admission {
+    /// One for which nobody was looked up.
+    fn from(decision: Decision) -> Self {
+        Self { decision, cache: None, asked: None, usage: None, canary: None }
+    }
 }
 
 impl Gateway {
@@ -54,6 +66,21 @@ impl Gateway {
 
     /// Decides on a request of `client`: read it, look its caller up, judge.
     pub async fn admit(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
+        let admission = self.admit_whole(head, client).await;
+        // Who is known is no canary, and one credential is all that is taken.
+        if admission.decision.caller.identity.is_some() || !self.identities.has_canaries() {
+            return admission;
+        }
+        Admission { canary: self.canary(head), ..admission }
+    }
+
+    /// The canary in a request, wherever in its head, and whatever else is wrong with it.
+    fn canary(&self, head: &RequestHead<'_>) -> Option<Arc<Canary>> {
+        let found = presented(head.headers, head.target);
+        found.iter().find_map(|(_, digest)| self.identities.canary(digest))
+    }
+
+    async fn admit_whole(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let admission = self.admit_as_it_is(head, client).await;
         let Some(added) = added(&admission.decision) else { return admission };
         // What the upstream gets is decided on as a whole. Its bytes are not those that came.
@@ -76,10 +103,8 @@ impl Gateway {
 
     async fn admit_as_it_is(&self, head: &RequestHead<'_>, client: Option<IpAddr>) -> Admission {
         let mut pending = match self.policy.screen(head) {
-            Screened::Decided(decision) => return Admission { decision, cache: None, asked: None },
-            Screened::Passing(passing) => {
-                return Admission { decision: self.pass(*passing), cache: None, asked: None };
-            }
+            Screened::Decided(decision) => return decision.into(),
+            Screened::Passing(passing) => return self.pass(*passing).into(),
             Screened::Pending(pending) => pending,
         };
         let answer = loop {
@@ -89,8 +114,9 @@ impl Gateway {
                 break answer;
             }
         };
-        let decision = self.settle(&pending, &answer.lookup, client).await;
-        Admission { decision, cache: Some(answer.cache), asked: answer.asked }
+        let Answer { lookup, cache, asked, usage } = answer;
+        let decision = self.settle(&pending, &lookup, client).await;
+        Admission { decision, cache: Some(cache), asked, usage, canary: None }
     }
 
     /// Decides on a request as if its caller were `identity`, at the address `client`.

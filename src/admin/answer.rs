@@ -1,5 +1,7 @@
 //! What the admin listener answers with.
 
+use std::fmt;
+
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -10,13 +12,18 @@ use serde::Serialize;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// An answer.
-#[derive(Debug)]
+/// An answer. Its body may have a secret in it.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     content_type: &'static str,
     body: Vec<u8>,
     headers: HeaderMap,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Answer {

@@ -7,6 +7,16 @@ use super::{Answer, detail};
 use crate::proxy::Serving;
 use crate::telemetry::audit::{Actor, Administration};
 
+/// Names whoever the operator's program acts for. The credential is all that is checked, so the audit has
+/// it as a claim.
+const CLAIMED: &str = "x-portcullis-actor";
+/// The longest name, in bytes.
+const MAX_CLAIM: usize = 100;
+
+/// What is said of what is done and not recorded.
+pub(super) const UNRECORDED: &str =
+    "it is done, and the audit does not say so: it can't be written; mend `audit.output`";
+
 /// Records what an operator asked for and what came of it, and gives the answer: that it was not
 /// recorded, where that has to be waited for.
 pub(super) async fn record(
@@ -16,28 +26,73 @@ pub(super) async fn record(
     target: Option<&str>,
     answer: Answer,
 ) -> Answer {
-    let Some(audit) = &serving.audit else { return answer };
-    let client = session.client_addr().and_then(|address| address.as_inet());
-    let result = match answer.status {
+    if recorded(serving, session, action, target, answer.status).await
+        || !answer.status.is_success()
+    {
+        return answer;
+    }
+    detail(StatusCode::SERVICE_UNAVAILABLE, UNRECORDED)
+}
+
+/// Records the same, and says whether that has succeeded as far as it has to be waited for.
+pub(super) async fn recorded(
+    serving: &Serving,
+    session: &ServerSession,
+    action: &'static str,
+    target: Option<&str>,
+    status: StatusCode,
+) -> bool {
+    let Some(audit) = &serving.audit else { return true };
+    let result = match status {
         status if status.is_success() => "done",
         StatusCode::UNAUTHORIZED => "refused",
         // Not our own list: whatever else there is, it was not done.
         _ => "failed",
     };
-    let done = Administration {
+    let recorded = audit.administered(&of(serving, session, action, result, target));
+    audit.settled(recorded).await
+}
+
+/// Records that something is about to be done, and says whether that is written.
+pub(super) async fn announced(
+    serving: &Serving,
+    session: &ServerSession,
+    action: &'static str,
+    target: &str,
+) -> bool {
+    let Some(audit) = &serving.audit else { return true };
+    audit.announced(&of(serving, session, action, "begun", Some(target))).await
+}
+
+/// For whom an operator's program says that it acts.
+///
+/// # Errors
+/// When what it says is no name.
+pub(super) fn claimed(session: &ServerSession) -> Result<Option<&str>, ()> {
+    let mut values = session.req_header().headers.get_all(CLAIMED).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else { return Ok(None) };
+    let name = value.to_str().map_err(|_| ())?.trim();
+    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    let fits = (1..=MAX_CLAIM).contains(&name.len()) && name.bytes().all(plain);
+    if fits && second.is_none() { Ok(Some(name)) } else { Err(()) }
+}
+
+fn of<'a>(
+    serving: &'a Serving,
+    session: &'a ServerSession,
+    action: &'static str,
+    result: &'static str,
+    target: Option<&'a str>,
+) -> Administration<'a> {
+    let client = session.client_addr().and_then(|address| address.as_inet());
+    let client = client.map(|address| address.ip().to_canonical());
+    Administration {
         at: serving.gateway.clock().now(),
         action,
         result,
         target,
-        actor: Actor::Admin { client: client.map(|address| address.ip().to_canonical()) },
+        actor: Actor::Admin { client, claimed: claimed(session).ok().flatten() },
         config_hash: Some(&serving.config_hash),
-    };
-    let recorded = audit.administered(&done);
-    if audit.settled(recorded).await || !answer.status.is_success() {
-        return answer;
     }
-    detail(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "it is done, and the audit does not say so: it can't be written; mend `audit.output`",
-    )
 }

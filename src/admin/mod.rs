@@ -12,6 +12,7 @@ mod audit;
 mod credential;
 mod jwks;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -130,6 +131,7 @@ impl Admin {
             "/" | "/status" | "/unmatched" => {
                 detail(StatusCode::METHOD_NOT_ALLOWED, "this path takes GET")
             }
+            path if tokens::is_path(path) => tokens::answer(&serving, session).await,
             "/explain" if post => {
                 let (answer, target) = explain(&serving, session).await;
                 audit::record(&serving, session, "explain", target.as_deref(), answer).await
@@ -147,7 +149,7 @@ impl Admin {
             }
             _ => detail(
                 StatusCode::NOT_FOUND,
-                "not found; this listener has /, /status, /livez, /readyz, /metrics, /explain, /unmatched, /cache/purge, /reload",
+                "not found; this listener has /, /status, /livez, /readyz, /metrics, /explain, /tokens, /unmatched, /cache/purge, /reload",
             ),
         }
     }

@@ -7,19 +7,18 @@ mod bindings;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use ipnet::IpNet;
-use serde_json::{Value, json};
 
 use super::own::{Located, StoreArgs, block_on, open};
 use super::trail::Recorder;
 use super::{Outcome, load, print};
-use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::clock::{Clock as _, SystemClock};
 use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::{Scope, ScopeSet};
-use crate::store::portcullis::admin::{NewToken, Resolved, Revoked};
-use crate::store::portcullis::{IfMissing, PortcullisStore, Token, TokenKind};
+use crate::store::portcullis::admin::{Candidate, Issued, NewToken, Resolved, Revoked};
+use crate::store::portcullis::{IfMissing, Lifetime, PortcullisStore, Rotation, Token, TokenKind};
 use crate::stores::directory;
 use bindings::Named;
 
@@ -37,18 +36,47 @@ enum Action {
     /// Create a token and print its secret, once
     Create(Box<CreateArgs>),
     /// List the tokens, as one JSON object a line
-    List,
+    List(ListArgs),
     /// Show one token, by id, name or fingerprint
     Show {
         /// The id, the name or the fingerprint
         token: String,
     },
-    /// Revoke tokens, by id, name or fingerprint; gateways refuse them within a second
+    /// Issue a new secret for a token, which is as good as the old one until that ends, and print it, once
+    Rotate(RotateArgs),
+    /// Revoke tokens, by id, name or fingerprint; gateways refuse them within a second. By its name a
+    /// token that was rotated is revoked with what was issued in its place
     Revoke {
         /// The id, the name or the fingerprint
         #[arg(required = true)]
         tokens: Vec<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Only those that nobody has used for so long, such as `90d`, or that are so old and were never used;
+    /// those that were revoked, and canaries, left out
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    unused_for: Option<Duration>,
+    /// Only those in force that end within so long, such as `14d`
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    expires_within: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RotateArgs {
+    /// The id, the name or the fingerprint
+    token: String,
+    /// How long the old secret is good for besides, such as `1h`; with `0s` it is revoked at once
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    overlap: Duration,
+    /// How long the new one lives, such as `30d`; by default as long as the old one was to
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    expires: Option<Duration>,
+    /// It lives until it is revoked
+    #[arg(long, conflicts_with = "expires")]
+    no_expiry: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,11 +118,15 @@ struct CreateArgs {
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<String>,
     /// How long it lives, such as `30d`
-    #[arg(long, value_parser = humantime::parse_duration, required_unless_present = "no_expiry")]
+    #[arg(long, value_parser = humantime::parse_duration, required_unless_present_any = ["no_expiry", "canary"])]
     expires: Option<Duration>,
     /// It lives until it is revoked
     #[arg(long, conflicts_with = "expires")]
     no_expiry: bool,
+    /// A token that nobody is to use, to lay out where only a thief looks: whoever presents it is answered
+    /// as with an unknown one, and it is an alarm
+    #[arg(long, conflicts_with_all = ["scopes", "project_slug", "origins", "expires"])]
+    canary: bool,
 }
 
 fn kind(name: &str) -> Result<TokenKind, String> {
@@ -107,8 +139,8 @@ pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
     block_on(async {
         let (missing, changes) = match args.action {
             Action::Create(_) => (IfMissing::Create, true),
-            Action::Revoke { .. } => (IfMissing::Fail, true),
-            Action::List | Action::Show { .. } => (IfMissing::Fail, false),
+            Action::Rotate(_) | Action::Revoke { .. } => (IfMissing::Fail, true),
+            Action::List(_) | Action::Show { .. } => (IfMissing::Fail, false),
         };
         let mut recorder = Recorder::open(audit.as_deref().filter(|_| changes))?;
         let store = open(&own, missing).await?;
@@ -117,8 +149,11 @@ pub(super) fn run(args: TokenArgs) -> anyhow::Result<Outcome> {
                 let config = config.as_deref();
                 create(&store, *new, public_url.as_deref(), config, &mut recorder).await
             }
-            Action::List => list(&store).await,
+            Action::List(filter) => list(&store, &filter).await,
             Action::Show { token } => show(&store, &token).await,
+            Action::Rotate(args) => {
+                rotate(&store, &args, public_url.as_deref(), &mut recorder).await
+            }
             Action::Revoke { tokens } => revoke(&store, &tokens, &mut recorder).await,
         };
         store.close().await;
@@ -134,6 +169,11 @@ async fn create(
     recorder: &mut Recorder,
 ) -> anyhow::Result<Outcome> {
     let now = SystemClock.now();
+    if args.canary {
+        let of = canary_of(&args)?;
+        let issued = store.create_canary(args.kind, args.name, of, now).await?;
+        return told(&issued, "token.create", public_url, recorder);
+    }
     let is_dsn = args.kind == TokenKind::Dsn;
     // The whole of it, where more than the store is needed.
     let asks = args.organizations.iter().chain(&args.projects).any(|name| !is_id(name));
@@ -198,9 +238,40 @@ async fn create(
         expires_at: args.expires.map(|duration| now.after(duration)),
     };
     let issued = store.create(new, now).await?;
+    told(&issued, "token.create", public_url, recorder)
+}
+
+/// The project of a canary that is a DSN, and its organization.
+fn canary_of(args: &CreateArgs) -> anyhow::Result<Option<(String, u64)>> {
+    match (args.kind, args.organizations.as_slice(), args.projects.as_slice()) {
+        (TokenKind::Dsn, [organization], [project]) => {
+            let project = project.parse();
+            let project =
+                project.context("the DSN of a canary has its project by id, such as `42`")?;
+            Ok(Some((organization.clone(), project)))
+        }
+        (TokenKind::Bearer | TokenKind::ApiKey, [], []) => Ok(None),
+        (TokenKind::Dsn, _, _) => {
+            bail!("the DSN of a canary is of one project; name one organization")
+        }
+        (TokenKind::Bearer | TokenKind::ApiKey, _, _) => {
+            bail!(
+                "a canary is for nobody; leave `--organization` and `--project` out, but for a DSN"
+            )
+        }
+    }
+}
+
+/// Records that a token was issued, and shows its secret.
+fn told(
+    issued: &Issued,
+    action: &'static str,
+    public_url: Option<&str>,
+    recorder: &mut Recorder,
+) -> anyhow::Result<Outcome> {
     // Whatever comes of that, the secret is shown: the token is there.
-    let recorded = recorder.did("token.create", &issued.token.id);
-    eprintln!("{}", describe(&issued.token, now));
+    let recorded = recorder.did(action, &issued.token.id);
+    eprintln!("{}", issued.token.shown(issued.token.created_at));
     eprintln!("the secret is shown once, on the last line:");
     let dsn = public_url.and_then(|url| issued.dsn(url));
     println!("{}", dsn.as_deref().unwrap_or_else(|| issued.secret.expose()));
@@ -211,6 +282,27 @@ fn is_id(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+async fn rotate(
+    store: &PortcullisStore,
+    args: &RotateArgs,
+    public_url: Option<&str>,
+    recorder: &mut Recorder,
+) -> anyhow::Result<Outcome> {
+    let Some(id) = find(store, &args.token).await? else { return Ok(Outcome::Negative) };
+    let lifetime = match args.expires {
+        Some(duration) => Lifetime::For(duration),
+        None if args.no_expiry => Lifetime::Unlimited,
+        None => Lifetime::Same,
+    };
+    let rotation = Rotation { overlap: args.overlap, lifetime };
+    let issued = store.rotate(&id, rotation, SystemClock.now()).await?;
+    match store.token(&id).await?.and_then(|old| old.expires_at) {
+        Some(until) if !args.overlap.is_zero() => eprintln!("`{id}` is in force until {until}"),
+        Some(_) | None => eprintln!("`{id}` is revoked"),
+    }
+    told(&issued, "token.rotate", public_url, recorder)
+}
+
 fn binding(names: Vec<String>) -> Binding {
     if names.is_empty() {
         Binding::Any
@@ -219,11 +311,15 @@ fn binding(names: Vec<String>) -> Binding {
     }
 }
 
-async fn list(store: &PortcullisStore) -> anyhow::Result<Outcome> {
+async fn list(store: &PortcullisStore, filter: &ListArgs) -> anyhow::Result<Outcome> {
     let now = SystemClock.now();
     let (tokens, unreadable) = store.list().await?;
+    let wanted = |token: &&Token| {
+        filter.unused_for.is_none_or(|duration| token.is_unused_for(duration, now))
+            && filter.expires_within.is_none_or(|duration| token.expires_within(duration, now))
+    };
     let lines: Vec<String> =
-        tokens.iter().map(|token| format!("{}\n", describe(token, now))).collect();
+        tokens.iter().filter(wanted).map(|token| format!("{}\n", token.shown(now))).collect();
     print(&lines.concat())?;
     for error in &unreadable {
         eprintln!("error: {error}");
@@ -234,7 +330,7 @@ async fn list(store: &PortcullisStore) -> anyhow::Result<Outcome> {
 async fn show(store: &PortcullisStore, text: &str) -> anyhow::Result<Outcome> {
     let Some(id) = find(store, text).await? else { return Ok(Outcome::Negative) };
     match store.token(&id).await? {
-        Some(token) => println!("{}", describe(&token, SystemClock.now())),
+        Some(token) => println!("{}", token.shown(SystemClock.now())),
         None => return Ok(Outcome::Negative),
     }
     Ok(Outcome::Fine)
@@ -247,17 +343,20 @@ async fn revoke(
 ) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Fine;
     for text in texts {
-        let Some(id) = find(store, text).await? else {
+        let Some(meant) = one(text, store.resolve(text).await?) else {
             outcome = Outcome::Negative;
             continue;
         };
-        match store.revoke(&id, SystemClock.now()).await? {
-            Revoked::Now => {
-                eprintln!("`{id}` is revoked");
-                recorder.did("token.revoke", &id)?;
+        let before = store.before(&meant, text).await?;
+        for id in before.into_iter().chain([meant.id]) {
+            match store.revoke(&id, SystemClock.now()).await? {
+                Revoked::Now => {
+                    eprintln!("`{id}` is revoked");
+                    recorder.did("token.revoke", &id)?;
+                }
+                Revoked::Before(at) => eprintln!("`{id}` was revoked already, at {at}"),
+                Revoked::NotFound => outcome = Outcome::Negative,
             }
-            Revoked::Before(at) => eprintln!("`{id}` was revoked already, at {at}"),
-            Revoked::NotFound => outcome = Outcome::Negative,
         }
     }
     Ok(outcome)
@@ -265,41 +364,17 @@ async fn revoke(
 
 /// The id of the token that a text means; says why there is none.
 async fn find(store: &PortcullisStore, text: &str) -> anyhow::Result<Option<String>> {
-    match store.resolve(text).await? {
-        Resolved::One(candidate) => return Ok(Some(candidate.id)),
+    Ok(one(text, store.resolve(text).await?).map(|candidate| candidate.id))
+}
+
+fn one(text: &str, resolved: Resolved) -> Option<Candidate> {
+    match resolved {
+        Resolved::One(candidate) => return Some(candidate),
         Resolved::None => eprintln!("error: there is no token `{text}`; see `token list`"),
         Resolved::Several(candidates) => {
             let ids: Vec<_> = candidates.iter().map(|candidate| candidate.id.as_str()).collect();
             eprintln!("error: `{text}` is more than one token; take one of {}", ids.join(", "));
         }
     }
-    Ok(None)
-}
-
-fn describe(token: &Token, now: Timestamp) -> Value {
-    let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
-    let names = |binding: &Binding| match binding {
-        Binding::Only(names) => json!(names),
-        Binding::Any => json!("any"),
-        Binding::Unknown => json!("unknown"),
-    };
-    json!({
-        "id": token.id,
-        "name": token.name,
-        "kind": token.kind.as_str(),
-        "state": token.condition(now),
-        "fingerprint": token.fingerprint().to_string(),
-        "scopes": token.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
-        "organizations": names(&token.organizations),
-        "projects": names(&token.projects),
-        "origins": token.allowed_origins,
-        "read_only": token.narrowing.read_only,
-        "profile": token.narrowing.profile,
-        "groups": token.narrowing.groups,
-        "networks": token.narrowing.networks,
-        "created_at": time(Some(token.created_at)),
-        "expires_at": time(token.expires_at),
-        "revoked_at": time(token.revoked_at),
-        "last_used_at": time(token.last_used_at),
-    })
+    None
 }

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
 use super::credential::{Digest, Scheme, is_issued_here};
 use super::decision::{Caller, Decision, Denial, Listed, Verdict};
@@ -85,26 +87,38 @@ impl Request<'_> {
 
     /// Whatever in the head may be a credential.
     fn presented(&self, rule: &Rule) -> Vec<(Scheme, Digest)> {
-        let mut found = Vec::new();
-        if let Some(value) = self.frame.authorization {
-            authorized(&String::from_utf8_lossy(value.as_bytes()), &mut found);
-        }
-        for value in self.headers.get_all(SENTRY_AUTH) {
-            listed(&String::from_utf8_lossy(value.as_bytes()), &mut found);
-        }
-        for pair in self.target.query().unwrap_or_default().split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if path::decodes_to(name, SENTRY_KEY) {
-                key(&path::decoded(value), &mut found);
-            } else if path::decodes_to(name, DSN) {
-                dsn(&path::decoded(value), &mut found);
-            }
-        }
+        let mut found = in_head(self.headers, self.target.query().unwrap_or_default());
         for value in IN_PATH.iter().flat_map(|name| self.parameters(rule, name)) {
             key(value.split('.').next().unwrap_or_default(), &mut found);
         }
         found
     }
+}
+
+/// Whatever may be a credential in a head that may be refused already: in each field that takes one, and in
+/// the query of `target`.
+pub fn presented(headers: &HeaderMap, target: &[u8]) -> Vec<(Scheme, Digest)> {
+    let target = String::from_utf8_lossy(target);
+    in_head(headers, target.split_once('?').map_or("", |(_, query)| query))
+}
+
+fn in_head(headers: &HeaderMap, query: &str) -> Vec<(Scheme, Digest)> {
+    let mut found = Vec::new();
+    for value in headers.get_all(AUTHORIZATION) {
+        authorized(&String::from_utf8_lossy(value.as_bytes()), &mut found);
+    }
+    for value in headers.get_all(SENTRY_AUTH) {
+        listed(&String::from_utf8_lossy(value.as_bytes()), &mut found);
+    }
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if path::decodes_to(name, SENTRY_KEY) {
+            key(&path::decoded(value), &mut found);
+        } else if path::decodes_to(name, DSN) {
+            dsn(&path::decoded(value), &mut found);
+        }
+    }
+    found
 }
 
 /// What stands behind the scheme of an `Authorization`: a token, a name in base64, a DSN, or fields.

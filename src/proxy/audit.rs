@@ -41,6 +41,7 @@ fn record(audit: &Audit, session: &Session, ctx: &Context) -> Option<Recorded> {
         method: head.method.as_str(),
         path: super::context::path(head),
         decision: ctx.decision.as_deref()?,
+        canary: ctx.canary.as_ref().map(|canary| &*canary.id),
     };
     Some(audit.decided(&decided, serving.gateway.policy(), &serving.config_hash))
 }

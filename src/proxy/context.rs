@@ -20,7 +20,8 @@ use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
 use crate::policy::decision::{Decision, Denial, Standing};
 use crate::policy::reason::UpstreamFailure;
-use crate::store::cache::CacheResult;
+use crate::store::Usage;
+use crate::store::cache::{CacheResult, Canary};
 use crate::telemetry::spans::{Course, Traced};
 use crate::telemetry::trace::TraceContext;
 use crate::telemetry::{CLIENT_CLOSED, Record};
@@ -60,6 +61,10 @@ pub struct Context {
     pub(super) decision: Option<Arc<Decision>>,
     /// Where the identity came from.
     pub(super) cache: Option<CacheResult>,
+    /// Where it is counted how the caller's token is used.
+    pub(super) usage: Option<Usage>,
+    /// The token that nobody is to use, if one came.
+    pub(super) canary: Option<Arc<Canary>>,
     /// What it has of the upstream's pool.
     pub(super) attempt: Attempt,
     /// What became of it upstream.
@@ -126,6 +131,8 @@ impl Context {
             request_id: HeaderValue::from_static("-"),
             decision: None,
             cache: None,
+            usage: None,
+            canary: None,
             attempt: Attempt::default(),
             progress: Progress::default(),
             waited: Duration::ZERO,
@@ -196,6 +203,9 @@ impl Context {
 
     /// The request was let through, and is refused after all.
     pub(super) fn refuse(&mut self, denial: Denial) {
+        if let Some(usage) = &self.usage {
+            usage.refused(self.serving.gateway.clock().now(), denial.reason);
+        }
         if let Some(decision) = &self.decision {
             self.decision = Some(Arc::new(decision.refused(denial)));
         }

@@ -7,6 +7,7 @@
 //! messages about a request are switched off, because they print it.
 
 mod audit;
+mod census;
 mod certificate;
 mod client;
 mod context;
@@ -96,11 +97,14 @@ impl ProxyHttp for Proxy {
         let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
         ctx.cache = admission.cache;
+        ctx.usage = admission.usage;
+        ctx.canary = admission.canary;
         if ctx.is_traced() {
             ctx.steps.asked = admission.asked;
             ctx.steps.decided = Some(serving.gateway.clock().instant());
         }
         ctx.decision = Some(Arc::new(admission.decision));
+        census::decided(session, ctx, ctx.canary.as_deref());
         audit::decided(session, ctx).await;
         let Some(decision) = ctx.decision.clone() else { return Ok(true) };
         match &decision.verdict {

@@ -19,6 +19,7 @@ use crate::policy::decision::Permit;
 use crate::policy::rules::Rule;
 use crate::rewrite::UrlRewriter;
 use crate::spool::Spool;
+use crate::store::portcullis::PortcullisStore;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Metrics;
@@ -65,6 +66,8 @@ pub struct Serving {
     pub spans: Option<Arc<Spans>>,
     /// What operators present at the admin listener; without one, there is nothing to ask for.
     pub admin_credential: Option<Digest>,
+    /// The stores of the gateway's own, whose tokens operators administer.
+    pub own_stores: Box<[Arc<PortcullisStore>]>,
     /// Host names that a browser may call the status page by.
     pub admin_names: Vec<String>,
     /// How long new connections are taken after SIGTERM, while `/readyz` says that it stops.

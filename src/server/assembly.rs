@@ -200,6 +200,7 @@ impl Ground {
             privacy: config.privacy,
             spans,
             admin_credential: config.admin_credential,
+            own_stores: callers.own.iter().map(Arc::clone).collect(),
             admin_names: config.admin_names,
             stop_delay: config.server.stop_delay,
             drain: config.server.drain,

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::Observer;
 use crate::store::cache::{CacheSettings, Identities};
+use crate::store::portcullis::PortcullisStore;
 use crate::telemetry::metrics::Metrics;
 
 /// How long background work may take to end.
@@ -23,6 +24,8 @@ const END: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Callers {
     pub(super) identities: Arc<Identities>,
+    /// The stores of the gateway's own.
+    pub(super) own: Vec<Arc<PortcullisStore>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -60,7 +63,8 @@ impl Callers {
             let kept = Arc::clone(&identities).keep_snapshot(path, stopped);
             tasks.push(Handle::current().spawn(kept));
         }
-        Ok((Self { identities, stop, tasks }, stores))
+        let own = stores.own();
+        Ok((Self { identities, own, stop, tasks }, stores))
     }
 
     /// Ends the work, within some seconds. What is remembered stays for requests that still use it.

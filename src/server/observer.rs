@@ -34,6 +34,10 @@ impl Observer for MetricsObserver {
         self.0.store_tells(store, up);
     }
 
+    fn uses_written(&self, store: usize, so: bool) {
+        self.0.uses_written(store, so);
+    }
+
     fn revocation_lag(&self, lag: Duration) {
         self.0.revocation_lag(lag);
     }

@@ -12,8 +12,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clock::Clock;
 use crate::config::{Config, Own, ServerOrigin, Store, StoreKind, StoreServer};
 use crate::store::cache::{Consulted, Identities};
-use crate::store::portcullis::IfMissing;
 use crate::store::portcullis::watch::Watch;
+use crate::store::portcullis::{IfMissing, PortcullisStore};
 use crate::store::sentry::watch::SentryWatch;
 use crate::store::{Chain, Observer, TokenStore};
 use crate::stores::{Opened, locate};
@@ -102,6 +102,15 @@ fn listen(store: &Store) -> Option<&ServerOrigin> {
 }
 
 impl Stores {
+    /// Those of the gateway's own, in their order.
+    pub(super) fn own(&self) -> Vec<Arc<PortcullisStore>> {
+        let own = |opened: &Opened| match opened {
+            Opened::Portcullis(store) => Some(Arc::clone(store)),
+            Opened::Sentry(_) | Opened::Introspection(_) | Opened::File(_) => None,
+        };
+        self.all.iter().filter_map(own).collect()
+    }
+
     /// How the cache consults them.
     pub(super) fn consulted(&self, config: &Config) -> Vec<Consulted> {
         let stores = self.all.iter().zip(&config.stores);

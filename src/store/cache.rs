@@ -9,6 +9,7 @@
 //! fetched before a purge is not served after it.
 
 mod blocked;
+mod canaries;
 mod entry;
 mod epochs;
 mod former;
@@ -27,6 +28,7 @@ use moka::policy::EvictionPolicy;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+pub use canaries::Canary;
 pub use settings::{Answer, CacheResult, CacheSettings};
 pub use slot::Consulted;
 pub use uses::Used;
@@ -37,6 +39,7 @@ use crate::policy::credential::Presented;
 use crate::policy::decision::{Listed, Lookup};
 use crate::policy::identity::{Identity, State};
 use blocked::Blocked;
+use canaries::Canaries;
 use entry::{Flight, Key, Known, Outcome, Place};
 use epochs::Epochs;
 use former::Former;
@@ -64,6 +67,7 @@ pub struct Identities {
     former: Former,
     bounds: Shared,
     blocked: Blocked,
+    canaries: Canaries,
     /// Counts purges. An answer that was fetched across one is not kept.
     epochs: Epochs,
     settings: CacheSettings,
@@ -102,6 +106,7 @@ impl Identities {
                 .build(),
             bounds: Shared::default(),
             former: Former::new(lifetime, settings.capacity, start),
+            canaries: Canaries::default(),
             flights: Cache::builder().max_capacity(FLIGHTS).time_to_live(negative).build(),
             epochs: Epochs::default(),
             settings,
@@ -130,7 +135,7 @@ impl Identities {
             Listed::Unread => Some(Lookup::Unavailable),
         };
         if let Some(lookup) = lookup {
-            return Answer { lookup, cache: CacheResult::Negative, asked: None };
+            return Answer { lookup, cache: CacheResult::Negative, asked: None, usage: None };
         }
         for slot in self.stores.iter().filter(|slot| slot.takes(credential.kinds)) {
             if let Some(known) = self.known.get(&slot.key(credential)).await
@@ -227,7 +232,7 @@ impl Identities {
         }
         match stale {
             Some(known) => found(known, CacheResult::Stale, now),
-            None => Answer { lookup: otherwise, cache, asked: None },
+            None => Answer { lookup: otherwise, cache, asked: None, usage: None },
         }
     }
 
@@ -371,7 +376,8 @@ fn limited(otherwise: Lookup) -> Lookup {
 
 fn found(known: Arc<Known>, cache: CacheResult, now: Timestamp) -> Answer {
     known.mark(now);
-    Answer { lookup: Lookup::Found(known), cache, asked: None }
+    let usage = known.usage().cloned();
+    Answer { lookup: Lookup::Found(known), cache, asked: None, usage }
 }
 
 #[cfg(test)]

@@ -15,16 +15,15 @@ mod object;
 pub mod portcullis;
 pub mod postgres;
 pub mod sentry;
+mod usage;
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::clock::Timestamp;
+pub use self::usage::{Sighting, Usage};
 use crate::policy::credential::Presented;
 use crate::policy::identity::{Identity, KindSet};
 
@@ -77,35 +76,6 @@ pub struct Found {
     pub identity: Identity,
     /// Where to mark that it was used, if the store records that.
     pub usage: Option<Usage>,
-}
-
-/// When a token was last used: written by requests, read by the store that records it.
-#[derive(Clone, Debug, Default)]
-pub struct Usage(Arc<AtomicU64>);
-
-impl Usage {
-    /// Uses closer together than this are one, so that a busy token's counter stays in the caches
-    /// of all cores.
-    const RESOLUTION: Duration = Duration::from_secs(1);
-
-    /// Marks a use at `now`.
-    pub fn mark(&self, now: Timestamp) {
-        let last = Timestamp::from_millis(self.0.load(Ordering::Relaxed));
-        if now >= last.after(Self::RESOLUTION) {
-            self.0.fetch_max(now.as_millis(), Ordering::Relaxed);
-        }
-    }
-
-    /// The last use that was marked.
-    pub fn last(&self) -> Option<Timestamp> {
-        let millis = self.0.load(Ordering::Relaxed);
-        (millis != 0).then(|| Timestamp::from_millis(millis))
-    }
-
-    /// Whether nobody else can mark it any more.
-    fn is_last_handle(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
-    }
 }
 
 /// Why a store could not answer.
@@ -172,6 +142,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn watched(&self, store: usize, up: bool);
     /// A revocation took effect here, so long after it was made.
     fn revocation_lag(&self, lag: Duration);
+    /// What is known of the use of tokens was written to the store at this place, or could not be and
+    /// is kept.
+    fn uses_written(&self, store: usize, so: bool) {
+        let _ = (store, so);
+    }
 }
 
 /// Nobody counts.
@@ -215,16 +190,6 @@ impl fmt::Display for Chain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_use_is_marked_once_a_second_and_never_moves_back() {
-        let usage = Usage::default();
-        assert_eq!(usage.last(), None);
-        for (now, last) in [(5_000, 5_000), (5_999, 5_000), (6_000, 6_000), (1, 6_000)] {
-            usage.mark(Timestamp::from_millis(now));
-            assert_eq!(usage.last(), Some(Timestamp::from_millis(last)), "at {now}");
-        }
-    }
 
     #[test]
     fn a_chain_names_every_cause() {

@@ -103,6 +103,10 @@ metrics! {
         "How long a token store took.";
     STORE_UP: "gauge" "store_up" ["store"],
         "Whether a token store answers and, where it is to, tells of revocations.";
+    USE_WRITES: "counter" "token_use_writes_total" ["store", "result"],
+        "Times that the uses of tokens since the last time were written to their store: `written`, or `failed` and kept for the next time.";
+    CANARY_USES: "counter" "canary_uses_total" [],
+        "Requests with a token that nobody is to use, whatever they were answered.";
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
@@ -154,6 +158,8 @@ struct StoreHandles {
     unknown: IntCounter,
     error: IntCounter,
     duration: Histogram,
+    uses_written: IntCounter,
+    uses_failed: IntCounter,
     up: Up,
 }
 
@@ -178,6 +184,7 @@ pub struct Metrics {
     cache: Vec<(&'static str, IntCounter)>,
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
+    canary_uses: IntCounter,
     revocation_lag: Histogram,
     messages_dropped: IntCounter,
 }
@@ -299,6 +306,18 @@ impl Metrics {
         if let Some(handles) = self.stores.get(store) {
             handles.up.tells(so);
         }
+    }
+
+    /// The uses of tokens of the store of this number were written to it, or were not.
+    pub fn uses_written(&self, store: usize, so: bool) {
+        if let Some(handles) = self.stores.get(store) {
+            if so { &handles.uses_written } else { &handles.uses_failed }.inc();
+        }
+    }
+
+    /// A token came that nobody is to use.
+    pub fn canary_used(&self) {
+        self.canary_uses.inc();
     }
 
     /// A revocation took effect after `lag`.

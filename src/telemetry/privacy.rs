@@ -49,6 +49,25 @@ impl Privacy {
         }
     }
 
+    /// The network that a client is in, as it may be kept for longer than a log.
+    pub fn network(self, client: Option<IpAddr>) -> Option<impl fmt::Display> {
+        let client_address = match self.client_address {
+            Detail::Full | Detail::Shortened => Detail::Shortened,
+            Detail::Off => Detail::Off,
+        };
+        Privacy { client_address, ..self }.address(client)
+    }
+
+    /// A client's address, as it may be shown.
+    pub fn shown_address(self, client: Option<IpAddr>) -> Option<impl fmt::Display> {
+        self.address(client)
+    }
+
+    /// What a client calls itself, as it may be shown.
+    pub fn shown_agent(self, agent: Option<&[u8]>) -> Option<impl fmt::Display + '_> {
+        self.agent(agent)
+    }
+
     /// What is recorded of a user agent.
     pub(super) fn agent(self, agent: Option<&[u8]>) -> Option<UserAgent<'_>> {
         let agent = agent?;

@@ -1,5 +1,6 @@
 //! The gateway's own tokens in a PostgreSQL that several gateways share.
 
+mod administration;
 mod backup;
 mod blocks;
 mod both;

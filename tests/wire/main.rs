@@ -46,6 +46,7 @@ mod status;
 mod stores;
 mod strangers;
 mod tls;
+mod tokens;
 mod traces;
 mod upgrade;
 mod upstream;

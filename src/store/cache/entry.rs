@@ -58,6 +58,11 @@ impl Known {
         }
     }
 
+    /// Where it is counted how it is used.
+    pub(super) const fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
     /// How often it was presented.
     pub(super) fn uses(&self) -> u64 {
         self.uses.load(Ordering::Relaxed)

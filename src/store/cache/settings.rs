@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::policy::decision::Lookup;
+use crate::store::Usage;
 
 /// How long and how much is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,4 +70,6 @@ pub struct Answer {
     pub cache: CacheResult,
     /// From when to when stores were asked, if they were.
     pub asked: Option<(Instant, Instant)>,
+    /// Where it is counted how the token is used, if its store records that.
+    pub usage: Option<Usage>,
 }

@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::database::Cells;
+use super::census::Census;
+use super::database::{Cells, Value};
 pub use super::new_token::NewToken;
 use super::new_token::{ID_PREFIX, MAX_NAME_LEN};
 use super::row::{self, Token, TokenKind};
@@ -15,11 +16,11 @@ use crate::policy::identity::Binding;
 use crate::policy::token;
 use crate::store::narrow;
 
-const INSERT: &str = "INSERT INTO token (id, kind, name, digest, fingerprint, scopes, organizations, \
-    projects, allowed_origins, created_at, expires_at, narrow) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+pub(super) const INSERT: &str = "INSERT INTO token (id, kind, name, digest, fingerprint, scopes, \
+    organizations, projects, allowed_origins, created_at, expires_at, narrow, rotated_from) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 const REVOKE: &str = "UPDATE token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
-const MEANT: &str = "SELECT id, name, revoked_at FROM token \
+const MEANT: &str = "SELECT id, name, revoked_at, successor FROM token \
     WHERE id = $1 OR name = $1 OR fingerprint = $1 ORDER BY created_at, id";
 
 /// A token that was just created.
@@ -123,6 +124,17 @@ pub struct Candidate {
     pub name: String,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// The id of the token that was issued in its place.
+    pub successor: Option<String>,
+}
+
+/// What is issued, besides what a token may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Issuing {
+    /// A token.
+    Token,
+    /// One that nobody is to use.
+    Canary,
 }
 
 /// Which token a text means.
@@ -134,6 +146,19 @@ pub enum Resolved {
     None,
     /// More than one.
     Several(Vec<Candidate>),
+}
+
+/// Some tokens, in the order of their creation.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Those that can be read.
+    pub tokens: Vec<Token>,
+    /// Those that can't.
+    pub unreadable: Vec<StoreError>,
+    /// Whether there may be more behind them.
+    pub is_full: bool,
+    /// The id of the last of them.
+    pub last: Option<String>,
 }
 
 /// What a revocation did.
@@ -153,13 +178,22 @@ impl PortcullisStore {
     /// # Errors
     /// See [`AdminError`].
     pub async fn create(&self, new: NewToken, now: Timestamp) -> Result<Issued, AdminError> {
+        self.issue(new, Issuing::Token, now).await
+    }
+
+    pub(super) async fn issue(
+        &self,
+        new: NewToken,
+        what: Issuing,
+        now: Timestamp,
+    ) -> Result<Issued, AdminError> {
         new.check()?;
-        let secret = secret(new.kind)?;
+        let secret = IssuedSecret::new(new.kind)?;
         let token = Token {
-            id: format!("{ID_PREFIX}{}", hex(&random::<8>()?)),
+            id: new_id()?,
             kind: new.kind,
             name: new.name,
-            digest: Digest::of(&secret),
+            digest: Digest::of(secret.expose()),
             scopes: new.scopes.with_implied(),
             organizations: new.organizations,
             projects: new.projects,
@@ -169,33 +203,14 @@ impl PortcullisStore {
             expires_at: new.expires_at,
             revoked_at: None,
             last_used_at: None,
+            rotated_from: None,
+            successor: None,
+            canary: matches!(what, Issuing::Canary),
+            census: Census::default(),
         };
-        self.insert(&token).await?;
-        Ok(Issued { token, secret: IssuedSecret(secret) })
-    }
-
-    async fn insert(&self, token: &Token) -> Result<(), AdminError> {
-        let narrow = narrow::written(&token.narrowing);
-        let narrowed = if narrow.is_some() { row::NARROW } else { "" };
-        let kind = format!("{narrowed}{}", token.kind.as_str());
-        let values = vec![
-            token.id.as_str().into(),
-            kind.into(),
-            token.name.as_str().into(),
-            token.digest.as_bytes().as_slice().into(),
-            token.fingerprint().to_string().into(),
-            token.scopes.names().into(),
-            column(&token.organizations).into(),
-            column(&token.projects).into(),
-            json(token.allowed_origins.iter().map(String::as_str)).into(),
-            stored(token.created_at)?.into(),
-            token.expires_at.map(stored).transpose()?.into(),
-            narrow.into(),
-        ];
-        let inserted = self.database.write(INSERT, vec![values]).await;
-        match inserted {
-            Ok(_) => Ok(()),
-            Err(error) if is_name_taken(&error) => Err(AdminError::NameTaken(token.name.clone())),
+        match self.database.write(INSERT, vec![values(&token)?]).await {
+            Ok(_) => Ok(Issued { token, secret }),
+            Err(error) if is_name_taken(&error) => Err(AdminError::NameTaken(token.name)),
             Err(error) => Err(AdminError::Write(error)),
         }
     }
@@ -215,6 +230,26 @@ impl PortcullisStore {
         Ok((tokens, unreadable))
     }
 
+    /// At most so many tokens behind the one of an id, oldest first, and beside them those of these that
+    /// can't be read; from the first on without an id.
+    ///
+    /// # Errors
+    /// When the store can't be read at all.
+    pub async fn page(&self, after: Option<&str>, most: u32) -> Result<Page, StoreError> {
+        let values = vec![after.unwrap_or_default().into(), i64::from(most).into()];
+        let rows = self.database.fetch(row::PAGE, values).await?;
+        let mut page = Page { is_full: rows.len() as u64 == u64::from(most), ..Page::default() };
+        page.last =
+            rows.last().map(|row| row.text("id")).transpose().map_err(StoreError::unavailable)?;
+        for row in rows {
+            match Token::read(&*row) {
+                Ok(token) => page.tokens.push(token),
+                Err(error) => page.unreadable.push(error),
+            }
+        }
+        Ok(page)
+    }
+
     /// The token of this id.
     ///
     /// # Errors
@@ -225,7 +260,7 @@ impl PortcullisStore {
     }
 
     /// Which token `text` means: an id, or else a name or a fingerprint. Where several share it,
-    /// the only one in force is meant.
+    /// the only one in force is meant; of one that was rotated and its successor, the successor.
     ///
     /// # Errors
     /// When the store can't be read.
@@ -236,6 +271,7 @@ impl PortcullisStore {
             passing.next().filter(|_| passing.next().is_none())
         };
         let meant = only(&|candidate| candidate.id == text)
+            .or_else(|| only(&|one| one.revoked_at.is_none() && one.successor.is_none()))
             .or_else(|| only(&|candidate| candidate.revoked_at.is_none()))
             .or_else(|| only(&|_| true));
         Ok(match meant {
@@ -260,7 +296,7 @@ impl PortcullisStore {
         Ok(before.and_then(|row| row.revoked_at).map_or(Revoked::NotFound, Revoked::Before))
     }
 
-    async fn candidates(&self, text: &str) -> Result<Vec<Candidate>, StoreError> {
+    pub(super) async fn candidates(&self, text: &str) -> Result<Vec<Candidate>, StoreError> {
         let rows = self.database.fetch(MEANT, vec![text.into()]).await?;
         let candidates: sqlx::Result<_> = rows.iter().map(|row| candidate(&**row)).collect();
         candidates.map_err(StoreError::unavailable)
@@ -269,7 +305,7 @@ impl PortcullisStore {
 
 /// The id and the digest are random: what can clash is the name. A server says what did: it may be the log,
 /// where a copy counts from the start again.
-fn is_name_taken(error: &sqlx::Error) -> bool {
+pub(super) fn is_name_taken(error: &sqlx::Error) -> bool {
     let error = error.as_database_error().filter(|error| error.is_unique_violation());
     error.is_some_and(|error| error.constraint().is_none_or(|name| name == "token_name"))
 }
@@ -277,19 +313,53 @@ fn is_name_taken(error: &sqlx::Error) -> bool {
 fn candidate(row: &dyn Cells) -> sqlx::Result<Candidate> {
     let revoked_at = row.maybe_integer("revoked_at")?;
     let revoked_at = revoked_at.map(|at| Timestamp::from_millis(u64::try_from(at).unwrap_or(0)));
-    // A token with a damaged name must still be revocable.
-    let name = row.lossy_text("name")?;
-    Ok(Candidate { id: row.text("id")?, name, revoked_at })
+    // A token whose name or line is damaged must still be revocable.
+    let (name, successor) = (row.lossy_text("name")?, row.maybe_text("successor").ok().flatten());
+    Ok(Candidate { id: row.text("id")?, name, revoked_at, successor })
 }
 
-fn secret(kind: TokenKind) -> Result<String, AdminError> {
-    let mint = |letter| token::mint(letter, &random::<96>()?).ok_or(AdminError::NoRandomness);
-    let mint = |letter| -> Result<String, AdminError> { mint(letter) };
-    match kind {
-        TokenKind::Bearer => mint('t'),
-        TokenKind::ApiKey => mint('k'),
-        TokenKind::Dsn => Ok(hex(&random::<16>()?)),
+impl IssuedSecret {
+    /// A new one.
+    pub(super) fn new(kind: TokenKind) -> Result<Self, AdminError> {
+        let mint = |letter| -> Result<String, AdminError> {
+            token::mint(letter, &random::<96>()?).ok_or(AdminError::NoRandomness)
+        };
+        Ok(Self(match kind {
+            TokenKind::Bearer => mint('t')?,
+            TokenKind::ApiKey => mint('k')?,
+            TokenKind::Dsn => hex(&random::<16>()?),
+        }))
     }
+}
+
+/// A new id.
+pub(super) fn new_id() -> Result<String, AdminError> {
+    Ok(format!("{ID_PREFIX}{}", hex(&random::<8>()?)))
+}
+
+/// A token, for [`INSERT`].
+pub(super) fn values(token: &Token) -> Result<Vec<Value>, AdminError> {
+    let narrow = narrow::written(&token.narrowing);
+    let mark = match (token.canary, &narrow) {
+        (true, _) => row::CANARY,
+        (false, Some(_)) => row::NARROW,
+        (false, None) => "",
+    };
+    Ok(vec![
+        token.id.as_str().into(),
+        format!("{mark}{}", token.kind.as_str()).into(),
+        token.name.as_str().into(),
+        token.digest.as_bytes().as_slice().into(),
+        token.fingerprint().to_string().into(),
+        token.scopes.names().into(),
+        column(&token.organizations).into(),
+        column(&token.projects).into(),
+        json(token.allowed_origins.iter().map(String::as_str)).into(),
+        stored(token.created_at)?.into(),
+        token.expires_at.map(stored).transpose()?.into(),
+        narrow.into(),
+        token.rotated_from.clone().into(),
+    ])
 }
 
 fn random<const N: usize>() -> Result<[u8; N], AdminError> {

@@ -8,26 +8,32 @@
 
 pub mod admin;
 pub mod block;
+pub mod canary;
+pub mod census;
 mod database;
 mod location;
 mod new_token;
 mod open_error;
+mod rotation;
 mod row;
 mod schema;
+mod shown;
+mod uses;
 pub mod watch;
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 
 pub use self::location::{BadLocation, StoreLocation};
 pub use self::open_error::OpenError;
+pub use self::rotation::{Lifetime, RotateError, Rotation};
 pub use self::row::{Token, TokenKind};
 use super::postgres::{Address, Locate, Pool};
-use super::{Found, StoreError, TokenStore, Usage};
+use super::{Found, StoreError, TokenStore};
 use crate::policy::credential::Presented;
 use crate::policy::identity::KindSet;
 use database::{Database, Postgres, Sqlite};
@@ -49,14 +55,7 @@ const DEFAULT_NAME: &str = "portcullis";
 pub struct PortcullisStore {
     name: Box<str>,
     database: Database,
-    used: Mutex<HashMap<Box<str>, Used>>,
-}
-
-/// When a token was last used, and what of it is in the store.
-#[derive(Debug, Default)]
-struct Used {
-    usage: Usage,
-    flushed: Option<crate::clock::Timestamp>,
+    used: Mutex<HashMap<Box<str>, uses::Used>>,
 }
 
 impl PortcullisStore {
@@ -79,6 +78,11 @@ impl PortcullisStore {
 
     fn over(database: Database) -> Self {
         Self { name: DEFAULT_NAME.into(), database, used: Mutex::default() }
+    }
+
+    /// The name that logs and metrics have for it.
+    pub fn own_name(&self) -> &str {
+        &self.name
     }
 
     /// With the name that logs and metrics have for it.
@@ -118,20 +122,6 @@ impl PortcullisStore {
     pub async fn close(&self) {
         self.database.close().await;
     }
-
-    /// The handle that marks uses of this token.
-    fn usage_of(&self, id: &str) -> Usage {
-        let mut used = self.used();
-        match used.get(id) {
-            Some(used) => used.usage.clone(),
-            None => used.entry(id.into()).or_default().usage.clone(),
-        }
-    }
-
-    fn used(&self) -> MutexGuard<'_, HashMap<Box<str>, Used>> {
-        // The map is whole after a panic too: each entry is written in one step.
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
@@ -160,6 +150,10 @@ impl TokenStore for PortcullisStore {
         let digest = credential.digest.as_bytes().as_slice();
         for row in self.database.fetch(row::BY_DIGEST, vec![digest.into()]).await? {
             let token = Token::read(&*row)?;
+            // To whoever presents one, a canary is nobody; [`canary`] says who notices.
+            if token.canary {
+                continue;
+            }
             let kind = token.kind;
             if credential.kinds.contains(kind.identity()) && credential.scheme == kind.scheme() {
                 let usage = Some(self.usage_of(&token.id));

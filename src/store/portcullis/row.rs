@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::census::Census;
 use super::database::Cells;
 use crate::clock::Timestamp;
 use crate::policy::credential::{Digest, Fingerprint, Scheme};
@@ -12,25 +13,37 @@ use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::{StoreError, narrow};
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($census:literal, $rest:literal) => {
         concat!(
             "SELECT id, kind, name, digest, fingerprint, scopes, organizations, projects, ",
-            "allowed_origins, created_at, expires_at, revoked_at, last_used_at, narrow FROM token ",
+            "allowed_origins, created_at, expires_at, revoked_at, last_used_at, narrow, ",
+            "rotated_from, successor, ",
+            $census,
+            " AS census FROM token ",
             $rest
         )
     };
 }
 
-/// The rows of one digest. There may be several, of different kinds.
-pub(super) const BY_DIGEST: &str = select!("WHERE digest = $1");
+/// The rows of one digest. There may be several, of different kinds. How they are used is nothing to who
+/// asks for somebody.
+pub(super) const BY_DIGEST: &str = select!("NULL", "WHERE digest = $1");
 /// The row of one id.
-pub(super) const BY_ID: &str = select!("WHERE id = $1");
+pub(super) const BY_ID: &str = select!("census", "WHERE id = $1");
 /// Every row, oldest first.
-pub(super) const ALL: &str = select!("ORDER BY created_at, id");
+pub(super) const ALL: &str = select!("census", "ORDER BY created_at, id");
+/// So many rows behind that of an id, oldest first; from the first on, where the id is empty.
+pub(super) const PAGE: &str = select!(
+    "census",
+    "WHERE $1 = '' OR (created_at, id) > (SELECT created_at, id FROM token WHERE id = $1) \
+     ORDER BY created_at, id LIMIT $2"
+);
 
 /// What stands before the kind of a token that is narrowed: a version of this program that can't read
 /// what narrows it does not know the kind either, and so refuses it.
 pub(super) const NARROW: &str = "narrow-";
+/// The same before the kind of a canary, which is never narrowed.
+pub(super) const CANARY: &str = "canary-";
 
 /// What kind of token the gateway issues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +133,14 @@ pub struct Token {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, give or take a few seconds.
     pub last_used_at: Option<Timestamp>,
+    /// The id of the token in whose place it was issued.
+    pub rotated_from: Option<String>,
+    /// The id of the token that was issued in its place.
+    pub successor: Option<String>,
+    /// Whether nobody is to use it, so that a use is an alarm.
+    pub canary: bool,
+    /// How it is used; nothing where that is not asked for.
+    pub census: Census,
 }
 
 impl Token {
@@ -175,9 +196,10 @@ impl Token {
         let scopes = text("scopes")?;
         let scopes = scopes.split(' ').filter_map(|name| name.parse::<Scope>().ok());
         let kind = text("kind")?;
+        let canary = kind.strip_prefix(CANARY);
         let (kind, narrowing) = match (kind.strip_prefix(NARROW), maybe("narrow")?) {
             (Some(kind), Some(narrow)) => (kind, narrow::read(&narrow)?),
-            (None, None) => (kind.as_str(), Narrowing::NONE),
+            (None, None) => (canary.unwrap_or(&kind), Narrowing::NONE),
             (Some(_), None) | (None, Some(_)) => return Err("its kind and what narrows it differ"),
         };
         Ok(Self {
@@ -194,6 +216,11 @@ impl Token {
             expires_at: time(row, "expires_at")?,
             revoked_at: time(row, "revoked_at")?,
             last_used_at: time(row, "last_used_at")?,
+            rotated_from: maybe("rotated_from")?,
+            successor: maybe("successor")?,
+            canary: canary.is_some(),
+            // It lets nobody in, so what can't be read of it is no reason to refuse anybody.
+            census: maybe("census").ok().flatten().as_deref().map(Census::read).unwrap_or_default(),
         })
     }
 }

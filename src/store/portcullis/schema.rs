@@ -65,6 +65,13 @@ const STEPS: &[Step] = &[
             Part::Postgres(include_str!("schema/narrow.postgres.sql")),
         ],
     },
+    // An older version may give out the name of a token that was rotated, which does no harm, and does not
+    // know the kinds of canaries, and so refuses them.
+    Step {
+        version: 4,
+        description: "census, rotation and canaries (additive)",
+        parts: &[Part::Tables(include_str!("schema/census.sql"))],
+    },
 ];
 
 /// The same types in a PostgreSQL.

@@ -5,6 +5,7 @@ mod corrupt;
 mod issue;
 mod names;
 mod opening;
+mod rotation;
 mod secrecy;
 mod sharing;
 

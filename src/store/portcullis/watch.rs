@@ -7,9 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admin::stored;
+use super::PortcullisStore;
 use super::database::{Cells, Database};
-use super::{PortcullisStore, Used};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::Digest;
 use crate::store::cache::Identities;
@@ -37,15 +36,11 @@ const LOG: &str = "SELECT coalesce((SELECT min(revision) FROM change), 0) AS fir
     (SELECT revoked_at FROM change WHERE revision = $1) AS revoked_at";
 const CHANGES: &str = "SELECT revision, digest, revoked_at FROM change WHERE revision > $1 \
     ORDER BY revision LIMIT $2";
-const USED: &str = "UPDATE token SET last_used_at = $1 \
-    WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)";
-/// How many uses are written at a time.
-const USED_BATCH: usize = 100;
 /// What is wrong while changes can't be read.
 const DEAF: &str = "changes of tokens can't be read; a revocation may take as long as the cache keeps \
     a token";
 /// What is wrong while uses can't be written.
-const UNWRITTEN: &str = "the last uses of tokens can't be written";
+const UNWRITTEN: &str = "uses of tokens can't be written; they are kept until they can";
 /// How long one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,12 +76,18 @@ impl Watch {
         Self { listener: Some(listener), ..self }
     }
 
-    /// Reads the block list, without which nobody is let in.
+    /// Reads the block list, without which nobody is let in, and the list of canaries.
     ///
     /// # Errors
     /// When it can't be read.
     pub async fn load(&self) -> Result<(), StoreError> {
         self.identities.block(self.index, self.store.blocked().await?);
+        self.load_canaries().await
+    }
+
+    /// Reads which tokens are canaries.
+    async fn load_canaries(&self) -> Result<(), StoreError> {
+        self.identities.set_canaries(self.index, self.store.canaries().await?);
         Ok(())
     }
 
@@ -123,8 +124,11 @@ impl Watch {
                 _ = tick.tick() => false,
                 _ = shutdown.wait_for(|stop| *stop) => true,
             };
-            let flushed = bounded(self.store.flush_usage()).await;
-            self.log(UNWRITTEN, &mut unwritten, flushed);
+            let written = bounded(self.store.flush_usage()).await;
+            if !matches!(written, Ok(0)) {
+                self.observer.uses_written(self.index, written.is_ok());
+            }
+            self.log(UNWRITTEN, &mut unwritten, written.map(|_| ()));
         }
     }
 
@@ -155,12 +159,21 @@ impl Watch {
             // were is not known.
             Some(_) | None => {
                 self.identities.purge_store(self.store.name()).await;
-                *seen = Seen { revision: Some(log.last), mark: None, blocks_due: true };
+                let (revision, canaries_due) = (Some(log.last), false);
+                // Both lists.
+                *seen = Seen { revision, mark: None, blocks_due: true, canaries_due };
             }
         }
         // Last, and again until it succeeds: a list that can't be read holds up no revocation.
-        let loaded = if seen.blocks_due { self.load().await } else { Ok(()) };
-        seen.blocks_due = loaded.is_err();
+        let loaded = if seen.blocks_due {
+            self.load().await
+        } else if seen.canaries_due {
+            self.load_canaries().await
+        } else {
+            Ok(())
+        };
+        seen.blocks_due &= loaded.is_err();
+        seen.canaries_due &= loaded.is_err();
         let now = self.clock.now().as_millis();
         for at in revoked {
             self.observer.revocation_lag(Duration::from_millis(now.saturating_sub(at.as_millis())));
@@ -181,9 +194,13 @@ impl Watch {
             revision = last.revision;
             for change in &changes {
                 match change.what() {
-                    What::Token(digest) => self.identities.purge(&digest).await,
+                    What::Token(digest) => {
+                        self.identities.purge(&digest).await;
+                        seen.canaries_due = true;
+                    }
                     What::BlockList => seen.blocks_due = true,
                     What::Unreadable => {
+                        seen.canaries_due = true;
                         self.identities.purge_store(self.store.name()).await;
                     }
                 }
@@ -203,13 +220,15 @@ struct Seen {
     mark: Option<Mark>,
     /// Whether the block list was changed since it was read.
     blocks_due: bool,
+    /// Whether a token was, which may be a canary.
+    canaries_due: bool,
 }
 
 /// What tells a change from another of the same revision.
 type Mark = (Vec<u8>, Option<i64>);
 
 /// A step that hangs must not end the watch.
-async fn bounded(step: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+async fn bounded<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let outcome = tokio::time::timeout(STEP_TIMEOUT, step).await;
     outcome.unwrap_or(Err(StoreError::Timeout(STEP_TIMEOUT)))
 }
@@ -286,39 +305,6 @@ impl PortcullisStore {
         let rows = self.database.fetch(CHANGES, vec![revision.into(), BATCH.into()]).await?;
         let changes: sqlx::Result<_> = rows.iter().map(|row| Change::read(&**row)).collect();
         changes.map_err(StoreError::unavailable)
-    }
-
-    /// Writes down when tokens were last used, and drops the handles that nobody holds any more.
-    async fn flush_usage(&self) -> Result<(), StoreError> {
-        let mut due: Vec<(Box<str>, Timestamp)> = {
-            let mut used = self.used();
-            used.retain(|_, used| used.is_due() || !used.usage.is_last_handle());
-            let due = used.iter().filter(|(_, used)| used.is_due());
-            due.filter_map(|(id, used)| Some((id.clone(), used.usage.last()?))).collect()
-        };
-        // In one order, and a few at a time: gateways that write down the same tokens must not wait for
-        // each other in a circle, and a slow network gets through some of them at least.
-        due.sort_unstable();
-        for due in due.chunks(USED_BATCH) {
-            let at = |at| stored(at).unwrap_or(i64::MAX);
-            let values = due.iter().map(|(id, used)| vec![at(*used).into(), (**id).into()]);
-            let written = self.database.write(USED, values.collect()).await;
-            written.map_err(StoreError::unavailable)?;
-            let mut used = self.used();
-            for (id, at) in due {
-                if let Some(used) = used.get_mut(id) {
-                    used.flushed = Some(*at);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Used {
-    /// Whether it was used since it was written down.
-    fn is_due(&self) -> bool {
-        self.usage.last() > self.flushed
     }
 }
 

@@ -17,6 +17,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec};
 
@@ -35,6 +36,9 @@ const MANNER: Manner = Manner {
     failing: "audit records can't be written, and are lost when there is no room for more; mend `audit.output`",
     unwritten: Unwritten::Kept,
 };
+
+/// How long an operator waits for a record.
+const ANNOUNCE: Duration = Duration::from_secs(5);
 
 /// What is counted of audits.
 #[derive(Clone, Debug)]
@@ -139,7 +143,7 @@ enum State {
 impl Audit {
     /// Records a decision, if it is worth it.
     pub fn decided(&self, decided: &Decided<'_>, policy: &Policy, config_hash: &str) -> Recorded {
-        if !self.settings.decisions.contains(decided.decision, policy) {
+        if decided.canary.is_none() && !self.settings.decisions.contains(decided.decision, policy) {
             return Recorded(State::Settled);
         }
         let ticket = self.log.add(Kind::Decision, |line| {
@@ -164,6 +168,18 @@ impl Audit {
                 self.log.batches.written(ticket, patience).await
             }
             (State::Lost, _) => false,
+        }
+    }
+
+    /// Records what an operator is about to do, and says whether that is written, whatever becomes of
+    /// requests whose record is not.
+    pub async fn announced(&self, what: &Administration<'_>) -> bool {
+        let ticket = self.log.add(Kind::Administration, |line| {
+            records::write_administration(line, what, self.privacy)
+        });
+        match ticket {
+            Some(ticket) => self.log.batches.written(ticket, ANNOUNCE).await,
+            None => false,
         }
     }
 

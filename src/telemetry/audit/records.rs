@@ -12,6 +12,10 @@ use crate::policy::identity::{Binding, Identity, Issuer};
 use crate::policy::scope::ScopeSet;
 use crate::telemetry::facts::{Facts, Text, denial, outcome};
 use crate::telemetry::privacy::{ClientAddress, Privacy, UserAgent};
+use crate::telemetry::redact::WithoutSecrets;
+
+/// How much is recorded of a name that nobody has checked, in bytes.
+const MAX_CLAIM: usize = 100;
 
 /// What a record is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Decided<'a> {
     pub path: &'a str,
     /// The decision.
     pub decision: &'a Decision,
+    /// The id of the token that nobody is to use and that came with it.
+    pub canary: Option<&'a str>,
 }
 
 /// Something that an operator did, or tried.
@@ -91,6 +97,8 @@ pub enum Actor<'a> {
     Admin {
         /// The address that it was asked from.
         client: Option<IpAddr>,
+        /// For whom, as whoever asked says: nobody has checked it.
+        claimed: Option<&'a str>,
     },
 }
 
@@ -142,6 +150,8 @@ struct DecisionFields<'a> {
     user_agent: Option<Text<UserAgent<'a>>>,
     #[serde(flatten)]
     facts: Facts<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canary: Option<&'a str>,
     decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -244,6 +254,7 @@ pub fn write_decision(
         client_ip: privacy.address(decided.client).map(Text),
         user_agent: privacy.agent(decided.user_agent).map(Text),
         facts: Facts::of(method, path, Some(decision), policy),
+        canary: decided.canary,
         decision: outcome(decision),
         reason: denial.map(|denial| denial.reason.code()),
         status,
@@ -268,6 +279,8 @@ struct AdministrationFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     login_uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    claimed_actor: Option<Text<WithoutSecrets<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<Text<ClientAddress>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config_hash: Option<&'a str>,
@@ -278,9 +291,13 @@ pub(super) fn write_administration(
     done: &Administration<'_>,
     privacy: Privacy,
 ) -> serde_json::Result<()> {
-    let (actor, uid, user, login_uid, client) = match done.actor {
-        Actor::Command { uid, user, login_uid } => ("command", Some(uid), user, login_uid, None),
-        Actor::Admin { client } => ("admin", None, None, None, client),
+    let (client, claimed_actor) = match done.actor {
+        Actor::Command { .. } => (None, None),
+        Actor::Admin { client, claimed } => (client, claimed),
+    };
+    let (actor, uid, user, login_uid) = match done.actor {
+        Actor::Command { uid, user, login_uid } => ("command", Some(uid), user, login_uid),
+        Actor::Admin { .. } => ("admin", None, None, None),
     };
     let fields = AdministrationFields {
         action: done.action,
@@ -290,6 +307,7 @@ pub(super) fn write_administration(
         uid,
         user,
         login_uid,
+        claimed_actor: claimed_actor.map(|text| Text(WithoutSecrets { text, limit: MAX_CLAIM })),
         client_ip: privacy.address(client).map(Text),
         config_hash: done.config_hash,
     };

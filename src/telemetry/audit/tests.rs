@@ -167,14 +167,14 @@ fn a_log_is_written_when_it_ends() {
         action: "explain",
         result: "done",
         target: None,
-        actor: Actor::Admin { client: Some([203, 0, 113, 7].into()) },
+        actor: Actor::Admin { client: Some([203, 0, 113, 7].into()), claimed: Some("ci") },
         config_hash: Some("c0ffee00"),
     });
     assert!(matches!(recorded.0, State::Settled));
     audit.log.close();
     let line: serde_json::Value = serde_json::from_str(&read(output.file().unwrap())).unwrap();
     assert_eq!((&line["client_ip"], &line["actor"]), (&"203.0.113.0/24".into(), &"admin".into()));
-    assert_eq!(line["config_hash"], "c0ffee00");
+    assert_eq!((&line["config_hash"], &line["claimed_actor"]), (&"c0ffee00".into(), &"ci".into()));
     assert_eq!(counters.records.with_label_values(&["administration"]).get(), 1);
     assert_eq!(counters.dropped.get(), 0);
 }

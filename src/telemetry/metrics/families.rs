@@ -11,11 +11,11 @@ use prometheus::{
 use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogram_vec};
 use super::{
     ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
-    CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
-    ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics,
-    MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS, REVOCATION_LAG, RULES,
-    SECONDS, SHADOW_UNTIL, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics,
-    StoreHandles, UPSTREAM, UPSTREAM_FAILURES, Up, seconds, upstream,
+    CACHE_RESULTS, CANARY_USES, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS,
+    DECISIONS, DURATION, ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult,
+    ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS,
+    REVOCATION_LAG, RULES, SECONDS, SHADOW_UNTIL, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP,
+    SpanMetrics, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, USE_WRITES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -47,6 +47,8 @@ pub struct Families {
     lookups: IntCounterVec,
     store_durations: HistogramVec,
     store_up: IntGaugeVec,
+    use_writes: IntCounterVec,
+    canary_uses: IntCounter,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
     audit: AuditCounters,
@@ -124,6 +126,8 @@ impl Families {
             lookups: counter_vec(registry, STORE_LOOKUPS)?,
             store_durations: histogram_vec(registry, STORE_DURATION, STORE)?,
             store_up: gauge_vec(registry, STORE_UP)?,
+            use_writes: counter_vec(registry, USE_WRITES)?,
+            canary_uses: counter(registry, CANARY_USES)?,
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
             audit,
@@ -180,6 +184,7 @@ impl Families {
             cache: cache.map(|name| (*name, self.cache.with_label_values(&[name]))).collect(),
             cache_entries: self.cache_entries.clone(),
             stores: stores.iter().map(|store| self.store(store)).collect(),
+            canary_uses: self.canary_uses.clone(),
             revocation_lag: self.revocation_lag.clone(),
             messages_dropped: self.messages_dropped.clone(),
         }
@@ -197,6 +202,8 @@ impl Families {
             unknown: self.lookups.with_label_values(&[store, "unknown"]),
             error: self.lookups.with_label_values(&[store, "error"]),
             duration: self.store_durations.with_label_values(&[store]),
+            uses_written: self.use_writes.with_label_values(&[store, "written"]),
+            uses_failed: self.use_writes.with_label_values(&[store, "failed"]),
             up: Up::new(self.store_up.with_label_values(&[store])),
         }
     }

@@ -10,7 +10,9 @@ use portcullis::policy::identity::{Binding, Identity, State};
 use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::store::portcullis::admin::{AdminError, Issued, NewToken, Resolved, Revoked};
 use portcullis::store::portcullis::block::Block;
-use portcullis::store::portcullis::{IfMissing, PortcullisStore, StoreLocation, Token, TokenKind};
+use portcullis::store::portcullis::{
+    IfMissing, Lifetime, PortcullisStore, RotateError, Rotation, StoreLocation, Token, TokenKind,
+};
 use portcullis::store::{StoreError, TokenStore as _};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tokio::runtime::Runtime;
@@ -343,9 +345,47 @@ fn a_block_list_is_kept(desk: &Desk) {
     assert!(unblock(&one).unwrap() && !unblock(&one).unwrap());
 }
 
+fn a_token_is_rotated_once_and_both_are_good(desk: &Desk) {
+    let hour = std::time::Duration::from_secs(3600);
+    let rotation = Rotation { overlap: hour, lifetime: Lifetime::Same };
+    let rotate = |id: &str| desk.runtime.block_on(desk.store.rotate(id, rotation, NOW));
+    let old = desk.bearer("ci");
+    let next = rotate(&old.token.id).unwrap();
+    for issued in [&old, &next] {
+        assert_eq!(desk.find(&present(issued)).unwrap().unwrap().state, State::Active);
+    }
+    assert_eq!(desk.token(&old.token.id).unwrap().expires_at, Some(NOW.after(hour)));
+    assert_eq!(desk.token(&next.token.id).unwrap().rotated_from, Some(old.token.id.clone()));
+    assert!(matches!(rotate(&old.token.id), Err(RotateError::Rotated { .. })));
+    assert!(matches!(rotate(&next.token.id), Err(RotateError::Overlap { .. })));
+    assert_eq!(desk.meant("ci"), [next.token.id.as_str()]);
+    let taken = desk.create(new(TokenKind::Bearer, "ci"));
+    assert!(matches!(taken, Err(AdminError::NameTaken(_))), "{taken:?}");
+    let page = |after: Option<&str>, most| {
+        let page = desk.runtime.block_on(desk.store.page(after, most)).unwrap();
+        (page.tokens.into_iter().map(|token| token.id).collect::<Vec<_>>(), page.is_full)
+    };
+    let all: Vec<_> = desk.list().0.into_iter().map(|token| token.id).collect();
+    assert_eq!(page(None, 2), (all.clone(), true));
+    assert_eq!(page(Some(&all[0]), 2), (all[1..].to_vec(), false));
+    assert_eq!(page(Some(&all[1]), 2), (Vec::new(), false));
+}
+
+fn a_canary_is_nobody(desk: &Desk) {
+    for kind in TokenKind::ALL {
+        let of = (*kind == TokenKind::Dsn).then(|| ("acme".to_owned(), 42));
+        let made = desk.store.create_canary(*kind, format!("bait {kind}"), of, NOW);
+        let made = desk.runtime.block_on(made).unwrap();
+        assert!(desk.find(&present(&made)).unwrap().is_none(), "{kind}");
+        let read = desk.token(&made.token.id).unwrap();
+        assert!(read.canary && read.scopes == ScopeSet::EMPTY, "{read:?}");
+        assert_eq!(format!("{read:?}"), format!("{:?}", made.token));
+    }
+}
+
 #[test]
 fn a_file_and_a_server_keep_tokens_alike() {
-    let properties: [fn(&Desk); 9] = [
+    let properties: [fn(&Desk); 11] = [
         every_token_reads_back_as_it_was_written,
         a_secret_is_found_under_its_own_scheme_alone,
         a_revocation_is_for_good,
@@ -355,6 +395,8 @@ fn a_file_and_a_server_keep_tokens_alike() {
         what_can_not_be_written_is_refused_or_narrowed,
         a_damaged_row_is_an_error_and_never_a_token,
         a_block_list_is_kept,
+        a_token_is_rotated_once_and_both_are_good,
+        a_canary_is_nobody,
     ];
     let desks = Desk::new_each();
     for holds in properties {

@@ -30,6 +30,13 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
 }
 
+/// A statement in the words of both.
+#[derive(Clone, Copy)]
+pub(super) struct Sql {
+    pub(super) sqlite: &'static str,
+    pub(super) postgres: &'static str,
+}
+
 /// A row.
 pub(super) type Row = Box<dyn Cells>;
 
@@ -116,6 +123,33 @@ impl Database {
         match self {
             Database::Sqlite(sqlite) => sqlite.write(sql, values).await,
             Database::Postgres(postgres) => postgres.write(sql, values).await,
+        }
+    }
+
+    /// Runs statements, each of which must change one row: all of them, or none.
+    pub(super) async fn steps(&self, steps: Vec<(&'static str, Vec<Value>)>) -> sqlx::Result<bool> {
+        match self {
+            Database::Sqlite(sqlite) => sqlite.steps(steps).await,
+            Database::Postgres(postgres) => postgres.steps(steps).await,
+        }
+    }
+
+    /// Reads rows with `read`, makes of them what takes the place of `$1` in `write`, and runs that, with
+    /// nobody else changing them in between.
+    pub(super) async fn rewrite(
+        &self,
+        read: Sql,
+        which: String,
+        change: impl FnOnce(Vec<Row>) -> sqlx::Result<String> + Send + 'static,
+        write: Sql,
+    ) -> sqlx::Result<()> {
+        match self {
+            Database::Sqlite(sqlite) => {
+                sqlite.rewrite(read.sqlite, which, change, write.sqlite).await
+            }
+            Database::Postgres(postgres) => {
+                postgres.rewrite(read.postgres, which, change, write.postgres).await
+            }
         }
     }
 

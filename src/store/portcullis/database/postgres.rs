@@ -84,6 +84,45 @@ impl Postgres {
         written.await
     }
 
+    pub(super) async fn steps(&self, steps: Vec<(&'static str, Vec<Value>)>) -> sqlx::Result<bool> {
+        let done = self.pool.run(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                for (sql, values) in steps {
+                    let query = query!(sql, values).persistent(false);
+                    if query.execute(&mut *transaction).await?.rows_affected() != 1 {
+                        transaction.rollback().await?;
+                        return Ok(false);
+                    }
+                }
+                transaction.commit().await?;
+                Ok(true)
+            })
+        });
+        done.await
+    }
+
+    pub(super) async fn rewrite(
+        &self,
+        read: &'static str,
+        which: String,
+        change: impl FnOnce(Vec<Row>) -> sqlx::Result<String> + Send + 'static,
+        write: &'static str,
+    ) -> sqlx::Result<()> {
+        let done = self.pool.run(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                let read = sqlx::query(read).bind(which).persistent(false);
+                let rows = read.fetch_all(&mut *transaction).await?;
+                let rows = rows.into_iter().map(|row| Box::new(row) as Row).collect();
+                let write = sqlx::query(write).bind(change(rows)?).persistent(false);
+                write.execute(&mut *transaction).await?;
+                transaction.commit().await
+            })
+        });
+        done.await
+    }
+
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }

@@ -106,6 +106,32 @@ impl Sqlite {
         Ok(changed)
     }
 
+    pub(super) async fn steps(&self, steps: Vec<(&'static str, Vec<Value>)>) -> sqlx::Result<bool> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for (sql, values) in steps {
+            if query!(sql, values).execute(&mut *transaction).await?.rows_affected() != 1 {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    pub(super) async fn rewrite(
+        &self,
+        read: &'static str,
+        which: String,
+        change: impl FnOnce(Vec<Row>) -> sqlx::Result<String> + Send,
+        write: &'static str,
+    ) -> sqlx::Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let rows = sqlx::query(read).bind(which).fetch_all(&mut *transaction).await?;
+        let rows = rows.into_iter().map(|row| Box::new(row) as Row).collect();
+        sqlx::query(write).bind(change(rows)?).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
     /// Closes all connections, so that the journal is merged into the file.
     pub(super) async fn close(&self) {
         self.readers.close().await;

@@ -90,7 +90,7 @@ async fn a_digest_of_two_kinds_is_each_under_its_own_scheme() {
     desk.sql(
         "INSERT INTO token SELECT 'tok_twin', 'api-key', 'twin', digest, fingerprint, 'org:read', \
          organizations, projects, allowed_origins, created_at, expires_at, revoked_at, \
-         last_used_at, NULL FROM token",
+         last_used_at, NULL, NULL, NULL, NULL FROM token",
     )
     .await;
     let id = |scheme| {

@@ -25,7 +25,8 @@ async fn an_id_a_name_or_a_fingerprint_in_full_means_its_token() {
     desk.create(TokenKind::ApiKey, "other").await;
     let fingerprint = token.fingerprint().to_string();
     for text in [token.id.as_str(), "ci", &fingerprint] {
-        let candidate = Candidate { id: token.id.clone(), name: "ci".into(), revoked_at: None };
+        let (id, name) = (token.id.clone(), "ci".into());
+        let candidate = Candidate { id, name, revoked_at: None, successor: None };
         assert_eq!(desk.store.resolve(text).await.unwrap(), Resolved::One(candidate), "{text}");
     }
     // A part would start to mean another token as soon as one more is created.

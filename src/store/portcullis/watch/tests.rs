@@ -156,11 +156,13 @@ async fn every_change_by_hand_is_seen_at_the_next_poll() {
         ("UPDATE token SET projects = '[]'", "active"),
         ("UPDATE token SET allowed_origins = '[]'", "active"),
         ("UPDATE token SET expires_at = 1", "active"),
+        ("UPDATE token SET kind = 'canary-bearer'", "unknown"),
         ("UPDATE token SET narrow = '{}'", "unavailable"),
         ("UPDATE token SET kind = 'narrow-bearer', narrow = '{}'", "active"),
         (
             "REPLACE INTO token SELECT id, kind, name, digest, fingerprint, '', organizations, \
-          projects, allowed_origins, created_at, expires_at, 1, last_used_at, NULL FROM token",
+          projects, allowed_origins, created_at, expires_at, 1, last_used_at, NULL, NULL, NULL, \
+          NULL FROM token",
             "disabled",
         ),
     ];

@@ -1,6 +1,8 @@
 //! When a token was last used.
 
 use super::*;
+use crate::policy::reason::Reason;
+use crate::store::Sighting;
 
 async fn last_used(gateway: &Gateway, issued: &Issued) -> Option<u64> {
     let token = gateway.desk.store.token(&issued.token.id).await.unwrap().unwrap();
@@ -116,7 +118,7 @@ async fn what_nobody_holds_is_dropped_once_it_is_written() {
             .await;
         gateway.store.flush_usage().await.unwrap();
         assert_eq!(gateway.store.used().len(), 1, "a request holds it");
-        Arc::strong_count(&found.usage.as_ref().unwrap().0) == 2
+        found.usage.as_ref().unwrap().handles() == 2
     })
     .await;
     drop(found);
@@ -143,4 +145,123 @@ async fn uses_are_written_while_the_gateway_runs() {
         soon("written", written).await;
     })
     .await;
+}
+
+/// A request as the proxy tells of it.
+fn decided(usage: &crate::store::Usage, now: u64, route: &str, refused: Option<Reason>) {
+    let now = Timestamp::from_millis(now);
+    usage.mark(now);
+    usage.decided(now, refused);
+    usage.note(now, Sighting { route: Some(route), agent: Some(&"cli/1"), network: None });
+}
+
+#[tokio::test]
+async fn a_census_is_taken_by_several_and_none_of_them_is_a_change() {
+    let gateway = Gateway::new().await;
+    let other = gateway.desk.again().await;
+    let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
+    let presented = present(&issued);
+    let (mine, theirs) = (gateway.store.find((&presented).into()), other.find((&presented).into()));
+    let [mine, theirs] =
+        [mine.await, theirs.await].map(|found| found.unwrap().unwrap().usage.unwrap());
+    let revisions = async || gateway.store.log(0).await.unwrap().last;
+    let before = revisions().await;
+    decided(&mine, 5_000, "/mine/", None);
+    decided(&theirs, 4_000, "/theirs/", Some(Reason::MissingScope));
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 1);
+    assert_eq!(other.flush_usage().await.unwrap(), 1);
+    decided(&mine, 9_000, "/last/", Some(Reason::MissingScope));
+    decided(&mine, 9_100, "/last/", None);
+    for store in [&*gateway.store, &other, &*gateway.store] {
+        store.flush_usage().await.unwrap();
+    }
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 0);
+    let token = gateway.desk.store.token(&issued.token.id).await.unwrap().unwrap();
+    let census = &token.census;
+    assert_eq!((census.requests, census.refusals["missing_scope"].count), (4, 2));
+    assert_eq!(census.refusals["missing_scope"].last_at, 9_000);
+    assert_eq!(census.first_used_at, Some(4_000));
+    assert_eq!(census.first_route.as_deref(), Some("/mine/"));
+    assert_eq!(census.last_route.as_deref(), Some("/last/"));
+    assert_eq!(census.user_agents.len(), 1);
+    assert_eq!(token.last_used_at, Some(Timestamp::from_millis(9_000)));
+    assert_eq!(revisions().await, before, "what was used is no change");
+    // Of who asks for somebody it is not read.
+    let found = gateway.store.find((&presented).into()).await.unwrap().unwrap();
+    assert_eq!(found.identity.id.to_string(), issued.token.id);
+}
+
+#[tokio::test]
+async fn counts_that_could_not_be_written_are_written_later_and_once() {
+    let gateway = Gateway::new().await;
+    let issued = gateway.desk.create(TokenKind::Bearer, "one").await;
+    let found = gateway.store.find((&present(&issued)).into()).await.unwrap().unwrap();
+    let usage = found.usage.unwrap();
+    gateway.desk.sql("ALTER TABLE token RENAME COLUMN census TO away").await;
+    for round in 0..3 {
+        decided(&usage, 5_000 + round, "/", None);
+        assert!(gateway.store.flush_usage().await.is_err());
+    }
+    gateway.desk.sql("ALTER TABLE token RENAME COLUMN away TO census").await;
+    gateway.desk.sql("UPDATE token SET census = 'damaged'").await;
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 1);
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 0);
+    let token = gateway.desk.store.token(&issued.token.id).await.unwrap().unwrap();
+    assert_eq!(token.census.requests, 3);
+    // One whose row is gone is in nobody's way.
+    decided(&usage, 9_000, "/", None);
+    gateway.desk.sql("DELETE FROM token").await;
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 1);
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn batches_of_any_size_are_written_whole() {
+    let gateway = Gateway::new().await;
+    let mut usages = Vec::new();
+    for number in 0..230 {
+        let issued = gateway.desk.create(TokenKind::Bearer, &format!("number {number}")).await;
+        let found = gateway.store.find((&present(&issued)).into()).await.unwrap().unwrap();
+        decided(found.usage.as_ref().unwrap(), 5_000 + number, "/", None);
+        usages.push(found.usage);
+    }
+    assert_eq!(gateway.store.flush_usage().await.unwrap(), 230);
+    let (tokens, _) = gateway.desk.store.list().await.unwrap();
+    for (number, token) in tokens.iter().enumerate() {
+        let used = token.name.strip_prefix("number ").unwrap().parse::<u64>().unwrap();
+        assert_eq!(token.last_used_at, Some(Timestamp::from_millis(5_000 + used)), "{number}");
+        assert_eq!(token.census.requests, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_canary_is_nobody_and_is_told() {
+    let gateway = Gateway::new().await;
+    let store = &gateway.desk.store;
+    let of = |kind| (kind == TokenKind::Dsn).then(|| ("acme".to_owned(), 42));
+    let mut canaries = Vec::new();
+    for kind in TokenKind::ALL {
+        let name = format!("canary {kind}");
+        canaries.push(store.create_canary(*kind, name, of(*kind), NOW).await.unwrap());
+    }
+    let known = |issued: &Issued| gateway.identities.canary(&issued.token.digest).is_some();
+    while_watching(&gateway, async {
+        soon("known", async || canaries.iter().all(known)).await;
+        for issued in &canaries {
+            assert_eq!(gateway.ask(&present(issued)).await.0, "unknown");
+            assert!(store.token(&issued.token.id).await.unwrap().unwrap().canary);
+        }
+        store.revoke(&canaries[0].token.id, NOW).await.unwrap();
+        soon("forgotten", async || !known(&canaries[0])).await;
+        assert!(known(&canaries[1]));
+        // It stays nobody.
+        assert_eq!(gateway.ask(&present(&canaries[0])).await.0, "unknown");
+    })
+    .await;
+    // A start reads them too.
+    let next = Gateway { ..gateway };
+    next.identities.set_canaries(0, Vec::new());
+    assert!(!next.identities.has_canaries());
+    next.watch().load().await.unwrap();
+    assert!(next.identities.has_canaries());
 }
