@@ -4,6 +4,7 @@
 //! Schemas; so are the defaults.
 
 mod errors;
+mod issuer;
 mod records;
 mod rule;
 mod traces;
@@ -16,6 +17,7 @@ use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
 
 pub(super) use errors::RawErrors;
+pub(super) use issuer::{RawIssuer, RawTrust};
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
 pub(super) use traces::RawTraces;
@@ -51,6 +53,9 @@ pub(super) struct RawConfig {
     /// Token stores, asked in this order; at least one.
     #[serde(default)]
     pub(super) store: Vec<RawStore>,
+    /// Issuers of JWTs, whose tokens are for no token store.
+    #[serde(default)]
+    pub(super) issuer: Vec<RawIssuer>,
     /// What is remembered of callers: identities, never decisions.
     #[serde(default)]
     pub(super) cache: RawCache,

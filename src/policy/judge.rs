@@ -18,6 +18,10 @@ const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands
 /// Why a credential that may be in force is refused.
 pub(super) const BLOCKED: &str = "the token is on the gateway's block list; ask its operator";
 
+/// Why a token is refused whose time will come.
+const TOO_EARLY: &str = "the token is not valid yet; wait, or have the clocks of its issuer and of the \
+    gateway set";
+
 /// Why a certificate that is verified is not enough.
 const UNCERTIFIED: &str = "no token store knows a name of the client's certificate; have its operator \
     add it, or send a token";
@@ -91,6 +95,11 @@ impl Pending<'_> {
         match identity.state {
             State::Active => {}
             State::Disabled => return Err(Denial::new(Reason::DisabledToken)),
+            State::NotYetValid => return Err(Denial::new(Reason::ExpiredToken).note(TOO_EARLY)),
+            State::Untrusted if !identity.is_expired(now) => {
+                return Err(Denial::new(Reason::NoTrustPolicy));
+            }
+            State::Untrusted => {}
         }
         if identity.is_expired(now) {
             return Err(Denial::new(Reason::ExpiredToken));

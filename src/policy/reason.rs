@@ -54,6 +54,8 @@ reasons! {
     ExpiredToken = "expired_token", 401;
     /// It was revoked, or is inactive.
     DisabledToken = "disabled_token", 401;
+    /// An issuer vouches for it, and no trust policy of the config gives it anything.
+    NoTrustPolicy = "no_trust_policy", 403;
     /// None of the scopes that the route asks for is held.
     MissingScope = "missing_scope", 403;
     /// The route names an organisation that the credential is not bound to.
@@ -101,6 +103,7 @@ impl Reason {
             | Reason::UnknownToken
             | Reason::ExpiredToken
             | Reason::DisabledToken
+            | Reason::NoTrustPolicy
             | Reason::Origin
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::store::{LookupResult, Observer};
 use crate::telemetry::metrics::{Metrics, StoreResult};
 
@@ -32,6 +33,10 @@ impl Observer for MetricsObserver {
 
     fn watched(&self, store: usize, up: bool) {
         self.0.store_tells(store, up);
+    }
+
+    fn keys_read(&self, store: usize, at: Option<Timestamp>) {
+        self.0.keys_read(store, at);
     }
 
     fn revocation_lag(&self, lag: Duration) {

@@ -5,6 +5,7 @@
 
 mod ended;
 mod families;
+mod keys;
 mod listen;
 mod register;
 mod results;
@@ -29,6 +30,7 @@ use crate::policy::credential::Scheme;
 use crate::policy::decision::{Denial, Verdict};
 use crate::policy::exposure::Service;
 use crate::policy::reason::Reason;
+use keys::{KeyFamilies, KeyHandles};
 use up::Up;
 
 /// A metric: what the table in the documentation is made of.
@@ -101,6 +103,10 @@ metrics! {
         "How long a token store took.";
     STORE_UP: "gauge" "store_up" ["store"],
         "Whether a token store answers and, where it is to, tells of revocations.";
+    JWKS_REFRESHES: "counter" "jwks_refreshes_total" ["store", "result"],
+        "Attempts to read the keys of an issuer of JWTs: `ok`, `error`.";
+    JWKS_REFRESHED: "gauge" "jwks_last_refresh_success_timestamp_seconds" ["store"],
+        "When the keys of an issuer of JWTs were read last.";
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
@@ -153,6 +159,7 @@ struct StoreHandles {
     error: IntCounter,
     duration: Histogram,
     up: Up,
+    keys: KeyHandles,
 }
 
 /// Every metric, ready to be told of events under one config.
@@ -281,6 +288,13 @@ impl Metrics {
     pub fn store_tells(&self, store: usize, so: bool) {
         if let Some(handles) = self.stores.get(store) {
             handles.up.tells(so);
+        }
+    }
+
+    /// The keys of the issuer at this place were read at this time, or could not be.
+    pub fn keys_read(&self, store: usize, at: Option<Timestamp>) {
+        if let Some(handles) = self.stores.get(store) {
+            handles.keys.read(at);
         }
     }
 

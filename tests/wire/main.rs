@@ -23,6 +23,7 @@ mod exchange;
 mod explain;
 mod gate;
 mod introspection;
+mod jwt;
 mod machine;
 mod outage;
 mod pool;

@@ -12,7 +12,7 @@ use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogr
 use super::{
     ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
     CACHE_RESULTS, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS, DECISIONS, DURATION,
-    ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult, ListenMetrics,
+    ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, KeyFamilies, LINKS, LinkResult, ListenMetrics,
     MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS, REVOCATION_LAG, RULES,
     SECONDS, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM,
     UPSTREAM_FAILURES, Up, seconds, upstream,
@@ -46,6 +46,7 @@ pub struct Families {
     lookups: IntCounterVec,
     store_durations: HistogramVec,
     store_up: IntGaugeVec,
+    keys: KeyFamilies,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
     audit: AuditCounters,
@@ -122,6 +123,7 @@ impl Families {
             lookups: counter_vec(registry, STORE_LOOKUPS)?,
             store_durations: histogram_vec(registry, STORE_DURATION, STORE)?,
             store_up: gauge_vec(registry, STORE_UP)?,
+            keys: KeyFamilies::register(registry)?,
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
             audit,
@@ -193,6 +195,7 @@ impl Families {
             error: self.lookups.with_label_values(&[store, "error"]),
             duration: self.store_durations.with_label_values(&[store]),
             up: Up::new(self.store_up.with_label_values(&[store])),
+            keys: self.keys.of(store),
         }
     }
 
@@ -200,6 +203,7 @@ impl Families {
     pub fn store_closed(&self, store: &str) {
         // It is gone already, if so.
         self.store_up.remove_label_values(&[store]).unwrap_or_default();
+        self.keys.closed(store);
     }
 
     /// A URL of an upstream is no longer used.
