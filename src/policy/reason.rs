@@ -268,6 +268,7 @@ mod tests {
             ("unknown_token", 401),
             ("expired_token", 401),
             ("disabled_token", 401),
+            ("no_trust_policy", 403),
             ("missing_scope", 403),
             ("wrong_organization", 403),
             ("binding", 403),
