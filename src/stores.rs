@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::clock::SystemClock;
 use crate::config::{Machine, Own, ServerOrigin, Store, StoreKind};
 use crate::store::TokenStore;
 use crate::store::cache::Consulted;
 use crate::store::file::FileStore;
 use crate::store::introspection::IntrospectionStore;
+use crate::store::jwt::JwtStore;
 use crate::store::portcullis::{IfMissing, PortcullisStore};
 use crate::store::postgres::Locate;
 use crate::store::sentry::SentryStore;
@@ -26,6 +28,8 @@ pub enum Opened {
     Introspection(Arc<IntrospectionStore>),
     /// A file of digests.
     File(Arc<FileStore>),
+    /// An issuer of JWTs.
+    Jwt(Arc<JwtStore>),
 }
 
 impl Opened {
@@ -51,6 +55,11 @@ impl Opened {
                 let what = "the certificates of the system can't be read; install ca-certificates";
                 Opened::Introspection(Arc::new(opened.context(what)?))
             }
+            StoreKind::Jwt(issuer) => {
+                let opened = JwtStore::new(name, (**issuer).clone(), Arc::new(SystemClock));
+                let what = "the certificates of the system can't be read; install ca-certificates";
+                Opened::Jwt(Arc::new(opened.context(what)?))
+            }
             StoreKind::File(path) => Opened::File(Arc::new(FileStore::open(name, path).await?)),
         };
         Ok(opened)
@@ -63,6 +72,7 @@ impl Opened {
             Opened::Sentry(store) => Arc::<SentryStore>::clone(store),
             Opened::Introspection(store) => Arc::<IntrospectionStore>::clone(store),
             Opened::File(store) => Arc::<FileStore>::clone(store),
+            Opened::Jwt(store) => Arc::<JwtStore>::clone(store),
         }
     }
 

@@ -69,7 +69,7 @@ async fn look_at(store: &Store) -> anyhow::Result<()> {
             }
         }
         // It is asked when a credential comes, and was read.
-        Opened::Introspection(_) | Opened::File(_) => {}
+        Opened::Introspection(_) | Opened::File(_) | Opened::Jwt(_) => {}
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
             match opened {
                 Opened::Portcullis(own) => identities.block(index, own.blocked().await?),
                 Opened::File(file) => identities.block(index, file.blocked()),
-                Opened::Sentry(_) | Opened::Introspection(_) => {}
+                Opened::Sentry(_) | Opened::Introspection(_) | Opened::Jwt(_) => {}
             }
         }
         let gateway = Gateway::new(config.policy, identities, clock, directory);
@@ -109,7 +109,7 @@ async fn stores(config: &Config) -> anyhow::Result<Vec<Opened>> {
         match &opened {
             Opened::Portcullis(own) => own.examine().await?,
             Opened::Sentry(sentry) => sentry.inspect().await?,
-            Opened::Introspection(_) | Opened::File(_) => {}
+            Opened::Introspection(_) | Opened::File(_) | Opened::Jwt(_) => {}
         }
         stores.push(opened);
     }

@@ -106,7 +106,10 @@ fn text(proposals: &[Proposal], config: &str, json: bool) -> anyhow::Result<Stri
 fn idle(config: &Config, proposals: &[Proposal], now: Timestamp) -> anyhow::Result<()> {
     let own = config.stores.iter().find_map(|store| match &store.kind {
         StoreKind::Portcullis(own) => Some(own),
-        StoreKind::Sentry(_) | StoreKind::Introspection(_) | StoreKind::File(_) => None,
+        StoreKind::Sentry(_)
+        | StoreKind::Introspection(_)
+        | StoreKind::Jwt(_)
+        | StoreKind::File(_) => None,
     });
     let Some(own) = own else { return Ok(()) };
     let listed = block_on(async {

@@ -25,7 +25,7 @@ use super::problem::Problem;
 use super::raw::{Mode, RawConfig, RawListen, RawRules, RawServer};
 use super::value::PointInTime;
 use super::{Administration, Config, Listen, Server, Source, Store, Upstreams};
-use stores::{FILE, PORTCULLIS};
+use stores::PORTCULLIS;
 
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -70,7 +70,7 @@ pub(super) fn compile(
     let assertion =
         assertion.and_then(|own| compiler.assertion(own, &raw.public_url, &raw.upstream));
     let session_cookie = compiler.session_cookie(&raw.upstream.web);
-    let stores = compiler.stores(&raw.store);
+    let stores = compiler.stores(&raw);
     let sentry_version = compiler.sentry_version(&raw.rules);
     let check_keys = raw.upstream.relay.as_ref().and_then(|relay| relay.check_keys) == Some(true);
     if check_keys && compiler.problems.is_empty() && !stores.iter().any(Store::knows_project_keys) {
@@ -90,14 +90,6 @@ pub(super) fn compile(
     let audit = raw.audit.as_ref().map(|audit| compiler.audit(audit));
     let traces = raw.traces.as_ref().and_then(|raw| compiler.traces(raw));
     let errors = raw.errors.as_ref().and_then(|raw| compiler.errors(raw, names));
-    let issues = raw.store.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
-    if raw.upstream.web.credential.is_none() && issues {
-        compiler.problem(
-            "upstream.web.credential",
-            "is missing, and tokens of a `portcullis` or `file` store are never forwarded themselves",
-            "add `credential = { file = \"path of a file with a Sentry token\" }`",
-        );
-    }
     let threads = match raw.server.threads {
         0 => std::thread::available_parallelism().map_or(FALLBACK_THREADS, Into::into),
         threads => threads,

@@ -5,6 +5,7 @@
 
 mod assertion;
 mod errors;
+mod issuer;
 mod profile;
 mod records;
 mod rule;
@@ -21,6 +22,7 @@ use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret
 
 pub(super) use assertion::{RawAlgorithm, RawAssertion};
 pub(super) use errors::RawErrors;
+pub(super) use issuer::{RawIssuer, RawTrust};
 pub(super) use profile::{RawGroup, RawProfile, RawProfiles};
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
@@ -62,6 +64,9 @@ pub(super) struct RawConfig {
     /// Token stores, asked in this order; at least one.
     #[serde(default)]
     pub(super) store: Vec<RawStore>,
+    /// Issuers of JWTs, whose tokens are for no token store.
+    #[serde(default)]
+    pub(super) issuer: Vec<RawIssuer>,
     /// What is remembered of callers: identities, never decisions.
     #[serde(default)]
     pub(super) cache: RawCache,

@@ -10,6 +10,7 @@ use super::value::{SecretRef, TextOrSecret};
 use crate::limit::Rates;
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::store::introspection::Protocol;
+use crate::store::jwt::IssuerSettings;
 use crate::store::portcullis::{StoreLocation, TokenKind};
 use crate::store::postgres::Address;
 
@@ -37,6 +38,8 @@ pub enum StoreKind {
     Introspection(Box<Introspection>),
     /// Digests in a file of an operator's.
     File(PathBuf),
+    /// An issuer of JWTs.
+    Jwt(Box<IssuerSettings>),
 }
 
 impl Store {
@@ -45,7 +48,7 @@ impl Store {
     pub(super) fn knows_project_keys(&self) -> bool {
         let of_sentry = match self.kind {
             StoreKind::Sentry(_) | StoreKind::Introspection(_) => true,
-            StoreKind::Portcullis(_) | StoreKind::File(_) => false,
+            StoreKind::Portcullis(_) | StoreKind::File(_) | StoreKind::Jwt(_) => false,
         };
         let key = IdentityKind::ProjectKey;
         of_sentry && self.kind.knows().contains(key) && self.credentials.contains(key)
@@ -59,6 +62,7 @@ impl StoreKind {
             StoreKind::Portcullis(_) | StoreKind::File(_) => TokenKind::identities(),
             StoreKind::Sentry(_) => KindSet::ALL,
             StoreKind::Introspection(endpoint) => endpoint.protocol.takes(),
+            StoreKind::Jwt(_) => KindSet::EMPTY.with(IdentityKind::UserToken),
         }
     }
 }

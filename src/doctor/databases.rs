@@ -21,7 +21,8 @@ fn server(store: &Store) -> Option<(&StoreServer, bool)> {
         StoreKind::Portcullis(Own::Postgres(server)) => Some((server, false)),
         StoreKind::Portcullis(Own::Sqlite(_))
         | StoreKind::Introspection(_)
-        | StoreKind::File(_) => None,
+        | StoreKind::File(_)
+        | StoreKind::Jwt(_) => None,
     }
 }
 

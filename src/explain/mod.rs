@@ -253,6 +253,8 @@ impl<'a> Who<'a> {
     fn of(identity: &'a Identity, now: Timestamp) -> Self {
         let state = match identity.state {
             State::Disabled => "disabled",
+            State::NotYetValid => "not_yet_valid",
+            State::Untrusted => "untrusted",
             State::Active if identity.is_expired(now) => "expired",
             State::Active => "active",
         };

@@ -150,6 +150,7 @@ const fn is_rebuilt(reason: Reason) -> bool {
         | Reason::MalformedCredential
         | Reason::Origin
         | Reason::Network
+        | Reason::NoTrustPolicy
         | Reason::DirectoryUnavailable
         | Reason::TooLarge
         | Reason::Misdirected

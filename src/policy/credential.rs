@@ -24,6 +24,8 @@ const LENIENT_URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE
 
 /// The longest credential that is looked at, in bytes. Organisation tokens have about 250.
 pub const MAX_CREDENTIAL_LEN: usize = 4096;
+/// The longest JWT that is looked at, in bytes: some issuers claim much of whom they vouch for.
+pub const MAX_JWT_LEN: usize = 16 << 10;
 /// The prefix of Sentry's organisation tokens.
 const ORG_TOKEN_PREFIX: &str = "sntrys_";
 
@@ -201,7 +203,7 @@ pub enum BadCredential {
     /// Control characters or bytes over 0x7E.
     #[error("the credential has characters that are not visible ASCII; copy it again")]
     NotVisibleAscii,
-    /// Over [`MAX_CREDENTIAL_LEN`].
+    /// Over [`MAX_CREDENTIAL_LEN`], and no JWT, or over [`MAX_JWT_LEN`].
     #[error("the credential is longer than {MAX_CREDENTIAL_LEN} bytes; send the token alone")]
     TooLong,
     /// The gateway's prefix with a checksum that does not fit.
@@ -266,6 +268,16 @@ pub fn bearer_token(authorization: &HeaderValue) -> Option<&str> {
     parts.next().filter(|_| is_bearer && parts.next().is_none())
 }
 
+/// Whether a token has the form of a JWT that is signed: three parts of base64, of which the first begins
+/// an object (RFC 7515, section 7.1).
+pub fn has_form_of_jwt(token: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !part.is_empty() && part.bytes().all(is_base64)
+    };
+    token.starts_with("ey") && token.split('.').count() == 3 && token.split('.').all(is_part)
+}
+
 /// Whether a credential has the form of those that the gateway issues, and so is for nobody else.
 /// Rather one too many: what of a header is the credential does not count.
 pub fn is_issued_here(authorization: &HeaderValue) -> bool {
@@ -293,7 +305,10 @@ fn scheme(name: &[u8]) -> Option<Scheme> {
 
 fn visible(part: &[u8]) -> Result<Secret<'_>, BadCredential> {
     if part.len() > MAX_CREDENTIAL_LEN {
-        return Err(BadCredential::TooLong);
+        let text = std::str::from_utf8(part).unwrap_or_default();
+        if part.len() > MAX_JWT_LEN || !has_form_of_jwt(text) {
+            return Err(BadCredential::TooLong);
+        }
     }
     if !part.iter().all(u8::is_ascii_graphic) {
         return Err(BadCredential::NotVisibleAscii);

@@ -263,6 +263,10 @@ impl Denial {
             }
             Reason::ExpiredToken => "the token has expired; create a new one",
             Reason::DisabledToken => "the token was revoked or is inactive; create a new one",
+            Reason::NoTrustPolicy => {
+                "the token is authentic, and no trust policy of the gateway is for what it claims; have \
+                 its operator add one"
+            }
             Reason::MissingScope => {
                 let (needed, held) = (self.required.list(), self.held.list());
                 return format!(
@@ -363,6 +367,7 @@ impl Denial {
             Reason::MalformedRequest
             | Reason::BadPath
             | Reason::MultipleCredentials
+            | Reason::NoTrustPolicy
             | Reason::WrongOrganization
             | Reason::Binding
             | Reason::ReadOnly

@@ -246,6 +246,20 @@ pub enum State {
     Active,
     /// Revoked, or its key, user or application is disabled.
     Disabled,
+    /// Its time has not come.
+    NotYetValid,
+    /// It is authentic, and no trust policy gives it anything.
+    Untrusted,
+}
+
+impl State {
+    /// Whether it may soon be another without anybody revoking anything.
+    pub const fn is_passing(self) -> bool {
+        match self {
+            State::NotYetValid | State::Untrusted => true,
+            State::Active | State::Disabled => false,
+        }
+    }
 }
 
 /// The name by which logs and people know a credential; not secret. A row of Sentry's is its number,

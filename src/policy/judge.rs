@@ -24,6 +24,10 @@ const STANDS_FOR_NOBODY: &str = "this route acts as the user whom a token stands
 /// Why a credential that may be in force is refused.
 pub(super) const BLOCKED: &str = "the token is on the gateway's block list; ask its operator";
 
+/// Why a token is refused whose time will come.
+const TOO_EARLY: &str = "the token is not valid yet; wait, or have the clocks of its issuer and of the \
+    gateway set";
+
 /// Why a certificate that is verified is not enough.
 const UNCERTIFIED: &str = "no token store knows a name of the client's certificate; have its operator \
     add it, or send a token";
@@ -134,6 +138,13 @@ impl Pending<'_> {
         match identity.state {
             State::Active => {}
             State::Disabled => return Err(Denial::new(Reason::DisabledToken).into()),
+            State::NotYetValid => {
+                return Err(Denial::new(Reason::ExpiredToken).note(TOO_EARLY).into());
+            }
+            State::Untrusted if !identity.is_expired(given.now) => {
+                return Err(Denial::new(Reason::NoTrustPolicy).into());
+            }
+            State::Untrusted => {}
         }
         if identity.is_expired(given.now) {
             return Err(Denial::new(Reason::ExpiredToken).into());

@@ -54,6 +54,8 @@ reasons! {
     ExpiredToken = "expired_token", 401;
     /// It was revoked, or is inactive.
     DisabledToken = "disabled_token", 401;
+    /// An issuer vouches for it, and no trust policy of the config gives it anything.
+    NoTrustPolicy = "no_trust_policy", 403;
     /// None of the scopes that the route asks for is held.
     MissingScope = "missing_scope", 403;
     /// The route names an organisation that the credential is not bound to.
@@ -113,6 +115,7 @@ impl Reason {
             | Reason::Network
             | Reason::RuleNotGranted
             | Reason::DirectoryUnavailable
+            | Reason::NoTrustPolicy
             | Reason::Origin
             | Reason::RouteNotExposed
             | Reason::NoSuchRoute
@@ -150,6 +153,7 @@ impl Reason {
             | Reason::UnknownToken
             | Reason::ExpiredToken
             | Reason::DisabledToken
+            | Reason::NoTrustPolicy
             | Reason::ReadOnly
             | Reason::Network
             | Reason::RuleNotGranted
@@ -314,6 +318,7 @@ mod tests {
             ("unknown_token", 401),
             ("expired_token", 401),
             ("disabled_token", 401),
+            ("no_trust_policy", 403),
             ("missing_scope", 403),
             ("wrong_organization", 403),
             ("binding", 403),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::store::{LookupResult, Observer};
 use crate::telemetry::metrics::{Metrics, StoreResult};
 
@@ -36,6 +37,10 @@ impl Observer for MetricsObserver {
 
     fn uses_written(&self, store: usize, so: bool) {
         self.0.uses_written(store, so);
+    }
+
+    fn keys_read(&self, store: usize, at: Option<Timestamp>) {
+        self.0.keys_read(store, at);
     }
 
     fn revocation_lag(&self, lag: Duration) {

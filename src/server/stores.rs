@@ -54,7 +54,12 @@ pub(super) async fn open(config: &Config, observer: &Arc<dyn Observer>) -> anyho
     }
     for (index, (opened, store)) in stores.all.iter().zip(&config.stores).enumerate() {
         // Until it fails, what can be asked answers; and what has somebody listen tells when that does.
-        let is_heard = listen(store).is_some() && matches!(opened, Opened::Sentry(_));
+        let is_heard = match opened {
+            Opened::Sentry(_) => listen(store).is_some(),
+            // Nor is an issuer of use before its keys were read.
+            Opened::Jwt(_) => true,
+            Opened::Portcullis(_) | Opened::Introspection(_) | Opened::File(_) => false,
+        };
         stores.observer.answers(index, !stores.awaits(index));
         stores.observer.watched(index, !is_heard);
     }
@@ -82,7 +87,8 @@ fn file(kind: &StoreKind) -> Option<&Path> {
         StoreKind::Portcullis(Own::Postgres(_))
         | StoreKind::Sentry(_)
         | StoreKind::Introspection(_)
-        | StoreKind::File(_) => None,
+        | StoreKind::File(_)
+        | StoreKind::Jwt(_) => None,
     }
 }
 
@@ -92,7 +98,8 @@ fn server(kind: &StoreKind) -> Option<&StoreServer> {
         StoreKind::Portcullis(Own::Postgres(server)) | StoreKind::Sentry(server) => Some(server),
         StoreKind::Portcullis(Own::Sqlite(_))
         | StoreKind::Introspection(_)
-        | StoreKind::File(_) => None,
+        | StoreKind::File(_)
+        | StoreKind::Jwt(_) => None,
     }
 }
 
@@ -106,7 +113,7 @@ impl Stores {
     pub(super) fn own(&self) -> Vec<Arc<PortcullisStore>> {
         let own = |opened: &Opened| match opened {
             Opened::Portcullis(store) => Some(Arc::clone(store)),
-            Opened::Sentry(_) | Opened::Introspection(_) | Opened::File(_) => None,
+            Opened::Sentry(_) | Opened::Introspection(_) | Opened::Jwt(_) | Opened::File(_) => None,
         };
         self.all.iter().filter_map(own).collect()
     }
@@ -155,6 +162,10 @@ impl Stores {
                     tasks.push(runtime.spawn(watch.run(locate(origin), stop)));
                 }
                 Opened::Introspection(_) => {}
+                Opened::Jwt(issuer) => {
+                    let issuer = Arc::clone(issuer);
+                    tasks.push(runtime.spawn(issuer.watch(index, identities, observer, stop)));
+                }
                 Opened::File(file) => {
                     identities.block(index, file.blocked());
                     let file = Arc::clone(file);

@@ -192,7 +192,11 @@ impl Identities {
         let (mut stale, mut otherwise) = (None, Lookup::Unknown);
         let mut cache = CacheResult::Negative;
         let mut slots = Vec::with_capacity(self.stores.len());
-        for slot in self.stores.iter().filter(|slot| slot.concerns(presented)) {
+        let owner = self.stores.iter().position(|slot| slot.owns(presented));
+        let asked = |slot: &&Slot| {
+            owner.is_none_or(|owner| owner == usize::from(slot.index)) && slot.concerns(presented)
+        };
+        for slot in self.stores.iter().filter(asked) {
             let key = slot.key(presented.credential);
             let known = self.known.get(&key).await;
             let strange = known.is_none() && !self.former.has(&key, self.clock.instant());
@@ -306,6 +310,10 @@ impl Identities {
             }
             outcome = self.find(slot, presented).await;
             match &outcome {
+                // Anybody for whom an issuer vouches could push out who is let in.
+                Outcome::Found(new) if new.identity.state.is_passing() => {
+                    self.known.invalidate(&key).await;
+                }
                 Outcome::Found(new) => {
                     if let Some(before) = &known {
                         new.follow(before);
@@ -327,6 +335,9 @@ impl Identities {
             // what was inserted above.
             if self.epochs.of(&key.digest) == epoch {
                 let until = match &outcome {
+                    Outcome::Found(known) if known.identity.state.is_passing() => {
+                        began.after(self.settings.unknown_ttl)
+                    }
                     Outcome::Found(known) => {
                         known.settle(began.after(self.settings.ttl));
                         return Flight::shared(outcome, epoch);

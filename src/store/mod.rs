@@ -10,6 +10,7 @@
 pub mod cache;
 pub mod file;
 pub mod introspection;
+pub mod jwt;
 mod narrow;
 mod object;
 pub mod portcullis;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::usage::{Sighting, Usage};
+use crate::clock::Timestamp;
 use crate::policy::credential::Presented;
 use crate::policy::identity::{Identity, KindSet};
 
@@ -39,6 +41,17 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
     /// Whether it may be asked for this one, besides its kind.
     fn concerns(&self, presented: Presented<'_>) -> bool {
         let _ = presented;
+        true
+    }
+
+    /// Whether this one is its own, by its form: then no other store is asked for it.
+    fn owns(&self, presented: Presented<'_>) -> bool {
+        let _ = presented;
+        false
+    }
+
+    /// Whether what it says may be kept in a snapshot, for after a restart.
+    fn is_kept_over_restarts(&self) -> bool {
         true
     }
 
@@ -140,6 +153,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn answers(&self, store: usize, so: bool);
     /// The store at this place tells of what changes in it, or has stopped to.
     fn watched(&self, store: usize, up: bool);
+    /// The keys with which the store at this place verifies were read at this time, or could not be.
+    fn keys_read(&self, store: usize, at: Option<Timestamp>);
     /// A revocation took effect here, so long after it was made.
     fn revocation_lag(&self, lag: Duration);
     /// What is known of the use of tokens was written to the store at this place, or could not be and
@@ -154,6 +169,7 @@ impl Observer for () {
     fn lookup(&self, _store: usize, _result: LookupResult, _elapsed: Duration) {}
     fn answers(&self, _store: usize, _so: bool) {}
     fn watched(&self, _store: usize, _up: bool) {}
+    fn keys_read(&self, _store: usize, _at: Option<Timestamp>) {}
     fn revocation_lag(&self, _lag: Duration) {}
 }
 

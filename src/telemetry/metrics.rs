@@ -5,6 +5,7 @@
 
 mod ended;
 mod families;
+mod keys;
 mod listen;
 mod register;
 mod results;
@@ -29,6 +30,7 @@ use crate::policy::credential::Scheme;
 use crate::policy::decision::{Denial, Verdict};
 use crate::policy::exposure::Service;
 use crate::policy::reason::Reason;
+use keys::{KeyFamilies, KeyHandles};
 use up::Up;
 
 /// A metric: what the table in the documentation is made of.
@@ -107,6 +109,10 @@ metrics! {
         "Times that the uses of tokens since the last time were written to their store: `written`, or `failed` and kept for the next time.";
     CANARY_USES: "counter" "canary_uses_total" [],
         "Requests with a token that nobody is to use, whatever they were answered.";
+    JWKS_REFRESHES: "counter" "jwks_refreshes_total" ["store", "result"],
+        "Attempts to read the keys of an issuer of JWTs: `ok`, `error`.";
+    JWKS_REFRESHED: "gauge" "jwks_last_refresh_success_timestamp_seconds" ["store"],
+        "When the keys of an issuer of JWTs were read last.";
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
@@ -161,6 +167,7 @@ struct StoreHandles {
     uses_written: IntCounter,
     uses_failed: IntCounter,
     up: Up,
+    keys: KeyHandles,
 }
 
 /// Every metric, ready to be told of events under one config.
@@ -318,6 +325,13 @@ impl Metrics {
     /// A token came that nobody is to use.
     pub fn canary_used(&self) {
         self.canary_uses.inc();
+    }
+
+    /// The keys of the issuer at this place were read at this time, or could not be.
+    pub fn keys_read(&self, store: usize, at: Option<Timestamp>) {
+        if let Some(handles) = self.stores.get(store) {
+            handles.keys.read(at);
+        }
     }
 
     /// A revocation took effect after `lag`.

@@ -127,6 +127,7 @@ const LAYERS: &[Layer] = &[
             "telemetry::spans::Settings",
             "spool::SpoolSettings",
             "store::introspection::Protocol",
+            "store::jwt",
             "store::portcullis::StoreLocation",
             "store::portcullis::TokenKind",
             "store::postgres::Address",
@@ -196,7 +197,7 @@ const LAYERS: &[Layer] = &[
     // The composition: the only places that know everything.
     Layer {
         module: "stores",
-        may_use: &["config", "store", "directory", "policy::site::BaseUrl"],
+        may_use: &["clock", "config", "store", "directory", "policy::site::BaseUrl"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK],
     },
     // It asks a gateway and its Sentry from outside, so it knows no part that serves.

@@ -43,6 +43,7 @@ pub fn told(identity: &Identity) -> String {
     assert_eq!(identity.issuer, Issuer::Sentry);
     let state = match identity.state {
         State::Active => "active",
+        State::NotYetValid | State::Untrusted => unreachable!("Sentry has none"),
         State::Disabled => "disabled",
     };
     let names = |binding: &Binding| match binding {

@@ -27,6 +27,7 @@ mod explain;
 mod gate;
 mod history;
 mod introspection;
+mod jwt;
 mod machine;
 mod outage;
 mod pool;

@@ -1,11 +1,13 @@
 //! Token stores.
 
 mod endpoint;
+mod issuer;
 mod server;
+mod trust;
 
 pub(super) use endpoint::endpoint;
 
-use super::super::raw::RawStore;
+use super::super::raw::{RawConfig, RawStore};
 use super::super::value::TextOrSecret;
 use super::super::{Own, Store, StoreKind};
 use super::Compiler;
@@ -31,12 +33,13 @@ const UNKNOWN_PER_SECOND: u32 = 1000;
 const INTROSPECTIONS_PER_SECOND: u32 = 50;
 
 impl Compiler<'_> {
-    pub(super) fn stores(&mut self, raw: &[RawStore]) -> Vec<Store> {
-        if raw.is_empty() {
+    pub(super) fn stores(&mut self, config: &RawConfig) -> Vec<Store> {
+        let mut stores = self.issuers(&config.issuer);
+        let raw = &config.store;
+        if raw.is_empty() && config.issuer.is_empty() {
             let help = "add `[[store]]` with `kind = \"portcullis\"` and `url = \"sqlite:///path/to/tokens.db\"`";
             self.problem("store", "there is none, so no token could be known", help);
         }
-        let mut stores: Vec<Store> = Vec::new();
         for (index, raw) in raw.iter().enumerate() {
             let kind = match raw.kind.as_str() {
                 PORTCULLIS => self.own(index, raw).map(StoreKind::Portcullis),
@@ -68,6 +71,15 @@ impl Compiler<'_> {
             self.sends_to_others(index, &kind, &stores);
             stores.push(Store { name, kind, credentials, unknown });
         }
+        let issues = raw.iter().any(|store| [PORTCULLIS, FILE].contains(&store.kind.as_str()));
+        if config.upstream.web.credential.is_none() && (issues || !config.issuer.is_empty()) {
+            let whose = if issues { "of a `portcullis` or `file` store" } else { "of an `issuer`" };
+            self.problem(
+                "upstream.web.credential",
+                format!("is missing, and tokens {whose} are never forwarded themselves"),
+                "add `credential = { file = \"path of a file with a Sentry token\" }`",
+            );
+        }
         stores
     }
 
@@ -75,7 +87,10 @@ impl Compiler<'_> {
     fn sends_to_others(&mut self, index: usize, kind: &StoreKind, before: &[Store]) {
         let asks = |store: &Store| match &store.kind {
             StoreKind::Introspection(_) => store.kind.knows().intersects(kind.knows()),
-            StoreKind::Portcullis(_) | StoreKind::Sentry(_) | StoreKind::File(_) => false,
+            StoreKind::Portcullis(_)
+            | StoreKind::Sentry(_)
+            | StoreKind::File(_)
+            | StoreKind::Jwt(_) => false,
         };
         if matches!(kind, StoreKind::File(_)) && before.iter().any(asks) {
             let what = "stands behind an `introspection` store, which would be sent its tokens";

@@ -75,6 +75,11 @@ impl Slot {
             && self.store.concerns(presented)
     }
 
+    /// Whether a credential is its own, and so for no other.
+    pub(super) fn owns(&self, presented: Presented<'_>) -> bool {
+        self.takes(presented.credential.kinds) && self.store.owns(presented)
+    }
+
     /// Whether it may be asked now for a credential that is not known.
     pub(super) fn may_guess(&self, presented: Presented<'_>, now: Instant) -> bool {
         self.budget.as_ref().is_none_or(|budget| budget.take(presented.client, now))

@@ -134,6 +134,9 @@ impl Identities {
             }
             for (key, known) in &self.known {
                 let Some(slot) = self.stores.get(usize::from(key.store)) else { continue };
+                if !slot.store.is_kept_over_restarts() {
+                    continue;
+                }
                 // What is refused anyway need not be remembered.
                 if known.fresh_until().as_millis() == 0 || known.identity.state != State::Active {
                     continue;

@@ -12,10 +12,11 @@ use super::register::{counter, counter_vec, gauge, gauge_vec, histogram, histogr
 use super::{
     ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
     CACHE_RESULTS, CANARY_USES, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS,
-    DECISIONS, DURATION, ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, LINKS, LinkResult,
-    ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS, REQUESTS,
-    REVOCATION_LAG, RULES, SECONDS, SHADOW_UNTIL, STORE, STORE_DURATION, STORE_LOOKUPS, STORE_UP,
-    SpanMetrics, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, USE_WRITES, Up, seconds, upstream,
+    DECISIONS, DURATION, ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, KeyFamilies, LINKS,
+    LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS,
+    REQUESTS, REVOCATION_LAG, RULES, SECONDS, SHADOW_UNTIL, STORE, STORE_DURATION, STORE_LOOKUPS,
+    STORE_UP, SpanMetrics, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, USE_WRITES, Up, seconds,
+    upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -49,6 +50,7 @@ pub struct Families {
     store_up: IntGaugeVec,
     use_writes: IntCounterVec,
     canary_uses: IntCounter,
+    keys: KeyFamilies,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
     audit: AuditCounters,
@@ -128,6 +130,7 @@ impl Families {
             store_up: gauge_vec(registry, STORE_UP)?,
             use_writes: counter_vec(registry, USE_WRITES)?,
             canary_uses: counter(registry, CANARY_USES)?,
+            keys: KeyFamilies::register(registry)?,
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
             audit,
@@ -205,6 +208,7 @@ impl Families {
             uses_written: self.use_writes.with_label_values(&[store, "written"]),
             uses_failed: self.use_writes.with_label_values(&[store, "failed"]),
             up: Up::new(self.store_up.with_label_values(&[store])),
+            keys: self.keys.of(store),
         }
     }
 
@@ -212,6 +216,7 @@ impl Families {
     pub fn store_closed(&self, store: &str) {
         // It is gone already, if so.
         self.store_up.remove_label_values(&[store]).unwrap_or_default();
+        self.keys.closed(store);
     }
 
     /// A URL of an upstream is no longer used.

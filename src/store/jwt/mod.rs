@@ -1,0 +1,318 @@
+//! JWTs as Bearer tokens (RFC 7519): identities that somebody else vouches for, an issuer each.
+//!
+//! Who may do what is for the gateway's own trust policies to say: an issuer says who it is, and the
+//! first policy whose conditions hold says what that is given. A token is verified on a miss of the cache
+//! alone.
+//!
+//! **Invariants:** nothing of a token is believed before its signature was verified with a key of its own
+//! issuer, by an algorithm that the config names for it; a token of an issuer is for its store alone, and
+//! never forwarded; a key that is not known makes no more than one question in a cooldown.
+
+mod jwk;
+mod jws;
+mod keys;
+mod source;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jsonwebtoken::Algorithm;
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use super::cache::Identities;
+use super::{Found, Observer, Shutdown, StoreError, TokenStore, every};
+use crate::clock::{Clock, Timestamp};
+use crate::policy::credential::{self, Presented, Scheme};
+use crate::policy::identity::{Identity, IdentityKind, Issuer, KindSet, State};
+use crate::tls::ClientTls;
+use jws::{Claims, Unverified};
+use keys::{Keys, Told};
+use source::Reader;
+
+pub use jwk::{BadJwks, Jwks};
+pub use keys::Refresh;
+pub use source::{JwksAuthorization, KeySource, bearer, is_safe};
+pub use trust::{BadPattern, Condition, Pattern, Trust, Wanted};
+
+/// How often it is looked whether keys have to be read again.
+const POLL: Duration = Duration::from_secs(1);
+/// The longest name that is shown of somebody, after that of the issuer.
+const MAX_SUBJECT: usize = 128;
+
+/// An issuer that is trusted, and how far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IssuerSettings {
+    /// `iss`, compared byte for byte.
+    pub issuer: Box<str>,
+    /// The gateway's names there: one of them must be in `aud`.
+    pub audiences: Vec<Box<str>>,
+    /// What a token may be signed with. None of them is of a shared key.
+    pub algorithms: Algorithms,
+    /// How far the clocks may differ.
+    pub clock_skew: Duration,
+    /// The longest token that is verified, in bytes.
+    pub max_token_size: usize,
+    /// Where its keys are.
+    pub keys: KeySource,
+    /// Whose certificates are believed when they are asked for.
+    pub tls: Arc<ClientTls>,
+    /// When they are read.
+    pub refresh: Refresh,
+    /// What is given, by the first of these whose conditions hold.
+    pub trust: Vec<Trust>,
+}
+
+/// What tokens may be signed with (RFC 7518, section 3.1; RFC 8037).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Algorithms(Vec<Algorithm>);
+
+impl Algorithms {
+    /// Those of these names.
+    ///
+    /// # Errors
+    /// The first name that is of none with a public key: `none` and `HS256` are not taken from anybody.
+    pub fn named(names: &[String]) -> Result<Self, &str> {
+        let known = |name| {
+            let algorithm = str::parse(name).ok().filter(|own| jwk::is_asymmetric(*own));
+            algorithm.ok_or(name)
+        };
+        names.iter().map(String::as_str).map(known).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A store that knows whom one issuer vouches for.
+pub struct JwtStore {
+    name: Box<str>,
+    settings: IssuerSettings,
+    keys: Arc<Keys>,
+    clock: Arc<dyn Clock>,
+    /// Where keys are asked for: a request that gives up must not break that off.
+    runtime: Handle,
+}
+
+impl JwtStore {
+    /// A store whose keys are asked for in the runtime that this is called in. They are not yet.
+    ///
+    /// # Errors
+    /// When the certificates of the system can't be read, and the issuer needs them.
+    pub fn new(
+        name: &str,
+        settings: IssuerSettings,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
+        let reader = Reader::new(&settings.issuer, settings.keys.clone(), &settings.tls)?;
+        let keys = Keys::new(name, reader, settings.refresh, Arc::clone(&clock));
+        Ok(Self { name: name.into(), settings, keys, clock, runtime: Handle::current() })
+    }
+
+    /// Reads keys ahead of who needs them, and forgets whom a key that is gone vouched for, until
+    /// `shutdown` turns true or its sender is gone. `store` is its place in the configured order.
+    pub async fn watch(
+        self: Arc<Self>,
+        store: usize,
+        identities: Arc<Identities>,
+        observer: Arc<dyn Observer>,
+        mut shutdown: Shutdown,
+    ) {
+        let clock = Arc::clone(&self.clock);
+        self.keys.tell(Arc::new(Watched { store, observer, clock }));
+        let mut tick = every(POLL);
+        loop {
+            let lost = tokio::select! {
+                _ = tick.tick() => false,
+                () = self.keys.lost.notified() => true,
+                _ = shutdown.wait_for(|stop| *stop) => return,
+            };
+            if lost {
+                let forgotten = identities.purge_store(&self.name).await.unwrap_or_default();
+                tracing::info!(store = &*self.name, forgotten, "a key of the issuer is gone");
+            } else if self.keys.is_due() && !self.keys.rests() {
+                Arc::clone(&self.keys).read(self.clock.instant()).await;
+            }
+        }
+    }
+
+    /// The token, if it says that it is of this issuer.
+    fn own<'a>(&self, presented: Presented<'a>) -> Option<&'a str> {
+        let token = credential::bearer_token(presented.authorization?)?;
+        let is_bearer = presented.credential.scheme == Scheme::Bearer;
+        if !is_bearer || !credential::has_form_of_jwt(token) {
+            return None;
+        }
+        let claims = jws::peeked(token)?;
+        self.is_issuer(&claims).then_some(token)
+    }
+
+    fn is_issuer(&self, claims: &Claims) -> bool {
+        claims.get("iss").and_then(Value::as_str) == Some(&*self.settings.issuer)
+    }
+
+    /// Whether a token is for the gateway (RFC 7519, section 4.1.3).
+    fn is_for_us(&self, claims: &Claims) -> bool {
+        let is_ours = |name: &str| self.settings.audiences.iter().any(|own| **own == *name);
+        match claims.get("aud") {
+            Some(Value::String(name)) => is_ours(name),
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(is_ours),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether one of `keys` signed it; `None` if it names a key that is not among them.
+    fn is_signed(&self, token: &Unverified<'_>, keys: &Jwks) -> Option<bool> {
+        let fitting = keys.fitting(token.kid.as_deref(), token.algorithm);
+        if fitting.is_empty() {
+            return None;
+        }
+        let (message, signature) = (token.message, &token.signature);
+        Some(fitting.iter().any(|key| key.verifies(token.algorithm, message, signature)))
+    }
+
+    /// The same, with the keys read again if that may help.
+    async fn verify(&self, token: &Unverified<'_>) -> Result<bool, StoreError> {
+        let wanted = self.clock.instant();
+        let keys = self.keys.usable();
+        if let Some(signed) = keys.as_ref().and_then(|keys| self.is_signed(token, keys)) {
+            return Ok(signed);
+        }
+        if !self.keys.rests() {
+            let read = self.runtime.spawn(Arc::clone(&self.keys).read(wanted));
+            read.await.map_err(StoreError::unavailable)?;
+        }
+        let Some(keys) = self.keys.usable() else {
+            self.keys.certain()?;
+            return Err(StoreError::unavailable("the keys of the issuer are not read yet"));
+        };
+        match self.is_signed(token, &keys) {
+            Some(signed) => Ok(signed),
+            None => self.keys.certain().map(|()| false),
+        }
+    }
+
+    /// Who a verified token is of.
+    fn identity(&self, claims: &Claims, times: Times) -> Identity {
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        let subject = subject.chars().filter(char::is_ascii_graphic).take(MAX_SUBJECT);
+        let id = [&*self.name, ":"].into_iter().flat_map(str::chars).chain(subject);
+        let trust = self.settings.trust.iter().find(|trust| trust.matches(claims));
+        let state = match trust {
+            _ if times.is_early => State::NotYetValid,
+            Some(_) => State::Active,
+            None => State::Untrusted,
+        };
+        Identity {
+            id: id.collect::<String>().into(),
+            kind: IdentityKind::UserToken,
+            issuer: Issuer::Gateway,
+            state,
+            scopes: trust.map(|trust| trust.granted(claims)).unwrap_or_default(),
+            bounds: trust.map(Trust::bounds).unwrap_or_default(),
+            expires_at: Some(times.expires_at).into(),
+        }
+    }
+}
+
+/// When a token is good, with the difference of the clocks in it.
+#[derive(Clone, Copy)]
+struct Times {
+    expires_at: Timestamp,
+    is_early: bool,
+}
+
+impl Times {
+    /// `None` where there is no `exp`, or something that is no time (RFC 7519, section 2: a number).
+    fn of(claims: &Claims, now: Timestamp, skew: Duration) -> Option<Self> {
+        let expires_at = time(claims.get("exp")?)?.after(skew);
+        let is_early = match claims.get("nbf") {
+            Some(from) => time(from)? > now.after(skew),
+            None => false,
+        };
+        Some(Self { expires_at, is_early })
+    }
+}
+
+/// A number of seconds, of which parts do not count.
+fn time(value: &Value) -> Option<Timestamp> {
+    let seconds = value.as_f64().filter(|seconds| (0.0..1e12).contains(seconds))?;
+    Some(Timestamp::from_millis(seconds as u64 * 1000))
+}
+
+#[async_trait]
+impl TokenStore for JwtStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn takes(&self) -> KindSet {
+        KindSet::EMPTY.with(IdentityKind::UserToken)
+    }
+
+    fn concerns(&self, presented: Presented<'_>) -> bool {
+        self.owns(presented)
+    }
+
+    fn owns(&self, presented: Presented<'_>) -> bool {
+        self.own(presented).is_some()
+    }
+
+    /// What a policy gave before a restart it may give no more.
+    fn is_kept_over_restarts(&self) -> bool {
+        false
+    }
+
+    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
+        if presented.authorization.is_none() {
+            return Err(StoreError::unavailable("the credential is not at hand"));
+        }
+        let Some(token) = self.own(presented) else { return Ok(None) };
+        if token.len() > self.settings.max_token_size {
+            return Ok(None);
+        }
+        let Some(token) = Unverified::read(token) else { return Ok(None) };
+        let now = self.clock.now();
+        let times = Times::of(&token.claims, now, self.settings.clock_skew);
+        // What would be refused anyway makes nobody ask for keys.
+        let Some(times) = times.filter(|_| {
+            self.settings.algorithms.0.contains(&token.algorithm)
+                && self.is_issuer(&token.claims)
+                && self.is_for_us(&token.claims)
+        }) else {
+            return Ok(None);
+        };
+        if !self.verify(&token).await? {
+            return Ok(None);
+        }
+        Ok(Some(Found { identity: self.identity(&token.claims, times), usage: None }))
+    }
+}
+
+/// Tells the observer of the stores.
+struct Watched {
+    store: usize,
+    observer: Arc<dyn Observer>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Told for Watched {
+    fn refreshed(&self, ok: bool) {
+        self.observer.watched(self.store, ok);
+        self.observer.keys_read(self.store, ok.then(|| self.clock.now()));
+    }
+}
+
+impl fmt::Debug for JwtStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuer = &self.settings.issuer;
+        f.debug_struct("JwtStore").field("issuer", issuer).finish_non_exhaustive()
+    }
+}
