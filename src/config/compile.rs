@@ -84,6 +84,9 @@ pub(super) fn compile(
         compiler.reachable(rules, &listen, upstreams);
     }
     let profiles = rules.as_ref().map(|rules| compiler.profiles(&raw.profile, &raw.group, rules));
+    if let Some(compiled) = &profiles {
+        compiler.trusted(&stores, &compiled.profiles);
+    }
     let cache = compiler.cache(&raw.cache);
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);

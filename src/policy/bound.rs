@@ -114,7 +114,8 @@ impl Pending<'_> {
                 continue;
             }
             let refusal = || another("organization", name, Reason::WrongOrganization);
-            if !is_slug(name) || !is_by_id(binding) {
+            // One that has slugs is what they were called, and by no other name.
+            if !is_slug(name) || !binding.has_ids_alone() {
                 return Err(refusal().into());
             }
             if !admits_all(binding, learnt(answers, Question::Organization(name.into()))?) {
@@ -149,7 +150,7 @@ impl Pending<'_> {
         }
         // Whatever else names one: what the answer is limited to is in the query.
         let added = naming.has(Place::Query) && !named && !in_query;
-        if added && !naming.adds() {
+        if added && !(naming.adds() && scope.projects.has_ids_alone()) {
             return Err(unnamed("project", "names none in its query; add `project=<id>`").into());
         }
         named |= naming.has(Place::Query);
@@ -253,7 +254,8 @@ impl Scope<'_> {
             return Ok(());
         }
         let refusal = || another("project", name, Reason::Binding);
-        let organization = self.organization.filter(|_| is_slug(name) && is_by_id(self.projects));
+        let organization =
+            self.organization.filter(|_| is_slug(name) && self.projects.has_ids_alone());
         let organization = organization.ok_or_else(refusal)?;
         let (organization, project) = (organization.into(), name.into());
         let ids = learnt(self.answers, Question::Project { organization, project })?;
@@ -301,14 +303,6 @@ fn learnt(answers: &Answers, question: Question) -> Result<&[u64], Unsettled> {
 /// Whether there are ids, and none but those that the binding has.
 fn admits_all(binding: &Binding, ids: &[u64]) -> bool {
     !ids.is_empty() && ids.iter().all(|id| binding.admits(&id.to_string()))
-}
-
-/// Whether it has ids alone. One that has slugs is what they were called, and by no other name.
-fn is_by_id(binding: &Binding) -> bool {
-    match binding {
-        Binding::Only(own) => own.iter().all(|own| is_id(own)),
-        Binding::Any | Binding::Unknown => false,
-    }
 }
 
 /// What Sentry takes for an id.

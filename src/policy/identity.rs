@@ -118,6 +118,15 @@ impl Binding {
         }
     }
 
+    /// Whether it names what it names by numeric ids, which don't change. What narrows nothing does.
+    pub fn has_ids_alone(&self) -> bool {
+        let is_id = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        match self {
+            Binding::Any | Binding::Unknown => true,
+            Binding::Only(names) => !names.is_empty() && names.iter().all(|name| is_id(name)),
+        }
+    }
+
     /// Whether it narrows anything.
     pub const fn is_bound(&self) -> bool {
         match self {

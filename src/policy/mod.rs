@@ -11,6 +11,7 @@ pub mod bound;
 pub mod certificate;
 pub mod credential;
 pub mod decision;
+mod detail;
 pub mod exposure;
 pub mod frame;
 pub mod identity;

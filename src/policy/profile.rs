@@ -103,6 +103,11 @@ impl Profiles {
         self.profiles.iter().find(|profile| *profile.name == *name)
     }
 
+    /// Whether there is a group of this name.
+    pub fn has_group(&self, name: &str) -> bool {
+        self.groups.iter().any(|(own, _)| **own == *name)
+    }
+
     /// Whether a token that is narrowed like this gets through `rule` with `method`.
     pub fn grant<'a>(
         &'a self,

@@ -21,6 +21,8 @@ mod http;
 mod ingestion;
 mod installed;
 mod issues;
+#[path = "../wire/jwt/key.rs"]
+mod key;
 mod lists;
 mod mcp;
 #[path = "../wire/process.rs"]

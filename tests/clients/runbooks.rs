@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Home, PATIENCE};
 use crate::http::{Answer, Seen, Server};
+use crate::key::Key;
 use crate::process::Serving;
 use crate::sentry::CREDENTIAL;
 use crate::silent::Silent;
@@ -61,6 +62,8 @@ enum Token {
     /// Made with these words.
     Made(&'static str),
     Revoked,
+    /// Of the issuer whom the config trusts, for a job that no policy is for.
+    Jwt,
 }
 
 const READER: Token = Token::Made("--expires 1h --scope org:read --scope project:releases");
@@ -83,6 +86,9 @@ const AWAY: &str = "kind = \"introspection\"\nurl = \"http://127.0.0.1:9/api/0/\
 const FEW: &str = "kind = \"portcullis\"\nurl = \"sqlite://tokens.db\"\n\
     unknown_per_second = 1\nunknown_per_client = 1";
 const AUDIT: &str = "[audit]\noutput = \"audit.log\"\nwhen_full = \"wait\"\nmax_wait = \"100ms\"";
+const ISSUER: &str = "[[issuer]]\nname = \"ci\"\nissuer = \"https://issuer.example\"\n\
+    audiences = [\"sentry\"]\nalgorithms = [\"ES256\"]\njwks_file = \"keys.json\"\n\
+    [[issuer.trust]]\nclaims = { repository = \"acme/web\" }\nscopes = [\"org:read\"]";
 const CHUNKED: &[&str] = &["--header", "Transfer-Encoding: chunked", "releases", "new", "1.0.0"];
 
 const ROWS: &[Row] = &[
@@ -95,6 +101,7 @@ const ROWS: &[Row] = &[
     Row { token: Token::Unknown, ..row("unknown_token", LIST) },
     Row { token: Token::Made("--expires 1s --scope org:read"), ..row("expired_token", LIST) },
     Row { token: Token::Revoked, ..row("disabled_token", LIST) },
+    Row { token: Token::Jwt, spool: ISSUER, ..row("no_trust_policy", LIST) },
     Row { token: Token::Made("--expires 1h --scope event:read"), ..row("missing_scope", LIST) },
     Row { token: BOUND, ..row("wrong_organization", &["projects", "list", "--org", "other"]) },
     Row { token: BOUND, ..row("binding", &["organizations", "list"]) },
@@ -221,12 +228,18 @@ fn printed(row: &Row) -> String {
         &config(row, &url, if row.web == GONE { nobody } else { web.address }),
     );
     write("sentry-token", CREDENTIAL);
+    let key = Key::made("one");
+    write("keys.json", &json!({ "keys": [key.jwk()] }).to_string());
     write("own.toml", row.rules.1);
     let gateway = Serving::start(folder.path());
     let make = |words: &str| portcullis(folder.path(), &format!("token create --name t {words}"));
     let token = match row.token {
         Token::Text(text) => text.to_owned(),
         Token::Unknown => String::new(),
+        Token::Jwt => key.sign(&json!({
+            "iss": "https://issuer.example", "aud": "sentry", "sub": "job",
+            "exp": SystemClock.now().as_millis() / 1000 + 3600,
+        })),
         Token::Made(words) => make(words),
         Token::Revoked => {
             let token = make("--expires 1h --scope org:read");
@@ -255,7 +268,7 @@ fn printed(row: &Row) -> String {
         }
         let token = match row.token {
             Token::Unknown => format!("sntryu_{number:064}"),
-            Token::Text(_) | Token::Made(_) | Token::Revoked => token.clone(),
+            Token::Text(_) | Token::Made(_) | Token::Revoked | Token::Jwt => token.clone(),
         };
         let home = Home::new(&outside.url())
             .set("SENTRY_URL", &url.replace("127.0.0.1", row.host))

@@ -23,6 +23,7 @@ fn sentry() -> Upstream {
         };
         let path = seen.target.split('?').next().unwrap();
         let body = match path {
+            "/api/0/organizations/globex/" => return reply(stream, "404 Not Found", &[], b"{}"),
             "/api/0/organizations/acme/" => json!({ "id": "1", "slug": "acme" }),
             "/api/0/projects/acme/web/" => project(42, "web"),
             "/api/0/projects/acme/app/" => project(43, "app"),

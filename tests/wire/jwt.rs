@@ -1,7 +1,8 @@
 //! JWTs of trusted issuers: who is let in on them, and what the upstream gets to see.
 
 mod attacks;
-mod issuer;
+pub mod issuer;
+pub mod key;
 mod keys;
 mod samples;
 
@@ -11,7 +12,8 @@ use crate::client::Reply;
 use crate::explain::explain;
 use crate::gate::{Gate, OWN_STORE, Options, UPSTREAM_TOKEN, eventually};
 use crate::upstream::Upstream;
-use issuer::{Issuer, Key, now, with};
+use issuer::{Issuer, now, with};
+use key::Key;
 
 /// Takes a scope about events.
 const LINE: &str = "GET /api/0/organizations/acme/issues/";

@@ -159,7 +159,7 @@ async fn perform(
         Call::Show(id) => show(store, id, now).await,
         Call::Create => {
             let wanted: Wanted = posted(session).await?;
-            let new = wanted.check(now)?;
+            let new = wanted.check(&serving.gateway.policy().profiles, now)?;
             begin(serving, session, "token.create", new.name()).await?;
             match new.create(store, now).await {
                 Ok(issued) => Ok(issue(serving, &issued, now)),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::problem::Problem;
 use crate::clock::Timestamp;
 use crate::policy::identity::{Binding, Narrowing};
+use crate::policy::profile::Profiles;
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::portcullis::admin::{AdminError, Issued, NewToken};
 use crate::store::portcullis::{Lifetime, PortcullisStore, Rotation, TokenKind};
@@ -90,18 +91,25 @@ impl New {
 
 impl Wanted {
     /// What the command refuses is refused here too.
-    pub(super) fn check(self, now: Timestamp) -> Result<New, Problem> {
+    pub(super) fn check(self, profiles: &Profiles, now: Timestamp) -> Result<New, Problem> {
         let kind = self.kind.as_deref().unwrap_or(TokenKind::Bearer.as_str());
         let kind = TokenKind::from_name(kind);
         let kind = kind.ok_or_else(|| bad("`kind` is `bearer`, `api-key` or `dsn`; take one"))?;
         if self.canary {
             return self.canary(kind);
         }
-        let scopes = scopes(self.scopes, kind)?;
+        let of_profile = granted(profiles, self.profile.as_deref(), self.groups.as_deref())?;
+        let scopes = scopes(self.scopes, kind, of_profile)?;
         let projects = binding("projects", self.projects)?;
         let organizations = binding("organizations", self.organizations)?;
         if projects.is_bound() && !organizations.is_bound() {
             return Err(bad("a project is one of an organization; name that in `organizations`"));
+        }
+        // A slug may get another owner; of a DSN paths name it too.
+        if kind != TokenKind::Dsn && !projects.has_ids_alone() {
+            return Err(bad(
+                "a token is bound to a project by its numeric id; write that in `projects`",
+            ));
         }
         let expires_at = expiry(self.expires_in, self.expires_at, self.no_expiry, now)?;
         let narrowing = Narrowing {
@@ -176,11 +184,35 @@ fn bad(detail: impl Into<String>) -> Problem {
     Problem::bad_request(detail)
 }
 
-fn scopes(names: Option<Vec<String>>, kind: TokenKind) -> Result<ScopeSet, Problem> {
+/// The scopes of the profile that a token is for, if it is for one; it and the groups must be there.
+fn granted(
+    profiles: &Profiles,
+    profile: Option<&str>,
+    groups: Option<&[String]>,
+) -> Result<ScopeSet, Problem> {
+    let gone = |what: &str, name: &str| {
+        let name = name.escape_debug();
+        bad(format!("the config has no {what} `{name}`; take one that it has, or add it"))
+    };
+    for name in groups.unwrap_or_default() {
+        if !profiles.has_group(name) {
+            return Err(gone("group", name));
+        }
+    }
+    let Some(name) = profile else { return Ok(ScopeSet::EMPTY) };
+    profiles.profile(name).map(|profile| profile.scopes).ok_or_else(|| gone("profile", name))
+}
+
+fn scopes(
+    names: Option<Vec<String>>,
+    kind: TokenKind,
+    of_profile: ScopeSet,
+) -> Result<ScopeSet, Problem> {
     let names = names.unwrap_or_default();
     if names.is_empty() {
         return match kind {
             TokenKind::Dsn => Ok(ScopeSet::PROJECT_KEY),
+            TokenKind::Bearer | TokenKind::ApiKey if !of_profile.is_empty() => Ok(of_profile),
             TokenKind::Bearer | TokenKind::ApiKey => Err(bad(
                 "a token without a scope gets nowhere; name one in `scopes`, such as `event:read`",
             )),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use http::HeaderValue;
 
 use super::super::raw::{RawGroup, RawProfile, RawProfiles};
-use super::super::{PROFILES, PROFILES_NAME};
+use super::super::{PROFILES, PROFILES_NAME, Store, StoreKind};
 use super::Compiler;
+use crate::policy::identity::Narrowing;
 use crate::policy::method::{Method, MethodSet};
 use crate::policy::profile::{CredentialId, Profile, Profiles, RuleMethods, Rules};
 use crate::policy::rules::{Access, RuleTable};
@@ -132,6 +133,32 @@ impl Compiler<'_> {
             scopes = parsed.map_or(scopes, |scope| scopes.with(scope));
         }
         scopes.with_implied()
+    }
+
+    /// What trust policies name is there: a profile that is not would let nobody through.
+    pub(super) fn trusted(&mut self, stores: &[Store], profiles: &Profiles) {
+        let issuers = stores.iter().filter_map(|store| match &store.kind {
+            StoreKind::Jwt(issuer) => Some(issuer),
+            StoreKind::Portcullis(_)
+            | StoreKind::Sentry(_)
+            | StoreKind::Introspection(_)
+            | StoreKind::File(_) => None,
+        });
+        let mut unknown = Vec::new();
+        for (number, issuer) in issuers.enumerate() {
+            for (index, trust) in issuer.trust.iter().enumerate() {
+                let at = format!("issuer[{number}].trust[{index}]");
+                let Narrowing { profile, groups, .. } = &trust.narrowing;
+                let profile = profile.iter().filter(|name| profiles.profile(name).is_none());
+                unknown.extend(profile.map(|name| (format!("{at}.profile"), "profile", name)));
+                let groups = groups.iter().flatten().filter(|name| !profiles.has_group(name));
+                unknown.extend(groups.map(|name| (format!("{at}.groups"), "group", name)));
+            }
+        }
+        for (at, kind, name) in unknown {
+            let help = format!("add `[{kind}.{name}]`, or take one that is there");
+            self.problem(at, format!("there is no {kind} `{name}`"), help);
+        }
     }
 
     /// What a token of the command line can name.

@@ -62,7 +62,7 @@ pub(in super::super) struct RawTrust {
     pub(in super::super) scopes_claim: Option<String>,
     /// The organizations that it reaches, by slug or id; by default all.
     pub(in super::super) organizations: Option<Vec<String>>,
-    /// The projects that it reaches, by slug or id; by default all.
+    /// The projects that it reaches, by numeric id; by default all.
     pub(in super::super) projects: Option<Vec<String>>,
     /// Whether it is refused for methods that change something.
     #[serde(default)]

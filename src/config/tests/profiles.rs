@@ -161,6 +161,20 @@ fn a_profile_of_the_config_replaces_what_it_writes_and_adds_new_ones() {
     assert!(config.profile_credentials.iter().all(http::HeaderValue::is_sensitive));
 }
 
+/// Of an issuer of JWTs, with what is not there.
+const TRUST: &str = r#"
+[[issuer]]
+name = "ci"
+issuer = "https://issuer.example"
+audiences = ["sentry"]
+algorithms = ["ES256"]
+[[issuer.trust]]
+claims = { repository = "acme/web" }
+scopes = ["org:ci"]
+profile = "nobody"
+groups = ["none", "uploads"]
+"#;
+
 #[test]
 fn every_problem_of_profiles_and_groups_is_said() {
     let rows = [
@@ -179,6 +193,12 @@ fn every_problem_of_profiles_and_groups_is_said() {
         ("[profile.\"a b\"]\nscopes = []", "`a b` is no name"),
         ("[group.\"\"]\nrules = []", "`` is no name"),
         ("[group.x]\nrules = [\"GET /nothing/\"]", "no rule is"),
+        (TRUST, "issuer[0].trust[0].profile"),
+        (TRUST, "there is no group `none`"),
+        (
+            &*TRUST.replace("profile = \"nobody\"", "projects = [\"web\"]"),
+            "issuer[0].trust[0].projects",
+        ),
     ];
     for (text, wanted) in rows {
         let problems = with(text).unwrap_err();

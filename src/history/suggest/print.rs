@@ -85,6 +85,17 @@ impl Proposal {
         for organization in &self.organizations {
             words.push_str(&format!(" --organization {organization}"));
         }
+        // A slug is a project's own only within an organization.
+        if let [organization] = self.organizations.as_slice() {
+            for project in &self.projects {
+                let is_id = project.bytes().all(|byte| byte.is_ascii_digit());
+                let owner = if is_id { String::new() } else { format!("{organization}/") };
+                words.push_str(&format!(" --project {owner}{project}"));
+            }
+        }
+        if self.read_only {
+            words.push_str(" --read-only");
+        }
         words + &format!(" --expires {}d", self.days)
     }
 }

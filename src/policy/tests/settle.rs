@@ -41,3 +41,9 @@ pub(super) fn forwarded(forward: Forward) -> String {
         }
     }
 }
+
+/// A policy of these rules.
+pub(super) fn of(rules: RuleTable) -> Policy {
+    let site = Site::new(BaseUrl::parse("https://sentry.example.com").unwrap(), Vec::new());
+    Policy { max_body: [100; _], ..Policy::new(rules, site) }
+}

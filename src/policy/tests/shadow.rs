@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::settle::settled_at;
+use super::settle::{of, settled_at};
 use super::*;
 use crate::policy::decision::Decision;
 
@@ -44,11 +44,6 @@ fn shadowed(over: Vec<Rule>) -> Policy {
     last.retain(|rule| !rule.methods.is_empty());
     last.extend(over);
     of(RuleTable::staged(live(), vec![(END, last)]).unwrap())
-}
-
-fn of(rules: RuleTable) -> Policy {
-    let site = Site::new(BaseUrl::parse("https://sentry.example.com").unwrap(), Vec::new());
-    Policy { max_body: [100; _], ..Policy::new(rules, site) }
 }
 
 /// The decision on a request at a time, by `who` or by nobody.

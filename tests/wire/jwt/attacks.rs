@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::issuer::{Issuer, Key, Serves, with};
+use super::issuer::{Issuer, Serves, with};
+use super::key::Key;
 use super::{ask, gate, refused, told};
 use crate::gate::{Gate, Options};
 use crate::upstream::{Upstream, ok};

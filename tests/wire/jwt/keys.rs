@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::issuer::{Issuer, Key, Serves};
+use super::issuer::{Issuer, Serves};
+use super::key::Key;
 use super::{ask, gate, refused, told};
 use crate::gate::eventually;
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::issuer::{Issuer, Key, now, with};
+use super::issuer::{Issuer, now, with};
+use super::key::Key;
 use super::{ask, told};
 use crate::gate::{Gate, OWN_STORE, Options};
 use crate::upstream::{Upstream, ok, reply};
@@ -63,7 +64,7 @@ fn the_sample_for_github_lets_a_branch_release_and_a_pull_request_read() {
         "event_name",
         json!("pull_request"),
     );
-    for (line, code) in [(READ, ""), (WRITE, "missing_scope")] {
+    for (line, code) in [(READ, ""), (WRITE, "read_only")] {
         expect(&gate, &key.sign(&pull), line, code, "the pull request");
     }
     for (name, value) in [

@@ -12,8 +12,11 @@ use portcullis::store::portcullis::admin::NewToken;
 
 use crate::client::{Connection, Reply, request, send};
 use crate::gate::{CANONICAL, Gate, Options, eventually, hours, new, only};
+use crate::jwt::issuer::{Issuer, with};
+use crate::jwt::key::Key;
 use crate::tls;
 use crate::upstream::{Seen, Upstream, ok, reply};
+use serde_json::json;
 
 const ISSUES: &str = "GET /api/0/organizations/acme/issues/";
 const WRITE: &str = "PUT /api/0/organizations/acme/issues/";
@@ -45,8 +48,10 @@ pub struct Fleet {
     fine: Gate,
     /// It is asked for few tokens that nobody knows.
     guessed: Gate,
-    /// It has nowhere to keep chunked bodies.
+    /// It has nowhere to keep chunked bodies, and believes an issuer of JWTs.
     without_folder: Gate,
+    issuer: Issuer,
+    key: Key,
     without_store: Gate,
     /// Whether its store is away already.
     away: Cell<bool>,
@@ -73,6 +78,8 @@ fn answer(seen: &Seen, stream: &mut TcpStream) {
 impl Fleet {
     pub fn start() -> Self {
         let with = |options| Gate::with(Upstream::answering(answer), &options);
+        let key = Key::made("one");
+        let issuer = Issuer::of(&[&key]);
         let spool = |keys: &str| format!("[spool]\nmemory = \"10B\"\nmax_body = \"1000B\"\n{keys}");
         Self {
             fine: with(Options {
@@ -86,9 +93,11 @@ impl Fleet {
                 ..Options::default()
             }),
             without_folder: with(Options {
-                tables: spool("folder = \"nowhere\""),
+                tables: spool("folder = \"nowhere\"\n") + &issuer.table("ci", ""),
                 ..Options::default()
             }),
+            issuer,
+            key,
             without_store: with(Options::default()),
             away: Cell::new(false),
             encrypted: tls::gate(),
@@ -207,6 +216,10 @@ impl Fleet {
         for (line, token, code) in rows {
             is(&gate.bearer(line, token), code);
         }
+        let claims = with(self.issuer.claims(), "repository", json!("acme/other"));
+        let stranger = self.key.sign(&claims);
+        let asked = || self.without_folder.bearer(ISSUES, &stranger).code();
+        eventually("keys of the issuer", || asked() == "no_trust_policy");
         let authorization = format!("Bearer {bound}");
         let headers = [("Authorization", &*authorization), ("Origin", "https://evil.example")];
         is(&gate.send(ISSUES, &headers), "origin");

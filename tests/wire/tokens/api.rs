@@ -142,7 +142,7 @@ fn what_a_token_may_is_what_was_written() {
     let gate = with("");
     let all = json!({
         "name": "narrow", "kind": "api-key", "scopes": ["event:write"],
-        "organizations": ["acme", "1"], "projects": ["web"], "origins": ["https://App.example.com"],
+        "organizations": ["acme", "1"], "projects": ["42"], "origins": ["https://App.example.com"],
         "read_only": true, "profile": "ci-release", "groups": ["issues"],
         "networks": ["10.0.0.0/8", "2001:db8::/32"], "expires_at": "2100-01-01T00:00:00Z",
     });
@@ -153,7 +153,7 @@ fn what_a_token_may_is_what_was_written() {
         ("state", json!("active")),
         ("scopes", json!(["event:read", "event:write"])),
         ("organizations", json!(["acme", "1"])),
-        ("projects", json!(["web"])),
+        ("projects", json!(["42"])),
         ("origins", json!(["https://app.example.com"])),
         ("read_only", json!(true)),
         ("profile", json!("ci-release")),
@@ -187,6 +187,11 @@ fn what_is_not_understood_is_refused_and_nothing_is_made() {
         body[key] = value;
         body.to_string()
     };
+    let of_acme = |projects: Value| {
+        let mut body = minimal("one");
+        (body["organizations"], body["projects"]) = (json!(["acme"]), projects);
+        body.to_string()
+    };
     let without = |key: &str| {
         let mut body = minimal("one");
         body.as_object_mut().unwrap().remove(key);
@@ -209,7 +214,10 @@ fn what_is_not_understood_is_refused_and_nothing_is_made() {
         with("organizations", json!([])),
         with("organizations", json!(["Acme/"])),
         with("organizations", json!(many)),
-        with("projects", json!(["web"])),
+        with("projects", json!(["42"])),
+        of_acme(json!(["web"])),
+        with("profile", json!("nobody")),
+        with("groups", json!(["nothing"])),
         with("origins", json!(["app.example.com"])),
         with("read_only", json!("yes")),
         with("profile", json!("")),

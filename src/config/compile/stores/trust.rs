@@ -45,6 +45,10 @@ impl Compiler<'_> {
             }
         }
         let binding = |list| names(list).map_or(Binding::Any, Binding::Only);
+        if !binding(&raw.projects).has_ids_alone() {
+            let what = "has a slug, which may get another owner";
+            self.problem(on("projects"), what, "write the numeric ids of the projects");
+        }
         (self.problems.len() == before).then(|| Trust {
             conditions,
             scopes: scopes.with_implied(),
