@@ -1,5 +1,7 @@
 //! The token that stands in for tokens of the gateway, and a token that a client would present.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::GeneralPurpose;
@@ -9,8 +11,11 @@ use serde_json::Value;
 use super::answer::{base, shown};
 use super::ask::{As, Asked, CallerToken, Patient};
 use super::check::Check;
+use crate::config::{Config, StoreKind};
+use crate::policy::profile::CredentialId;
 use crate::policy::rules::Access;
 use crate::policy::scope::{Scope, ScopeSet};
+use crate::store::portcullis::Token;
 
 /// Sentry's answer on who calls.
 const INDEX: &str = "/api/0/";
@@ -104,6 +109,36 @@ fn judge_scopes(patient: &Patient<'_>, tried: &str, own: ScopeSet, held: &[Scope
     );
     let fix = format!("give it {}, or issue tokens without", lacks.list());
     Check::problem("credential", tried, seen, fix)
+}
+
+/// Whether one credential stands in for tokens of several profiles: Sentry's own scopes don't tell those
+/// apart, and an organisation's token or key has every scope of its organisation behind Sentry's first gate.
+pub(super) fn shared(config: &Config, tokens: &[Token]) -> Option<Check> {
+    let of_tokens = tokens.iter().map(|token| &token.narrowing);
+    let issuers = config.stores.iter().filter_map(|store| match &store.kind {
+        StoreKind::Jwt(issuer) => Some(&issuer.trust),
+        StoreKind::Portcullis(_)
+        | StoreKind::Sentry(_)
+        | StoreKind::Introspection(_)
+        | StoreKind::File(_) => None,
+    });
+    let of_policies = issuers.flatten().map(|trust| &trust.narrowing);
+    let named = of_tokens.chain(of_policies).filter_map(|narrowing| narrowing.profile.as_deref());
+    let shares = |name: &&str| {
+        let profile = config.policy.profiles.profile(name);
+        profile.is_some_and(|profile| profile.credential == CredentialId::UPSTREAM)
+    };
+    let sharing: BTreeSet<&str> = named.filter(shares).collect();
+    if sharing.len() < 2 {
+        return None;
+    }
+    let names: Vec<_> = sharing.iter().map(|name| format!("`{name}`")).collect();
+    let seen = format!(
+        "that of `upstream.web` stands in for tokens of the profiles {}: only the gateway tells them apart",
+        names.join(", ")
+    );
+    let fix = "give each `[profile.NAME]` a `credential` of its own, with no more scopes in Sentry than it needs";
+    Some(Check::ok("profile_credentials", "profiles of tokens in force", seen).with_fix(fix))
 }
 
 /// Sentry says whose account it is, and not whether a person signs in with it.

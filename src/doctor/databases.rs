@@ -5,9 +5,8 @@ use super::check::Check;
 use super::clocks;
 use crate::clock::Timestamp;
 use crate::config::{Own, Store, StoreKind, StoreServer};
-use crate::policy::scope::ScopeSet;
 use crate::store::Chain;
-use crate::store::portcullis::{IfMissing, TokenKind};
+use crate::store::portcullis::{IfMissing, Token, TokenKind};
 use crate::store::postgres::audit::{self, AuditError, Excess};
 use crate::stores;
 
@@ -99,10 +98,10 @@ fn triggers(store: &Store, server: &StoreServer, found: Result<Vec<String>, Audi
     }
 }
 
-/// The scopes of the tokens in force that the upstream's credential stands in for, as far as their stores
+/// The tokens in force that a credential of the gateway stands in for, as far as their stores
 /// can be read from here.
-pub(super) async fn scopes_in_use(patient: &Patient<'_>) -> Vec<ScopeSet> {
-    let mut scopes = Vec::new();
+pub(super) async fn tokens_in_use(patient: &Patient<'_>) -> Vec<Token> {
+    let mut in_use = Vec::new();
     for store in &patient.config.stores {
         let StoreKind::Portcullis(own) = &store.kind else { continue };
         let Ok(opened) = stores::open_own(own, IfMissing::Fail).await else { continue };
@@ -113,9 +112,9 @@ pub(super) async fn scopes_in_use(patient: &Patient<'_>) -> Vec<ScopeSet> {
             let tokens = tokens
                 .into_iter()
                 .filter(|token| token.kind != TokenKind::Dsn && token.condition(now) == "active");
-            scopes.extend(tokens.map(|token| token.scopes));
+            in_use.extend(tokens);
         }
         opened.close().await;
     }
-    scopes
+    in_use
 }

@@ -26,6 +26,7 @@ use ask::Patient;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::policy::scope::ScopeSet;
 
 /// Asks everything; `progress` is told what is being asked.
 ///
@@ -97,9 +98,11 @@ async fn of_sentry(patient: &Patient<'_>, down: Option<&str>) -> urls::Seen {
         checks.extend(urls.checks);
         return urls::Seen { checks, ..urls };
     }
-    let held = databases::scopes_in_use(patient).await;
+    let tokens = databases::tokens_in_use(patient).await;
+    let held: Vec<ScopeSet> = tokens.iter().map(|token| token.scopes).collect();
     let credential = credential::look_at(patient, &held).await;
     checks.extend(credential.checks);
+    checks.extend(credential::shared(patient.config, &tokens));
     let missing = match (credential.accepted, &patient.config.credential) {
         (true, _) => None,
         (false, Some(_)) => Some("Sentry was not asked, without a credential that it knows"),

@@ -219,6 +219,7 @@ const LAYERS: &[Layer] = &[
             "policy::credential::Digest",
             "policy::path::decoded",
             "policy::method::Method",
+            "policy::profile::Profiles",
             "policy::site::Authority",
             "proxy::InForce",
             "policy::identity",

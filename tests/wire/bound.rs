@@ -119,6 +119,7 @@ fn what_is_of_the_project_arrives_and_what_is_of_another_does_not() {
     assert_eq!((answer.status, &*answer.code()), (503, "directory_unavailable"));
     assert!(answer.header("retry-after").is_some());
     // What can't be answered is not remembered, what can is.
+    gate.upstream.take();
     let again = |target: &str| {
         send(&gate, &format!("GET {target}"), &token, "");
         gate.upstream.take().len()

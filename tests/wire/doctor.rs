@@ -294,6 +294,19 @@ fn what_stands_in_needs_the_scopes_that_it_is_lent_for() {
     let told = pair.ask(&[], "");
     problems(&told, &["credential"]);
     assert!(fix(&told, "credential").contains("`team:admin`"), "{}", told.text);
+    // Whoever has one of two profiles has what both have, as far as Sentry can tell.
+    let pair = Pair::healthy();
+    let of_profile = |name: &str| {
+        let words = ["token", "create", "--name", name, "--profile", name, "--expires", "1h"];
+        assert!(pair.portcullis(&words, "").status.success());
+    };
+    of_profile("agent");
+    assert!(!pair.ask(&[], "").text.contains("profile_credentials"));
+    of_profile("exporter");
+    let told = pair.ask(&[], "");
+    let seen = told.check("profile_credentials")["seen"].as_str().unwrap();
+    assert!(seen.contains("`agent`, `exporter`"), "{seen}");
+    assert!(fix(&told, "profile_credentials").contains("`credential` of its own"), "{}", told.text);
     // Of whom it is can't be told.
     let sentry = Sentry { email: Some("a@example.com"), ..Sentry::default() };
     let told = Pair::healthy().becomes(sentry).ask(&[], "");

@@ -23,7 +23,7 @@ impl RawRule {
         }
         for own in places.iter().filter(|own| !own.parameters().is_empty()) {
             let named = |parameter: &&str| path.contains(&format!("{{{parameter}}}"));
-            if !own.parameters().iter().any(|parameter| named(&parameter)) {
+            if !own.parameters().iter().any(named) {
                 let what = format!(
                     "has projects in `{}`, and no such parameter in its path",
                     own.as_str()

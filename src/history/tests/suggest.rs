@@ -67,7 +67,7 @@ fn the_narrowest_token_is_proposed() {
         assert_eq!(lists, (*scopes, &*organizations, &*projects), "{done:?}");
         assert_eq!((seen.read_only, seen.impossible.len()), (*read_only, *impossible), "{done:?}");
         assert_eq!(seen.requests, done.len() as u64);
-        let is_shell = |c: char| c.is_ascii_alphanumeric() || " -_:".contains(c);
+        let is_shell = |c: char| c.is_ascii_alphanumeric() || " -_:/".contains(c);
         let command = seen.command("gw");
         assert!(command.chars().all(is_shell), "{command}");
         // And it would have been let through.
@@ -131,7 +131,7 @@ fn only_what_was_let_through_counts_and_what_is_not_used_is_told() {
     assert_eq!((&*seen[0].first, seen[0].days), ("2026-10-01T00:00:00.000Z", 62));
     assert_eq!(
         seen[0].command("/etc/it's.toml"),
-        "portcullis token create --config '/etc/it'\\''s.toml' --name narrow-tok-1 --scope event:read --organization acme --expires 62d"
+        "portcullis token create --config '/etc/it'\\''s.toml' --name narrow-tok-1 --scope event:read --organization acme --read-only --expires 62d"
     );
     // What needs the same has one profile.
     let text = profiles(&seen);
