@@ -6,6 +6,7 @@
 use std::io;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body_util::Full;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -14,6 +15,16 @@ use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::ServerName;
 
 use crate::tls::{Certificates, ClientTls};
+
+/// `User-Agent`.
+pub const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
+/// `Connection`: each is for one question.
+pub const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// `Accept`.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Whom Sentry is told that it answers: nobody's address (RFC 5737), so nobody whom it trusts.
+pub const NOBODY: HeaderValue = HeaderValue::from_static("192.0.2.1");
 
 /// Asks over HTTP/1.1.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;

@@ -15,12 +15,13 @@ use super::own::{Located, StoreArgs, block_on, open};
 use super::trail::Recorder;
 use super::{Outcome, load, print};
 use crate::clock::{Clock as _, SystemClock};
-use crate::policy::identity::{Binding, Narrowing};
+use crate::policy::identity::Narrowing;
 use crate::policy::scope::{Scope, ScopeSet};
+use crate::policy::template::is_digits;
 use crate::store::portcullis::admin::{Candidate, Issued, NewToken, Resolved, Revoked};
 use crate::store::portcullis::{IfMissing, Lifetime, PortcullisStore, Rotation, Token, TokenKind};
 use crate::stores::directory;
-use bindings::Named;
+use bindings::{Named, binding};
 
 /// What to do, and where the store is.
 #[derive(Debug, clap::Args)]
@@ -176,7 +177,7 @@ async fn create(
     }
     let is_dsn = args.kind == TokenKind::Dsn;
     // The whole of it, where more than the store is needed.
-    let asks = args.organizations.iter().chain(&args.projects).any(|name| !is_id(name));
+    let asks = args.organizations.iter().chain(&args.projects).any(|name| !is_digits(name));
     let named = args.profile.is_some() || !args.groups.is_empty();
     let config = match config {
         Some(path) if named || (asks && !is_dsn) => Some(load(path)?),
@@ -186,11 +187,11 @@ async fn create(
         Some(_) | None => None,
     };
     let of_profile = match (&args.profile, &config) {
-        (Some(name), Some(config)) => bindings::check_profile(config, name)?,
+        (Some(name), Some(config)) => bindings::check_profile(&config.policy.profiles, name)?,
         (Some(_) | None, _) => ScopeSet::EMPTY,
     };
     if let Some(config) = &config {
-        bindings::check_groups(config, &args.groups)?;
+        bindings::check_groups(&config.policy.profiles, &args.groups)?;
     }
     let scopes: ScopeSet = match args.scopes.as_slice() {
         [] if is_dsn => ScopeSet::PROJECT_KEY,
@@ -278,10 +279,6 @@ fn told(
     recorded.map(|()| Outcome::Fine)
 }
 
-fn is_id(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 async fn rotate(
     store: &PortcullisStore,
     args: &RotateArgs,
@@ -301,14 +298,6 @@ async fn rotate(
         Some(_) | None => eprintln!("`{id}` is revoked"),
     }
     told(&issued, "token.rotate", public_url, recorder)
-}
-
-fn binding(names: Vec<String>) -> Binding {
-    if names.is_empty() {
-        Binding::Any
-    } else {
-        Binding::Only(names.into_iter().map(Into::into).collect())
-    }
 }
 
 async fn list(store: &PortcullisStore, filter: &ListArgs) -> anyhow::Result<Outcome> {

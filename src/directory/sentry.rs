@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{Directory, answer};
-use crate::client::{HttpClient, Speaks, client};
+use crate::client::{AGENT, CLOSE, HttpClient, JSON, NOBODY, Speaks, client};
 use crate::forward::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::policy::question::{Learnt, Question};
 use crate::tls::ClientTls;
@@ -31,12 +31,6 @@ const AT_ONCE: usize = 4;
 const CAPACITY: u64 = 10_000;
 /// How long it is believed that there is no such thing.
 const NOTHING_TTL: Duration = Duration::from_secs(5);
-/// Whom Sentry is told that it answers: nobody's address (RFC 5737), so nobody whom it trusts.
-const CLIENT: HeaderValue = HeaderValue::from_static("192.0.2.1");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Where Sentry is, and how it is asked.
 #[derive(Clone, Debug)]
@@ -158,7 +152,7 @@ impl Asker {
         let request = Request::get(uri)
             .header(HOST, host)
             .header(X_FORWARDED_PROTO, proto)
-            .header(X_FORWARDED_FOR, CLIENT)
+            .header(X_FORWARDED_FOR, NOBODY)
             .header(AUTHORIZATION, credential)
             .header(ACCEPT, JSON)
             .header(USER_AGENT, AGENT)

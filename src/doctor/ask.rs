@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::timeout;
 
 use super::answer::Answer;
-use crate::client::{HttpClient, Speaks, client};
+use crate::client::{AGENT, CLOSE, HttpClient, NOBODY, Speaks, client};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy::exposure::Service;
@@ -30,12 +30,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const WHOLE: Duration = Duration::from_secs(60);
 /// The largest answer, in bytes. Metrics are long.
 const MAX_ANSWER: usize = 16 << 20;
-/// Whom Sentry is told that it answers: nobody's address (RFC 5737), so nobody whom it trusts.
-const CLIENT: HeaderValue = HeaderValue::from_static("192.0.2.1");
 
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const ANY_JSON: HeaderValue = HeaderValue::from_static("application/json, */*;q=0.5");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -175,7 +170,7 @@ impl<'a> Patient<'a> {
     ) -> Asked {
         let host = self.public().authority();
         let mut headers = vec![
-            (X_FORWARDED_FOR, CLIENT),
+            (X_FORWARDED_FOR, NOBODY),
             (X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str())),
         ];
         let credential = self.config.credential.as_ref().filter(|_| who == As::Gateway);

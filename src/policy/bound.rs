@@ -15,6 +15,7 @@ use super::naming::Place;
 use super::question::{Answers, Learnt, Question};
 use super::reason::Reason;
 use super::rules::{Access, Rule};
+use super::template::{is_digits, is_slug_or_id};
 use super::{Pending, Request};
 
 /// Why it can't be decided, or not yet.
@@ -305,16 +306,9 @@ fn admits_all(binding: &Binding, ids: &[u64]) -> bool {
     !ids.is_empty() && ids.iter().all(|id| binding.admits(&id.to_string()))
 }
 
-/// What Sentry takes for an id.
-fn is_id(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// What can be the slug of an organisation or a project, and is no id.
 fn is_slug(name: &str) -> bool {
-    let known =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
-    name.len() <= 100 && !is_id(name) && !name.is_empty() && name.bytes().all(known)
+    name.len() <= 100 && is_slug_or_id(name) && !is_digits(name)
 }
 
 fn another(what: &str, name: &str, reason: Reason) -> Denial {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::scope::ScopeSet;
+use super::template::is_digits;
 use crate::clock::Timestamp;
 
 /// What a credential stands for. A rule lists the kinds that it takes.
@@ -120,10 +121,9 @@ impl Binding {
 
     /// Whether it names what it names by numeric ids, which don't change. What narrows nothing does.
     pub fn has_ids_alone(&self) -> bool {
-        let is_id = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
         match self {
             Binding::Any | Binding::Unknown => true,
-            Binding::Only(names) => !names.is_empty() && names.iter().all(|name| is_id(name)),
+            Binding::Only(names) => !names.is_empty() && names.iter().all(|name| is_digits(name)),
         }
     }
 

@@ -71,6 +71,13 @@ pub fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Whether `text` is made of what Sentry's slugs and ids are (`SLUG_REGEX` in `slug/patterns.py`).
+pub fn is_slug_or_id(text: &str) -> bool {
+    let known =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    !text.is_empty() && text.bytes().all(known)
+}
+
 /// Whether `text` is the number of a row: digits that don't start with 0.
 pub fn is_id(text: &str) -> bool {
     is_digits(text) && !text.starts_with('0')

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Found, StoreError, TokenStore};
-use crate::client::{HttpClient, Speaks, client};
+use crate::client::{AGENT, CLOSE, HttpClient, JSON, Speaks, client};
 use crate::policy::credential::{self, Presented};
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::tls::ClientTls;
@@ -41,11 +41,7 @@ const AT_ONCE: usize = 6;
 /// The largest answer, in bytes. A user of Sentry's has some thousand.
 const MAX_ANSWER: usize = 256 << 10;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
 
 /// How an endpoint is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

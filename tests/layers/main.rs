@@ -50,32 +50,10 @@ const LAYERS: &[Layer] = &[
     // What is decided and rewritten: values in, values out.
     Layer { module: "policy", may_use: &["clock"], forbidden: PURE },
     // It reads JSON.
-    Layer {
-        module: "rewrite",
-        may_use: &["policy"],
-        forbidden: &[
-            PINGORA,
-            STORAGE,
-            INPUT_OUTPUT,
-            ASYNC,
-            READS_A_CLOCK,
-            &["toml", "prometheus", "tracing", "log"],
-        ],
-    },
+    Layer { module: "rewrite", may_use: &["policy"], forbidden: PURE_BUT_JSON },
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
     // It reads JSON.
-    Layer {
-        module: "peek",
-        may_use: &["policy"],
-        forbidden: &[
-            PINGORA,
-            STORAGE,
-            INPUT_OUTPUT,
-            ASYNC,
-            READS_A_CLOCK,
-            &["toml", "prometheus", "tracing", "log"],
-        ],
-    },
+    Layer { module: "peek", may_use: &["policy"], forbidden: PURE_BUT_JSON },
     Layer { module: "limit", may_use: &[], forbidden: PURE },
     // It signs what was decided, in JSON.
     Layer {
@@ -288,6 +266,15 @@ const LAYERS: &[Layer] = &[
 ];
 
 const PURE: &[&[&str]] = &[PINGORA, LIBRARIES, INPUT_OUTPUT, ASYNC, READS_A_CLOCK];
+/// The same, but that it reads JSON.
+const PURE_BUT_JSON: &[&[&str]] = &[
+    PINGORA,
+    STORAGE,
+    INPUT_OUTPUT,
+    ASYNC,
+    READS_A_CLOCK,
+    &["toml", "prometheus", "tracing", "log"],
+];
 const PINGORA: &[&str] = &["pingora"];
 const LIBRARIES: &[&str] = &["serde", "toml", "prometheus", "tracing", "log", "sqlx", "moka"];
 const STORAGE: &[&str] = &["sqlx", "moka"];

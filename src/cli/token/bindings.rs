@@ -2,10 +2,12 @@
 
 use anyhow::{Context as _, bail};
 
-use crate::config::Config;
 use crate::directory::Directory;
 use crate::policy::identity::Binding;
+use crate::policy::profile::Profiles;
 use crate::policy::question::{Learnt, Question};
+use crate::policy::scope::ScopeSet;
+use crate::policy::template::is_digits;
 
 /// Organisations and projects as they were written.
 pub(super) struct Named {
@@ -29,7 +31,7 @@ impl Named {
             organizations.push(organization(name, directory).await?);
         }
         for name in &self.projects {
-            if is_id(name) {
+            if is_digits(name) {
                 projects.push(name.clone());
                 continue;
             }
@@ -47,7 +49,9 @@ impl Named {
 }
 
 async fn organization(name: &str, directory: Option<&dyn Directory>) -> anyhow::Result<String> {
-    let Some(directory) = directory.filter(|_| !is_id(name)) else { return Ok(name.to_owned()) };
+    let Some(directory) = directory.filter(|_| !is_digits(name)) else {
+        return Ok(name.to_owned());
+    };
     match directory.learn(&Question::Organization(name.into())).await {
         Learnt::Ids(ids) => one(&ids).with_context(|| unknown("organization", name)),
         Learnt::Nothing => bail!(unknown("organization", name)),
@@ -83,29 +87,28 @@ async fn project(
     }
 }
 
-/// What narrows the tokens of a profile from the start.
-pub(super) fn check_profile(
-    config: &Config,
-    name: &str,
-) -> anyhow::Result<crate::policy::scope::ScopeSet> {
-    let profiles = &config.policy.profiles.profiles;
-    let profile = profiles.iter().find(|profile| *profile.name == *name).with_context(|| {
-        let names: Vec<_> = profiles.iter().map(|profile| format!("`{}`", profile.name)).collect();
-        format!("there is no profile `{name}`; take one of {}", names.join(", "))
+/// The scopes of a profile.
+pub(super) fn check_profile(profiles: &Profiles, name: &str) -> anyhow::Result<ScopeSet> {
+    let profile = profiles.profile(name).with_context(|| {
+        let names = profiles.profiles.iter().map(|profile| &*profile.name);
+        format!("there is no profile `{name}`; take one of {}", listed(names))
     })?;
     Ok(profile.scopes)
 }
 
 /// Every group is there.
-pub(super) fn check_groups(config: &Config, names: &[Box<str>]) -> anyhow::Result<()> {
-    let groups = &config.policy.profiles.groups;
-    match names.iter().find(|name| !groups.iter().any(|(known, _)| known == *name)) {
+pub(super) fn check_groups(profiles: &Profiles, names: &[Box<str>]) -> anyhow::Result<()> {
+    match names.iter().find(|name| !profiles.has_group(name)) {
         None => Ok(()),
         Some(name) => {
-            let known: Vec<_> = groups.iter().map(|(name, _)| format!("`{name}`")).collect();
-            bail!("there is no group `{name}`; take one of {}", known.join(", "))
+            let known = listed(profiles.groups.iter().map(|(name, _)| &**name));
+            bail!("there is no group `{name}`; take one of {known}")
         }
     }
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn one(ids: &[u64]) -> Option<String> {
@@ -120,11 +123,8 @@ fn unknown(what: &str, name: &str) -> String {
     )
 }
 
-fn is_id(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn binding(names: Vec<String>) -> Binding {
+/// To these; to nothing when empty.
+pub(super) fn binding(names: Vec<String>) -> Binding {
     if names.is_empty() {
         Binding::Any
     } else {

@@ -108,12 +108,8 @@ impl Compiler<'_> {
                 }
             }
         }
-        let credential = own.credential.as_ref().and_then(|secret| {
-            let token = self.secret(&format!("{at}.credential"), secret)?;
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
+        let secret = own.credential.as_ref();
+        let credential = secret.and_then(|secret| self.bearer(&format!("{at}.credential"), secret));
         let index = u16::try_from(compiled.credentials.len()).unwrap_or(u16::MAX);
         let id = credential.as_ref().map_or(CredentialId::UPSTREAM, |_| CredentialId::extra(index));
         compiled.credentials.extend(credential);

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use http::HeaderValue;
+
 use super::super::Source;
 use super::super::value::SecretRef;
 use super::Compiler;
@@ -43,6 +45,14 @@ impl SecretRef {
 }
 
 impl Compiler<'_> {
+    /// A token as `Authorization` has it, or a problem at `at`.
+    pub(super) fn bearer(&mut self, at: &str, secret: &SecretRef) -> Option<HeaderValue> {
+        let token = self.secret(at, secret)?;
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
     /// The text of a secret, or a problem at `at`.
     pub(super) fn secret(&mut self, at: &str, secret: &SecretRef) -> Option<String> {
         let read = secret.read(self.folder, self.source);

@@ -132,10 +132,7 @@ impl Compiler<'_> {
     }
 
     pub(super) fn credential(&mut self, web: &RawUpstream) -> Option<HeaderValue> {
-        let token = self.secret("upstream.web.credential", web.credential.as_ref()?)?;
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+        self.bearer("upstream.web.credential", web.credential.as_ref()?)
     }
 
     pub(super) fn session_cookie(&mut self, web: &RawUpstream) -> Box<str> {

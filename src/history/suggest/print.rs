@@ -5,6 +5,8 @@ use std::fmt;
 
 use super::Proposal;
 
+use crate::policy::template::is_digits;
+
 /// A proposal, and the config of the gateway that it is for.
 #[derive(Debug)]
 pub struct Told<'a> {
@@ -88,8 +90,8 @@ impl Proposal {
         // A slug is a project's own only within an organization.
         if let [organization] = self.organizations.as_slice() {
             for project in &self.projects {
-                let is_id = project.bytes().all(|byte| byte.is_ascii_digit());
-                let owner = if is_id { String::new() } else { format!("{organization}/") };
+                let owner =
+                    if is_digits(project) { String::new() } else { format!("{organization}/") };
                 words.push_str(&format!(" --project {owner}{project}"));
             }
         }

@@ -4,7 +4,8 @@ use super::super::decision::Denial;
 use super::super::identity::Binding;
 use super::super::path::decoded;
 use super::super::reason::Reason;
-use super::{Scope, Unsettled, is_id};
+use super::super::template::is_digits;
+use super::{Scope, Unsettled};
 
 /// The parameter to which Sentry limits its answer (`OrganizationEndpoint.get_projects` in
 /// `api/bases/organization.py`).
@@ -43,7 +44,7 @@ pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unset
                 return Err(unclear("a project in brackets"));
             }
             let value = form_decoded(value);
-            if name == PROJECT && !is_id(&value) {
+            if name == PROJECT && !is_digits(&value) {
                 return Err(unclear("a `project` that is no id; write `project=<id>`"));
             }
             scope.admits(&value)?;
@@ -67,7 +68,7 @@ pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unset
 pub(super) fn check_ids(query: Option<&str>) -> Result<(), Unsettled> {
     let pairs = query.unwrap_or_default().split('&');
     for (name, value) in pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
-        if form_decoded(name).eq_ignore_ascii_case(ID) && !is_id(&form_decoded(value)) {
+        if form_decoded(name).eq_ignore_ascii_case(ID) && !is_digits(&form_decoded(value)) {
             return Err(unclear("an `id` that is no number"));
         }
     }
@@ -85,9 +86,11 @@ fn is_event_id(text: &str) -> bool {
 /// The projects of a binding, as a query names them.
 pub(super) fn naming(projects: &Binding) -> Box<str> {
     let ids: Vec<String> = match projects {
-        Binding::Only(names) => {
-            names.iter().filter(|name| is_id(name)).map(|id| format!("{PROJECT}={id}")).collect()
-        }
+        Binding::Only(names) => names
+            .iter()
+            .filter(|name| is_digits(name))
+            .map(|id| format!("{PROJECT}={id}"))
+            .collect(),
         Binding::Any | Binding::Unknown => Vec::new(),
     };
     ids.join("&").into()

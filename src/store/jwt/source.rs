@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::jwk::{BadJwks, Jwks};
-use crate::client::{HttpClient, Speaks, client};
+use crate::client::{AGENT, CLOSE, HttpClient, JSON, Speaks, client};
 use crate::store::object::Object;
 use crate::tls::ClientTls;
 
@@ -26,11 +26,6 @@ use crate::tls::ClientTls;
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest answer and the largest file, in bytes. GitHub's keys take some 8 KiB.
 const MAX_ANSWER: usize = 256 << 10;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("portcullis/", env!("CARGO_PKG_VERSION")));
 
 /// Where an issuer's keys are.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@ use super::row::TokenKind;
 use crate::clock::Timestamp;
 use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::ScopeSet;
+use crate::policy::template::is_slug_or_id;
 
 /// The longest name, in characters.
 pub(super) const MAX_NAME_LEN: usize = 100;
@@ -49,7 +50,7 @@ impl NewToken {
         }
         for binding in [&self.organizations, &self.projects] {
             if let Binding::Only(names) = binding
-                && let Some(name) = names.iter().find(|name| !is_slug(name))
+                && let Some(name) = names.iter().find(|name| !is_slug_or_id(name))
             {
                 return Err(AdminError::BadSlug(name.to_string()));
             }
@@ -59,13 +60,6 @@ impl NewToken {
         }
         Ok(())
     }
-}
-
-/// What Sentry's slugs and ids are made of (`SLUG_REGEX` in `slug/patterns.py`).
-fn is_slug(name: &str) -> bool {
-    let known =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
-    !name.is_empty() && name.bytes().all(known)
 }
 
 /// An origin as browsers send it (RFC 6454), or all of them.
@@ -114,7 +108,7 @@ mod tests {
             ("acme ", false),
             ("%61cme", false),
         ] {
-            assert_eq!(is_slug(name), wanted, "{name}");
+            assert_eq!(is_slug_or_id(name), wanted, "{name}");
         }
     }
 
