@@ -44,6 +44,7 @@ pub mod readiness;
 pub mod reload;
 pub mod rewrite;
 pub mod routes;
+pub mod seats;
 pub mod server;
 pub mod server_tls;
 pub mod spool;

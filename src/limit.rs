@@ -68,7 +68,7 @@ impl Budget {
 }
 
 /// Whom an address stands for: who has one IPv6 address has the network.
-fn network(client: IpAddr) -> u64 {
+pub fn network(client: IpAddr) -> u64 {
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(u32::from(address)),
         IpAddr::V6(address) => (u128::from(address) >> 64) as u64 | 1 << 63,

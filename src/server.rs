@@ -9,6 +9,7 @@ mod assembly;
 mod callers;
 mod connection;
 mod crowd;
+mod descriptors;
 mod files;
 mod handover;
 mod listener;
@@ -46,6 +47,7 @@ use crate::policy::exposure::Exposures;
 use crate::proxy::{InForce, KEEP_ALIVE, MAX_TRIES, Proxy, RequestIds};
 use crate::readiness::Readiness;
 use crate::reload::{Outcome, Reloads};
+use crate::seats::{SeatLimits, Seats};
 use crate::telemetry::errors;
 use crate::telemetry::metrics::{Families, ListenMetrics, ReloadResult};
 use crate::telemetry::unmatched::Unmatched;
@@ -63,6 +65,9 @@ use stop::{Ending, Signals, Successor};
 
 /// How long what goes on in the background may take to end.
 const END: Duration = Duration::from_secs(6);
+
+/// Connections to a service for operators.
+const OPERATORS: SeatLimits = SeatLimits { total: 512, per_client: 256, exempt: Vec::new() };
 
 /// Idle connections to the upstream that are kept, for each worker.
 const UPSTREAM_POOL: usize = 128;
@@ -158,6 +163,8 @@ impl Server {
         let admin_address = operators.address();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let threads = config.server.threads;
+        descriptors::raise(config.server.seats.total);
+        let seats = Seats::new(config.server.seats.clone());
         let (config_hash, notes) = (config.hash.clone(), config.notes.clone());
         let listen_clock = Arc::clone(&clock);
         let mut ground = Ground {
@@ -170,7 +177,8 @@ impl Server {
         };
         let listen_metrics = Arc::clone(ground.families.listen());
         let metrics = Arc::clone(&listen_metrics);
-        let entrances = Entrances::new(config.listen.clone(), metrics, alarm.clone());
+        let entrances =
+            Entrances::new(config.listen.clone(), Arc::clone(&seats), metrics, alarm.clone());
         entrances.tell(&config.upstreams.shown());
         let (current, awaited) = background.block_on(async {
             tokio::select! {
@@ -197,6 +205,7 @@ impl Server {
             ids: RequestIds::new(random()?),
             unmatched: Arc::clone(&unmatched),
             readiness: Arc::clone(&readiness),
+            seats: Arc::clone(&seats),
         };
         let admin = Admin {
             readiness: Arc::clone(&readiness),
@@ -211,6 +220,7 @@ impl Server {
             current,
             in_force: Arc::clone(&in_force),
             entrances: entrances.clone(),
+            seats,
             reloads,
             asked,
             alarm: alarm.clone(),
@@ -255,7 +265,8 @@ impl Server {
         let (address, exposed) = (listener.address(), Exposures::NONE);
         let plain = Listen { address, exposed, tls: None, proxy_protocol: None };
         let metrics = Arc::clone(&self.listen_metrics);
-        let entrances = Entrances::new(vec![plain], metrics, self.alarm.clone());
+        let seats = Seats::new(OPERATORS);
+        let entrances = Entrances::new(vec![plain], seats, metrics, self.alarm.clone());
         self.pingora.add_service(Listening {
             name: name.to_owned(),
             app: Arc::new(app),

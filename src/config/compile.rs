@@ -97,8 +97,9 @@ pub(super) fn compile(
         0 => std::thread::available_parallelism().map_or(FALLBACK_THREADS, Into::into),
         threads => threads,
     };
+    let seats = compiler.seats(&raw.server, &trusted_proxies);
     let RawServer { stop_delay, drain, .. } = &raw.server;
-    let server = Server { threads, stop_delay: stop_delay.0, drain: drain.0 };
+    let server = Server { threads, stop_delay: stop_delay.0, drain: drain.0, seats };
     match (site, admin, upstreams, rules, profiles, log) {
         (Some(site), Some(admin), Some(upstreams), Some(rules), Some(profiles), Some(log))
             if compiler.problems.is_empty() =>

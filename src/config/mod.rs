@@ -38,6 +38,7 @@ use crate::policy::exposure::{Exposures, Service};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
+use crate::seats::SeatLimits;
 use crate::server_tls::{ServerTls, Shown};
 use crate::spool::SpoolSettings;
 use crate::telemetry::audit::{AuditSettings, Output};
@@ -250,7 +251,7 @@ pub struct Administration {
 }
 
 /// How the process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Worker threads.
     pub threads: usize,
@@ -258,6 +259,8 @@ pub struct Server {
     pub stop_delay: Duration,
     /// How long requests in flight may take to end then.
     pub drain: Duration,
+    /// How many connections of clients there may be.
+    pub seats: SeatLimits,
 }
 
 /// Where files, the environment and the time are read from.

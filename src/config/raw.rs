@@ -348,10 +348,22 @@ pub(super) struct RawServer {
     /// How long requests in flight may take to end then; both together below the time after which the
     /// process is killed, by 5 s at least.
     pub(super) drain: HumanDuration,
+    /// How many connections of clients there may be, at least 16; more wait, in the queue of the
+    /// system, until one ends.
+    pub(super) max_connections: usize,
+    /// How many of them may be of one client, an IPv4 address or the /64 of an IPv6 address; one more is
+    /// closed. Networks of `trusted_proxies` may have as many as there are.
+    pub(super) max_connections_per_client: usize,
 }
 
 impl Default for RawServer {
     fn default() -> Self {
-        Self { threads: 0, stop_delay: seconds::<5>(), drain: seconds::<20>() }
+        Self {
+            threads: 0,
+            stop_delay: seconds::<5>(),
+            drain: seconds::<20>(),
+            max_connections: 8192,
+            max_connections_per_client: 1024,
+        }
     }
 }

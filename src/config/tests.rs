@@ -143,6 +143,18 @@ fn one_problem_each() {
             "trusted_proxies[0]",
             "is not a network",
         ),
+        (
+            "listen = [{",
+            "server = { max_connections = 15 }\nlisten = [{",
+            "server.max_connections",
+            "is below 16",
+        ),
+        (
+            "listen = [{",
+            "server = { max_connections_per_client = 0 }\nlisten = [{",
+            "server.max_connections_per_client",
+            "lets nobody connect",
+        ),
         ("0.0.0.0:8080", "0.0.0.0", "listen[0].address", "is not an IP address with a port"),
         (
             "0.0.0.0:8080\"",

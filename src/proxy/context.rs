@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::client::{Client, Running};
 use super::counted::Counted;
+use super::pace::Pace;
 use super::serving::Serving;
 use super::upstream::Attempt;
 use super::vouch::Confided;
@@ -75,6 +76,8 @@ pub struct Context {
     pub(super) unread: bool,
     /// How much of its body has come, where that is counted.
     pub(super) received: u64,
+    /// How fast its body comes, where it is sent on as it does.
+    pub(super) pace: Option<Pace>,
     /// When token stores were asked and it was decided on, where it is traced.
     pub(super) steps: Steps,
     /// What the upstream was sent in confidence.
@@ -138,6 +141,7 @@ impl Context {
             waited: Duration::ZERO,
             unread: false,
             received: 0,
+            pace: None,
             steps: Steps::default(),
             confided: Confided::default(),
             trace: None,

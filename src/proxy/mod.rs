@@ -17,6 +17,7 @@ mod held;
 mod hold;
 mod keep;
 mod listeners;
+mod pace;
 mod respond;
 mod response;
 mod serving;
@@ -41,6 +42,7 @@ use crate::policy::method::Method;
 use crate::policy::reason::UpstreamFailure;
 use crate::policy::site::BaseUrl;
 use crate::readiness::Readiness;
+use crate::seats::Seats;
 use crate::telemetry::unmatched::Unmatched;
 
 pub use certificate::ClientCertificate;
@@ -64,6 +66,8 @@ pub struct Proxy {
     pub unmatched: Arc<Unmatched>,
     /// Whether the gateway is stopping, so that connections end with their request.
     pub readiness: Arc<Readiness>,
+    /// Whether there is room for connections without a request.
+    pub seats: Arc<Seats>,
 }
 
 #[async_trait]
@@ -86,7 +90,7 @@ impl ProxyHttp for Proxy {
             *session.req_header_mut() = ctx.take_over(part);
             return Ok(false);
         }
-        if self.readiness.is_stopping() {
+        if self.readiness.is_stopping() || self.seats.is_tight() {
             session.set_keepalive(None);
         } else if session.req_header().version >= Version::HTTP_11 {
             session.set_keepalive(Some(KEEP_ALIVE));
@@ -127,7 +131,7 @@ impl ProxyHttp for Proxy {
         let pool = serving.upstreams.of(rule.service)?;
         let caller = ctx.standing();
         // What is sent again is counted again.
-        ctx.received = 0;
+        (ctx.received, ctx.pace) = (0, None);
         // Pingora would answer the second in chunks, which it does not know (RFC 9112, 6.1).
         let is_old = session.req_header().version < Version::HTTP_11;
         if rule.websocket && session.is_upgrade_req() || is_old {
@@ -172,11 +176,16 @@ impl ProxyHttp for Proxy {
             audit::refused(session, ctx, Denial::stopping());
             return Error::e_explain(ErrorType::HTTPStatus(503), "a body at a stop");
         }
-        let permit = permit(ctx)?;
-        if permit.body() != Body::Chunked || ctx.is_part() {
+        let (framing, rule) = (permit(ctx)?.body(), permit(ctx)?.rule());
+        // Another protocol has no body.
+        if framing == Body::None || ctx.is_part() {
             return Ok(());
         }
-        let limit = ctx.serving.gateway.policy().max_body(permit.rule());
+        pace::keeps_up(body.as_ref(), ctx)?;
+        if framing != Body::Chunked {
+            return Ok(());
+        }
+        let limit = ctx.serving.gateway.policy().max_body(rule);
         ctx.received += body.as_ref().map_or(0, |body| body.len() as u64);
         if ctx.received > limit {
             audit::refused(session, ctx, Denial::too_large(limit));

@@ -4,7 +4,7 @@
 //! client sends is not logged.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +30,9 @@ use super::{proxy_protocol, tls};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::readiness::Readiness;
+use crate::seats::{Seat, Seats};
 use crate::server_tls::Shown;
-use crate::telemetry::metrics::{ListenMetrics, ProxyFailure};
+use crate::telemetry::metrics::{ConnectionLimit, ListenMetrics, ProxyFailure};
 
 /// How long a loop waits that can't accept, since trying at once would fail again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -42,6 +43,7 @@ pub(super) struct Entrances {
     own: Arc<[ArcSwap<Settings>]>,
     metrics: Arc<ListenMetrics>,
     crowd: Arc<Crowd>,
+    seats: Arc<Seats>,
     alarm: Alarm,
     /// Nobody new is accepted.
     ending: watch::Sender<bool>,
@@ -75,11 +77,16 @@ impl Settings {
 }
 
 impl Entrances {
-    pub(super) fn new(listen: Vec<Listen>, metrics: Arc<ListenMetrics>, alarm: Alarm) -> Self {
+    pub(super) fn new(
+        listen: Vec<Listen>,
+        seats: Arc<Seats>,
+        metrics: Arc<ListenMetrics>,
+        alarm: Alarm,
+    ) -> Self {
         let own = listen.into_iter().map(Settings::new).map(ArcSwap::from_pointee).collect();
         let told = || watch::Sender::new(false);
         let (ending, leaving, closed) = (told(), told(), told());
-        Self { own, metrics, crowd: Arc::default(), alarm, ending, leaving, closed }
+        Self { own, metrics, crowd: Arc::default(), seats, alarm, ending, leaving, closed }
     }
 
     /// From now on each listener serves new connections by these settings, in the order of the config;
@@ -153,6 +160,8 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Listening<A
                 index,
                 address: listener.address(),
                 failures: Seldom::new(Arc::clone(&self.clock)),
+                full: Seldom::new(Arc::clone(&self.clock)),
+                greedy: Seldom::new(Arc::clone(&self.clock)),
                 proxied: Seldom::new(Arc::clone(&self.clock)),
             };
             loops.spawn_on(Arc::new(entrance).run(listener), &current_handle());
@@ -197,6 +206,8 @@ struct Entrance<A> {
     index: usize,
     address: SocketAddr,
     failures: Seldom,
+    full: Seldom,
+    greedy: Seldom,
     proxied: Seldom,
 }
 
@@ -214,10 +225,17 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
             }
         };
         loop {
+            if !self.entrances.seats.has_room() {
+                self.is_full();
+            }
+            let accepted = async {
+                self.entrances.seats.room().await;
+                socket.accept().await
+            };
             let accepted = tokio::select! {
                 biased;
                 _ = ending.wait_for(|ending| *ending) => break,
-                accepted = socket.accept() => accepted,
+                accepted = accepted => accepted,
             };
             match accepted {
                 Ok((client, peer)) => self.take(client, peer, &told),
@@ -265,10 +283,21 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
     fn take(self: &Arc<Self>, client: TcpStream, peer: SocketAddr, told: &ShutdownWatch) {
         let (entrance, told) = (Arc::clone(self), told.clone());
         let shaking = self.entrances.crowd.shaking();
-        current_handle().spawn(async move { entrance.serve(client, peer, told, shaking).await });
+        let (seat, open) = (self.entrances.seats.take(), self.entrances.metrics.open());
+        current_handle().spawn(async move {
+            entrance.serve(client, peer, told, shaking, seat).await;
+            drop(open);
+        });
     }
 
-    async fn serve(&self, client: TcpStream, peer: SocketAddr, told: ShutdownWatch, shaking: One) {
+    async fn serve(
+        &self,
+        client: TcpStream,
+        peer: SocketAddr,
+        told: ShutdownWatch,
+        shaking: One,
+        mut seat: Seat,
+    ) {
         // One that has ended already is met by the first read.
         client.set_nodelay(true).unwrap_or_default();
         let local = match self.address.ip().is_unspecified() {
@@ -283,6 +312,9 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
                 Ok(source) => ends.peer = source.unwrap_or(peer),
                 Err(failure) => return self.proxy_failed(peer, failure),
             }
+        }
+        if !seat.is_granted_to(ends.peer.ip()) {
+            return self.is_greedy(ends.peer.ip());
         }
         let tls = settings.listen.tls.as_ref().map(|tls| Arc::clone(tls.config()));
         let believed = Arc::clone(&settings.believed);
@@ -306,6 +338,24 @@ impl<A: ServerApp + Send + Sync + 'static> Entrance<A> {
         let mut next = self.app.process_new(stream, &told).await;
         while let Some(stream) = next {
             next = self.app.process_new(stream, &told).await;
+        }
+    }
+
+    fn is_full(&self) {
+        self.entrances.metrics.limited(ConnectionLimit::Total);
+        if self.full.is_due() {
+            let address = self.address;
+            let help = "find who holds them (`ss -tn`), or raise `server.max_connections`";
+            tracing::warn!(%address, help, "there are as many connections as there may be, so new ones wait");
+        }
+    }
+
+    fn is_greedy(&self, client: IpAddr) {
+        self.entrances.metrics.limited(ConnectionLimit::Client);
+        if self.greedy.is_due() {
+            let address = self.address;
+            let help = "a proxy that calls for many belongs into `trusted_proxies`; or raise `server.max_connections_per_client`";
+            tracing::warn!(%address, %client, help, "a client has as many connections as it may, so one more was closed; others like it are only counted for a while");
         }
     }
 

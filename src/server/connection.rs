@@ -32,8 +32,9 @@ use super::crowd::Crowd;
 use super::place::Place;
 use crate::proxy::{Client, ClientCertificate, Requests};
 
-/// The buffers of a socket, in bytes, as pingora has them.
-const READ: usize = 64 << 10;
+/// The buffers of a socket, in bytes. Pingora reads a body in pieces that go past the first, so it is
+/// for heads, and there is one for each connection, idle or not. The second is as pingora has it.
+const READ: usize = 8 << 10;
 const WRITE: usize = 1460;
 
 /// How long a client may take nothing of what is written to it, whatever it is.

@@ -23,6 +23,7 @@ use super::manager;
 use crate::config::{Config, ConfigError, Problem};
 use crate::proxy::InForce;
 use crate::reload::{Asking, Outcome, Reloads};
+use crate::seats::Seats;
 use crate::store::Chain;
 use crate::telemetry::audit::{Audit, SettingsChange};
 use crate::telemetry::diagnostics;
@@ -74,6 +75,7 @@ pub(super) struct Reloader {
     pub(super) current: Assembly,
     pub(super) in_force: InForce,
     pub(super) entrances: Entrances,
+    pub(super) seats: Arc<Seats>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) asked: mpsc::Receiver<Asking>,
     /// Rings when it ends before its time: what keeps up with the stores ends with it.
@@ -199,6 +201,7 @@ impl Reloader {
             return Err(problems);
         }
         let (listen, shown) = (config.listen.clone(), config.upstreams.shown());
+        let seats = config.server.seats.clone();
         let stores: Vec<_> = config.stores.iter().map(|store| store.name.clone()).collect();
         let assembled = self.ground.assemble(config, Some(&self.current)).await;
         let (next, awaited) = assembled.map_err(|error| {
@@ -214,6 +217,7 @@ impl Reloader {
         self.ground.audit_log = next.audit_log();
         self.in_force.store(Arc::clone(&next.serving));
         self.entrances.replace(listen, &shown);
+        self.seats.limit(seats);
         let before = std::mem::replace(&mut self.current, next);
         before.retire(&self.current, &self.ground).await;
         Ok(())

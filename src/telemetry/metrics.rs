@@ -18,7 +18,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 pub use ended::{ErrorMetrics, ErrorResult, SpanMetrics, SpanResult};
 pub use families::{Families, ReloadResult};
-pub use listen::{HandshakeFailure, ListenMetrics, ProxyFailure};
+pub use listen::{ConnectionLimit, HandshakeFailure, ListenMetrics, Open, ProxyFailure};
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
 
@@ -77,6 +77,10 @@ metrics! {
         "Requests that are being served.";
     ACCEPT_ERRORS: "counter" "accept_errors_total" [],
         "Connections that could not be accepted, such as for want of file descriptors.";
+    CONNECTIONS: "gauge" "connections" [],
+        "Connections of clients and operators that are open.";
+    CONNECTIONS_LIMITED: "counter" "connections_limited_total" ["limit"],
+        "How often clients met a limit of connections: `total`, nobody was accepted until one ended; `client`, one was closed because its client had as many as it may.";
     TLS_FAILURES: "counter" "tls_handshake_failures_total" ["reason"],
         "Connections of clients that ended in the TLS handshake: `timeout`, `closed`, `not_tls`, `incompatible`, `refused` by the client, `client_certificate`, `not_http2`, `other`.";
     PROXY_FAILURES: "counter" "proxy_protocol_failures_total" ["reason"],

@@ -55,6 +55,12 @@ const LAYERS: &[Layer] = &[
     // It reads JSON.
     Layer { module: "peek", may_use: &["policy"], forbidden: PURE_BUT_JSON },
     Layer { module: "limit", may_use: &[], forbidden: PURE },
+    // Who waits for a connection to end is told.
+    Layer {
+        module: "seats",
+        may_use: &["limit"],
+        forbidden: &[PINGORA, LIBRARIES, INPUT_OUTPUT, READS_A_CLOCK],
+    },
     // It signs what was decided, in JSON.
     Layer {
         module: "assertion",
@@ -103,6 +109,7 @@ const LAYERS: &[Layer] = &[
             "telemetry::audit::WhenFull",
             "telemetry::privacy",
             "telemetry::spans::Settings",
+            "seats::SeatLimits",
             "spool::SpoolSettings",
             "store::introspection::Protocol",
             "store::jwt",
@@ -155,6 +162,7 @@ const LAYERS: &[Layer] = &[
             "clock",
             "tls",
             "readiness",
+            "seats",
             "config::HealthCheck",
             "config::Upstream",
             "config::Upstreams",
@@ -218,6 +226,7 @@ const LAYERS: &[Layer] = &[
             "server_tls",
             "proxy_protocol",
             "readiness",
+            "seats",
             "reload",
             "policy",
             "rewrite",

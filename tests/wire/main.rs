@@ -18,6 +18,7 @@ mod bound;
 mod chunked;
 mod client;
 mod clients;
+mod connections;
 mod container;
 mod credential;
 mod doctor;

@@ -104,9 +104,11 @@ fn a_body_that_comes_byte_by_byte_has_an_end() {
     let gate =
         Gate::with(Upstream::start(), &Options { rules: rules.into(), ..Options::default() });
     let token = format!("Bearer {}", gate.token("org:write"));
-    let rows: [(&str, &[(&str, &str)], &str); 2] = [
+    let rows: [(&str, &[(&str, &str)], &str); 3] = [
         ("POST", &[("Content-Length", "1000")], "x"),
         ("PUT", &[("Authorization", &token), ("Transfer-Encoding", "chunked")], "1\r\nx\r\n"),
+        // This one is sent on as it comes.
+        ("PUT", &[("Authorization", &token), ("Content-Length", "1000")], "x"),
     ];
     for (method, fields, piece) in rows {
         let line = format!("{method} /api/0/organizations/acme/hasty/");
@@ -124,4 +126,25 @@ fn a_body_that_comes_byte_by_byte_has_an_end() {
         std::fs::write(gate.folder.path().join("access.log"), "").unwrap();
     }
     assert!(gate.upstream.take().is_empty());
+}
+
+#[test]
+fn a_body_that_comes_slowly_but_steadily_is_sent_on() {
+    let rules = "[[rule]]\nmethods = [\"PUT\"]\ntimeout = \"1s\"\nscopes = [\"org:write\"]\n\
+                 path = \"/api/0/organizations/{organization_id_or_slug}/hasty/\"\n";
+    let gate =
+        Gate::with(Upstream::start(), &Options { rules: rules.into(), ..Options::default() });
+    let token = format!("Bearer {}", gate.token("org:write"));
+    let (piece, pieces) = ([b'x'; 64 << 10], 15);
+    let length = (piece.len() * pieces).to_string();
+    let fields = [("Authorization", &*token), ("Content-Length", &*length)];
+    let mut connection = Connection::open(gate.address);
+    connection.write(&request("PUT /api/0/organizations/acme/hasty/", &fields, b""));
+    for _ in 0..pieces {
+        thread::sleep(Duration::from_millis(200));
+        connection.write(&piece);
+    }
+    // Three times as long as anybody may be silent.
+    assert_eq!(connection.read_reply("PUT").expect("an answer").status, 200);
+    assert_eq!(gate.upstream.take_one().body.len(), piece.len() * pieces);
 }

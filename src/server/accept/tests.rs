@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::clock::{SystemClock, Timestamp};
 use crate::policy::exposure::Exposures;
+use crate::seats::SeatLimits;
 use crate::server_tls::{ServerTls, made};
 
 /// Sends back what comes, and ends with the connection.
@@ -33,6 +34,10 @@ impl ServerApp for Echo {
 
 fn listen(address: SocketAddr, tls: Option<&ServerTls>) -> Vec<Listen> {
     vec![Listen { address, exposed: Exposures::API, tls: tls.cloned(), proxy_protocol: None }]
+}
+
+fn seats() -> Arc<Seats> {
+    Seats::new(SeatLimits { total: 100, per_client: 100, exempt: Vec::new() })
 }
 
 async fn echoes(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text: &str) {
@@ -69,7 +74,7 @@ async fn new_settings_are_for_new_connections() {
     let address = listener.address();
     let (one, own) = made::tls("one.crt", "gw.example");
     let (two, other) = made::tls("two.crt", "gw.example");
-    let entrances = Entrances::new(listen(address, Some(&one)), metrics, Alarm::new());
+    let entrances = Entrances::new(listen(address, Some(&one)), seats(), metrics, Alarm::new());
     entrances.tell(&[]);
     let readiness = Arc::new(Readiness::default());
     let clock = Arc::new(SystemClock);

@@ -1,9 +1,12 @@
 //! What is measured of connections before there is a request on them.
 
-use prometheus::{IntCounter, IntGaugeVec, Registry};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Registry};
 
-use super::register::{counter, counter_vec, gauge_vec};
-use super::{ACCEPT_ERRORS, CERTIFICATES, PROXY_FAILURES, TLS_FAILURES, seconds};
+use super::register::{counter, counter_vec, gauge, gauge_vec};
+use super::{
+    ACCEPT_ERRORS, CERTIFICATES, CONNECTIONS, CONNECTIONS_LIMITED, PROXY_FAILURES, TLS_FAILURES,
+    seconds,
+};
 use crate::clock::Timestamp;
 
 /// Why a TLS handshake failed.
@@ -96,9 +99,34 @@ impl ProxyFailure {
     }
 }
 
+/// A limit of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ConnectionLimit {
+    /// Of all together.
+    Total,
+    /// Of one client.
+    Client,
+}
+
+impl ConnectionLimit {
+    const ALL: &'static [ConnectionLimit] = &[ConnectionLimit::Total, ConnectionLimit::Client];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ConnectionLimit::Total => "total",
+            ConnectionLimit::Client => "client",
+        }
+    }
+}
+
 /// Is told of connections.
 #[derive(Debug)]
 pub struct ListenMetrics {
+    open: IntGauge,
+    /// By limit.
+    limited: Vec<IntCounter>,
     accept_errors: IntCounter,
     /// By failure.
     handshakes: Vec<IntCounter>,
@@ -117,12 +145,29 @@ impl ListenMetrics {
         let of = |failure: &HandshakeFailure| handshakes.with_label_values(&[failure.as_str()]);
         let proxied = counter_vec(registry, PROXY_FAILURES)?;
         let of_proxy = |failure: &ProxyFailure| proxied.with_label_values(&[failure.as_str()]);
+        let limited = counter_vec(registry, CONNECTIONS_LIMITED)?;
+        let of_limit = |limit: &ConnectionLimit| limited.with_label_values(&[limit.as_str()]);
         Ok(Self {
+            open: gauge(registry, CONNECTIONS)?,
+            limited: ConnectionLimit::ALL.iter().map(of_limit).collect(),
             accept_errors: counter(registry, ACCEPT_ERRORS)?,
             handshakes: HandshakeFailure::ALL.iter().map(of).collect(),
             proxied: ProxyFailure::ALL.iter().map(of_proxy).collect(),
             certificates: gauge_vec(registry, CERTIFICATES)?,
         })
+    }
+
+    /// One more is open, for as long as what is returned is kept.
+    pub fn open(&self) -> Open {
+        self.open.inc();
+        Open(self.open.clone())
+    }
+
+    /// A limit of connections was met.
+    pub fn limited(&self, limit: ConnectionLimit) {
+        if let Some(counter) = self.limited.get(limit as usize) {
+            counter.inc();
+        }
     }
 
     /// A connection could not be accepted.
@@ -153,6 +198,16 @@ impl ListenMetrics {
     }
 }
 
+/// A connection that is open.
+#[derive(Debug)]
+pub struct Open(IntGauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +225,14 @@ mod tests {
             metrics.proxy_failed(*failure);
             assert_eq!(metrics.proxied[*failure as usize].get(), 1, "{failure:?}");
         }
+        for limit in ConnectionLimit::ALL {
+            metrics.limited(*limit);
+            assert_eq!(metrics.limited[*limit as usize].get(), 1, "{limit:?}");
+        }
+        let open = metrics.open();
+        assert_eq!(metrics.open.get(), 1);
+        drop(open);
+        assert_eq!(metrics.open.get(), 0);
         let at = Timestamp::from_millis(7_900);
         metrics.certificates([("a.crt", at), ("b.crt", at)]);
         metrics.certificates([("b.crt", at), ("c.crt", Timestamp::from_millis(8_000))]);
