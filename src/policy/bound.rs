@@ -7,7 +7,7 @@
 mod body;
 mod query;
 
-pub use body::{BodyCheck, BodyNames, BodyVerdict};
+pub use body::{BodyCheck, BodyNames, BodyVerdict, Mentions};
 
 use super::decision::Denial;
 use super::identity::{Binding, Identity, Issuer};
@@ -168,7 +168,8 @@ impl Pending<'_> {
         if naming.has(Place::Body) || naming.has(Place::NewRelease) {
             let organization =
                 scope.organization.ok_or_else(|| unnamed("project", "names none"))?;
-            held.body = Some(BodyCheck::new(organization, naming, !named));
+            held.body =
+                Some(BodyCheck::new(organization, &self.policy.sentry_hosts, naming, !named));
             self.readable_body()?;
             return Ok(held);
         }
@@ -275,13 +276,29 @@ impl Scope<'_> {
         if admits_all(self.projects, learnt(self.answers, question)?) {
             return Ok(());
         }
-        let note = format!(
-            "the token is bound to a project or more, and a commit's message resolves an issue of another, \
-             `{}`; leave it out, or use a token that is bound to both",
-            name.escape_debug()
-        );
-        Err(Denial::new(Reason::Binding).note(note).into())
+        Err(resolves_another(name).into())
     }
+
+    /// The same of an issue, by its number.
+    fn admits_resolved(self, number: &str) -> Result<(), Unsettled> {
+        let organization = self.organization.filter(|_| is_digits(number));
+        let Some(organization) = organization else { return Err(resolves_another(number).into()) };
+        let question = Question::Issue { organization: organization.into(), issue: number.into() };
+        let is_none = matches!(self.answers.to(&question), Some(Learnt::Nothing));
+        if is_none || admits_all(self.projects, learnt(self.answers, question)?) {
+            return Ok(());
+        }
+        Err(resolves_another(number).into())
+    }
+}
+
+fn resolves_another(name: &str) -> Denial {
+    let note = format!(
+        "the token is bound to a project or more, and a commit's message resolves an issue of another, \
+         `{}`; leave it out, or use a token that is bound to both",
+        name.escape_debug()
+    );
+    Denial::new(Reason::Binding).note(note)
 }
 
 /// What was learnt, if it was; no ids where there is no such thing.

@@ -33,6 +33,8 @@ pub mod site;
 pub mod template;
 pub mod token;
 
+use std::sync::Arc;
+
 use credential::{Authorization, BadCredential, Credential, Scheme};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use exposure::{Exposure, Exposures, Service};
@@ -75,6 +77,8 @@ pub struct Policy {
     pub observe_until: Option<Timestamp>,
     /// What tokens may be narrowed to, by name.
     pub profiles: Profiles,
+    /// The hosts that Sentry is called by, in lower case.
+    pub sentry_hosts: Arc<[Box<str>]>,
 }
 
 /// The first half of a decision.
@@ -123,9 +127,11 @@ pub const SESSION_COOKIE: &str = "sentrysid";
 impl Policy {
     /// A policy that lets in the Web API, by these rules, under these names.
     pub fn new(rules: RuleTable, site: Site) -> Self {
+        let sentry_hosts = site.names().iter().map(|name| name.host().into()).collect();
         Self {
             rules,
             site,
+            sentry_hosts,
             max_body: [MAX_BODY; Service::ALL.len()],
             exposed: Exposures::API,
             session_cookie: SESSION_COOKIE.into(),

@@ -1,5 +1,7 @@
 //! Projects in a JSON body.
 
+use std::sync::Arc;
+
 use super::super::decision::Denial;
 use super::super::identity::Identity;
 use super::super::naming::{Naming, Place};
@@ -11,6 +13,8 @@ use super::{Scope, Unsettled, admits_all, learnt, unnamed};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyCheck {
     organization: Box<str>,
+    /// What Sentry is called.
+    hosts: Arc<[Box<str>]>,
     /// Whether it must name a project, since nothing else does.
     required: bool,
     /// Whether it names a release that may be there already.
@@ -24,9 +28,41 @@ pub struct BodyNames {
     pub projects: Vec<String>,
     /// `version`.
     pub version: Option<String>,
-    /// The projects of the issues that messages of `commits` resolve, by slug, and what only looks like
-    /// them.
-    pub mentions: Vec<String>,
+    /// What messages of `commits` resolve.
+    pub mentions: Mentions,
+}
+
+/// Issues that texts name, and what only looks like it; each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mentions {
+    projects: Vec<String>,
+    issues: Vec<(String, String)>,
+}
+
+impl Mentions {
+    /// One of a project, by its slug.
+    pub fn project(&mut self, slug: &str) {
+        if !self.projects.iter().any(|known| known == slug) {
+            self.projects.push(slug.to_owned());
+        }
+    }
+
+    /// One by its number, in an address at `host`; lower case.
+    pub fn issue(&mut self, host: &str, number: &str) {
+        if !self.issues.iter().any(|known| known.0 == host && known.1 == number) {
+            self.issues.push((host.to_owned(), number.to_owned()));
+        }
+    }
+
+    /// The slugs.
+    pub fn projects(&self) -> impl Iterator<Item = &str> {
+        self.projects.iter().map(String::as_str)
+    }
+
+    /// The hosts and numbers.
+    pub fn issues(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.issues.iter().map(|(host, number)| (host.as_str(), number.as_str()))
+    }
 }
 
 /// What the names in a body come to.
@@ -45,9 +81,20 @@ impl BodyCheck {
     /// 256 of 8 MiB, at 43 bytes each.
     pub const MAX_SIZE: u64 = 1 << 20;
 
-    pub(super) fn new(organization: &str, naming: Naming, required: bool) -> Self {
-        let new_release = naming.has(Place::NewRelease);
-        Self { organization: organization.into(), required, new_release }
+    pub(super) fn new(
+        organization: &str,
+        hosts: &Arc<[Box<str>]>,
+        naming: Naming,
+        required: bool,
+    ) -> Self {
+        let (hosts, new_release) = (Arc::clone(hosts), naming.has(Place::NewRelease));
+        Self { organization: organization.into(), hosts, required, new_release }
+    }
+
+    /// Whether a host is Sentry, or one below it: it takes addresses there for its own.
+    fn is_sentrys(&self, host: &str) -> bool {
+        let below = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
+        self.hosts.iter().any(|name| host == &**name || below(name))
     }
 
     /// A body that can't be read.
@@ -82,8 +129,12 @@ impl BodyCheck {
         if self.required && names.projects.is_empty() {
             return Err(unnamed("project", "names none in its body; add `projects`").into());
         }
-        for mention in &names.mentions {
-            scope.admits_mention(mention)?;
+        for project in names.mentions.projects() {
+            scope.admits_mention(project)?;
+        }
+        let own = names.mentions.issues().filter(|(host, _)| self.is_sentrys(host));
+        for (_, number) in own {
+            scope.admits_resolved(number)?;
         }
         let Some(version) = names.version.as_deref().filter(|_| self.new_release) else {
             return Ok(());
@@ -101,11 +152,15 @@ impl BodyCheck {
     }
 }
 
-/// Whether a `Content-Type` says nothing of a charset, or UTF-8.
+/// Whether a `Content-Type` says nothing of a charset, or UTF-8, to whoever reads it: Python, too, takes
+/// blanks off that are none in a header.
 pub(super) fn has_plain_charset(content_type: &[u8]) -> bool {
-    let mut parts = content_type.split(|byte| *byte == b';').skip(1).map(<[u8]>::trim_ascii);
-    let is_charset = |part: &[u8]| part.len() >= 7 && part[..7].eq_ignore_ascii_case(b"charset");
-    parts.all(|part| !is_charset(part) || is_utf8(part))
+    const CHARSET: &[u8] = b"charset";
+    let plain = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
+    let said = content_type.windows(CHARSET.len());
+    let said = said.filter(|part| part.eq_ignore_ascii_case(CHARSET)).count();
+    let parts = content_type.split(|byte| *byte == b';').skip(1).map(<[u8]>::trim_ascii);
+    content_type.iter().all(plain) && said == parts.filter(|part| is_utf8(part)).count()
 }
 
 fn is_utf8(parameter: &[u8]) -> bool {
@@ -119,4 +174,28 @@ pub(super) fn is_json(content_type: &[u8]) -> bool {
     let mut parts = content_type.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json"));
     json && parts.all(is_utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charset_is_seen_wherever_python_sees_one() {
+        for (kind, wanted) in [
+            (&b"text/plain"[..], true),
+            (b"application/json; charset=utf-8", true),
+            (b"application/json;CHARSET=\"UTF-8\"", true),
+            (b"multipart/form-data; boundary=x", true),
+            (b"text/plain; charset=utf-7", false),
+            (b"text/plain;\xa0charset=utf-7", false),
+            (b"text/plain;\x85charset=utf-7", false),
+            (b"text/plain; charset = utf-7", false),
+            (b"text/plain; charset=utf-8; charset=utf-7", false),
+            (b"text/plain; charset=utf-8;\xa0x=y", false),
+            (b"charset=utf-7", false),
+        ] {
+            assert_eq!(has_plain_charset(kind), wanted, "{}", kind.escape_ascii());
+        }
+    }
 }

@@ -15,6 +15,9 @@ const PROJECT: &str = "project";
 const FAMILY: &str = "project";
 /// Finds an issue of any project by its short id (`issues/endpoints/organization_group_index.py`).
 const SHORT_ID_LOOKUP: &str = "shortidlookup";
+/// Reads, and in some versions writes, a dashboard's widget, of any organization
+/// (`api/endpoints/organization_events.py`).
+const WIDGET: &str = "dashboardwidgetid";
 /// Reads a file of any project's release (`api/endpoints/artifact_lookup.py`).
 const DOWNLOAD: &str = "download";
 const RELEASE_FILE: &str = "release_file";
@@ -51,10 +54,15 @@ pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unset
             named |= name == PROJECT;
         } else if folded == SHORT_ID_LOOKUP && !matches!(value, "" | "0") {
             return Err(unclear("`shortIdLookup`, which finds issues of any project"));
+        } else if folded == WIDGET && !value.is_empty() {
+            return Err(unclear("`dashboardWidgetId`, which may be of any project"));
         } else if folded == DOWNLOAD && form_decoded(value).contains(RELEASE_FILE) {
             return Err(unclear("a `download` that may be of any project"));
         } else if SEARCHES.contains(&&*folded) {
             let text = form_decoded(value);
+            if text.contains(char::is_control) {
+                return Err(unclear("a control character in its search"));
+            }
             if is_event_id(&text) {
                 return Err(unclear("an event id as its search, which finds it in any project"));
             }

@@ -1,6 +1,6 @@
 //! The names of other projects, in every place.
 
-use crate::policy::bound::BodyNames;
+use crate::policy::bound::{BodyNames, Mentions};
 
 /// Organisation, project, release, issue: its own, and with each of them another's.
 pub(super) const NAMES: &[(&str, &str, &str, &str)] = &[
@@ -36,10 +36,16 @@ pub(super) const QUERIES: &[&str] = &[
 
 /// What names another project, or one that is not its own alone.
 pub(super) fn foreign_bodies() -> Vec<BodyNames> {
-    let names = |projects: &[&str], version: Option<&str>, mentions: &[&str]| BodyNames {
-        projects: projects.iter().map(ToString::to_string).collect(),
-        version: version.map(str::to_owned),
-        mentions: mentions.iter().map(ToString::to_string).collect(),
+    let names = |projects: &[&str], version: Option<&str>, mentioned: &[&str]| {
+        let mut mentions = Mentions::default();
+        for mention in mentioned {
+            match mention.split_once('/') {
+                Some((host, number)) => mentions.issue(host, number),
+                None => mentions.project(mention),
+            }
+        }
+        let projects = projects.iter().map(ToString::to_string).collect();
+        BodyNames { projects, version: version.map(str::to_owned), mentions }
     };
     vec![
         names(&["app"], None, &[]),
@@ -48,6 +54,9 @@ pub(super) fn foreign_bodies() -> Vec<BodyNames> {
         names(&["former"], None, &[]),
         names(&["nothing"], None, &[]),
         names(&["web"], None, &["app"]),
+        names(&["web"], None, &["sentry.example.com/8"]),
+        names(&["web"], None, &["a.sentry.example.com/8"]),
+        names(&["web"], None, &["sentry.example.com/\u{668}"]),
     ]
 }
 
@@ -149,6 +158,18 @@ pub(super) const ROWS: &[(&str, Option<&str>, &str)] = &[
         None,
         "binding",
     ),
+    // Python takes more for a blank than Rust does.
+    (
+        "GET /api/0/organizations/acme/issues/?project=42&query=%1c0123456789abcdef0123456789abcdef",
+        None,
+        "binding",
+    ),
+    (
+        "GET /api/0/organizations/acme/issues/?project=42&query=%7B%0A123456789abcdef0123456789abcdef%7D",
+        None,
+        "binding",
+    ),
+    ("GET /api/0/organizations/acme/events/?project=42&dashboardWidgetId=9", None, "binding"),
     ("GET /api/0/organizations/globex/issues/?project=42", None, "wrong_organization"),
     ("PUT /api/0/organizations/acme/issues/?id=7", Some("application/json"), "binding"),
     (
@@ -180,6 +201,16 @@ pub(super) const ROWS: &[(&str, Option<&str>, &str)] = &[
         Some("application/json; Charset=\"UTF-8\""),
         "/api/0/organizations/acme/issues/?projectEQUALS42",
     ),
+    (
+        "GET /api/0/organizations/acme/issues/?project=42",
+        Some("text/plain; a=\"; charset=utf-8\"; Xcharset=utf-7"),
+        "binding",
+    ),
+    (
+        "GET /api/0/organizations/acme/issues/?project=42",
+        Some("text/plain; charset*=utf-8''utf-7"),
+        "binding",
+    ),
     // By what is asked for.
     ("GET /api/0/organizations/acme/releases/web%401/", None, "="),
     ("GET /api/0/organizations/acme/releases/app%401/", None, "binding"),
@@ -193,6 +224,9 @@ pub(super) const ROWS: &[(&str, Option<&str>, &str)] = &[
     ("GET /api/0/organizations/acme/shortids/APP-8/", None, "binding"),
     ("GET /api/0/issues/7/", None, "binding"),
     ("GET /api/0/groups/7/", None, "binding"),
+    // What deletes the files of a release that others may have too, and what sets off alerts of others.
+    ("DELETE /api/0/projects/acme/web/files/source-maps/?name=shared%401", None, "binding"),
+    ("POST /api/0/organizations/acme/projects/web/detectors/", Some("application/json"), "binding"),
     // By nothing.
     ("GET /api/0/organizations/acme/chunk-upload/", None, "="),
     ("GET /api/0/organizations/globex/chunk-upload/", None, "wrong_organization"),
@@ -315,4 +349,19 @@ pub(super) const BODIES: &[(&str, &str, bool)] = &[
     ("POST /api/0/organizations/acme/monitors/", r#"{"project":"web","name":"n"}"#, true),
     ("POST /api/0/organizations/acme/monitors/", r#"{"project":"app","name":"n"}"#, false),
     ("POST /api/0/organizations/acme/monitors/", r#"{"name":"n"}"#, false),
+    (
+        "POST /api/0/organizations/acme/releases/",
+        r#"{"projects":["web"],"version":"new","commits":[{"message":"Fixes -APP-1"}]}"#,
+        false,
+    ),
+    (
+        "POST /api/0/organizations/acme/releases/",
+        r#"{"projects":["web"],"version":"new","commits":[{"message":"Fixes https://sentry.example.com/issues/8"}]}"#,
+        false,
+    ),
+    (
+        "POST /api/0/organizations/acme/releases/",
+        r#"{"projects":["web"],"version":"new","commits":[{"message":"Fixes https://sentry.example.com/issues/7, https://git.example/issues/8"}]}"#,
+        true,
+    ),
 ];
