@@ -148,7 +148,7 @@ mod tests {
             ("Fixes A\u{17f}-1", "as"),
             // Links.
             ("[Fi](x)xes APP-1", "app"),
-            ("Fixes A[PP](x)-1", "a app"),
+            ("Fixes A[PP](x)-1", "app"),
             ("Fixes [APP-1](http://a/issues/2)", "app a/2"),
             ("Fixes [APP-1]()", "app"),
             ("Fixes [](x) [a [APP-1](x)", "app"),
@@ -158,7 +158,7 @@ mod tests {
             ("Fixes HTTPS://U@Sentry.Example:9000/issues/7 or not", "sentry.example/7"),
             ("Fixes https://[::1]/issues/7", "[::1]/7"),
             ("Fixes https://sentry.example/\u{1}/issues/7", "sentry.example/7"),
-            ("fix a://b:fixes\u{1c}https://c/issues/7", "b/7 c/7"),
+            ("fix a://b:fixes\u{1c}https://c/issues/7", "b:fixes\u{1c}https/7 c/7"),
             ("Fixes https://a/issues/\u{664}\u{665}", "a/\u{664}\u{665}"),
             ("Fixes https://a/issues/1 and https://b/issues/2", "a/1 b/2"),
             ("Fixes https://a/issues/x", ""),
