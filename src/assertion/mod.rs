@@ -20,7 +20,7 @@ use crate::policy::exposure::Service;
 
 pub use claims::Asserted;
 use claims::Claims;
-pub use key::{Algorithm, BadKey, PublicKey, SigningKey, Unsigned};
+pub use key::{Algorithm, BadKey, PublicKey, SigningKey, TYPE, Unsigned};
 use keys::{Keys, Ring};
 
 /// How assertions are made, as the config has it.

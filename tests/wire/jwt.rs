@@ -1,10 +1,13 @@
 //! JWTs of trusted issuers: who is let in on them, and what the upstream gets to see.
 
+mod algorithms;
+mod assertion;
 mod attacks;
 pub mod issuer;
 pub mod key;
 mod keys;
 mod samples;
+mod tls;
 
 use serde_json::{Value, json};
 
