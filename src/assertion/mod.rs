@@ -116,6 +116,11 @@ impl Assertion {
         &self.header
     }
 
+    /// The upstreams that get them.
+    pub fn upstreams(&self) -> &[Service] {
+        &self.upstreams
+    }
+
     /// Whether requests to an upstream get one.
     pub fn is_for(&self, service: Service) -> bool {
         self.upstreams.contains(&service)
