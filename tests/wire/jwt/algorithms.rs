@@ -132,8 +132,8 @@ fn table(name: &str, algorithms: &[&str]) -> String {
     )
 }
 
-fn gate(keys: &Keys, tables: &str) -> Gate {
-    let files = vec![("keys.json".to_owned(), keys.set().to_string())];
+fn gate(set: &Value, tables: &str) -> Gate {
+    let files = vec![("keys.json".to_owned(), set.to_string())];
     let tables = format!("{OWN_STORE}{tables}");
     let options = Options { stores: Some(String::new()), tables, files, ..Options::default() };
     Gate::with(Upstream::start(), &options)
@@ -151,7 +151,7 @@ fn an_issuer_is_believed_by_the_algorithm_that_is_pinned_for_it_alone() {
     let keys = Keys::made();
     let name = |algorithm: &str| algorithm.to_ascii_lowercase();
     let tables = ALGORITHMS.map(|(pinned, _)| table(&name(pinned), &[pinned]));
-    let gate = gate(&keys, &tables.concat());
+    let gate = gate(&keys.set(), &tables.concat());
     for (pinned, _) in ALGORITHMS {
         for (used, kid) in ALGORITHMS {
             let token = keys.token(&name(pinned), used, used, Some(kid));
@@ -164,7 +164,7 @@ fn an_issuer_is_believed_by_the_algorithm_that_is_pinned_for_it_alone() {
 #[test]
 fn a_key_verifies_what_it_signed_as_it_says_and_nothing_else() {
     let keys = Keys::made();
-    let gate = gate(&keys, &table("all", &ALGORITHMS.map(|(name, _)| name)));
+    let gate = gate(&keys.set(), &table("all", &ALGORITHMS.map(|(name, _)| name)));
     for (made, kid) in ALGORITHMS {
         for (said, other) in ALGORITHMS {
             let what = format!("of {kid}, signed by {made} and said to be by {said}");
@@ -177,5 +177,20 @@ fn a_key_verifies_what_it_signed_as_it_says_and_nothing_else() {
         }
         // Of each type there is one key, so it need not be named.
         is(&gate, &keys.token("all", made, made, None), true, made);
+    }
+}
+
+/// A key of RSA takes six of them, but where it is published for one.
+#[test]
+fn a_key_that_is_published_for_one_algorithm_takes_no_other() {
+    let keys = Keys::made();
+    let mut set = keys.set();
+    set["keys"][0]["alg"] = "PS384".into();
+    let gate = gate(&set, &table("all", &ALGORITHMS.map(|(name, _)| name)));
+    for (used, kid) in ALGORITHMS {
+        let let_in = kid != "rsa" || used == "PS384";
+        for kid in [Some(kid), None] {
+            is(&gate, &keys.token("all", used, used, kid), let_in, &format!("{used} {kid:?}"));
+        }
     }
 }

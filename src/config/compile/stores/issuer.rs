@@ -176,10 +176,14 @@ impl Compiler<'_> {
             Some(url) => ("jwks_url", url.clone()),
             None => ("issuer", format!("{}{DISCOVERY}", raw.issuer.trim_end_matches('/'))),
         };
+        // The document is below the URL of an issuer, which has neither (OpenID Connect Discovery 1.0,
+        // section 3).
+        if raw.jwks_url.is_none() && raw.issuer.contains(['?', '#']) {
+            let what = "has a query or a fragment, so that no document is below it";
+            self.problem(on(key), what, "name `jwks_url`, or a `jwks_file`");
+            return None;
+        }
         let url: Option<Uri> = url.parse().ok().filter(is_safe);
-        // What is published is published below the URL of an issuer, which has no query (OpenID Connect
-        // Discovery 1.0, section 3).
-        let url = url.filter(|_| raw.jwks_url.is_some() || !raw.issuer.contains(['?', '#']));
         // It is not repeated: it may have a password.
         let Some(url) = url else {
             let what = "is not a URL that keys may be asked for at";
