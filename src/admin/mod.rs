@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use answer::{Answer, detail, json, text};
 use credential::{Access, access};
 
-use crate::explain::Explanation;
 use crate::explain::question::Question;
+use crate::explain::{Explanation, Vouching};
 use crate::proxy::{InForce, Serving};
 use crate::readiness::Readiness;
 use crate::reload::Reloads;
@@ -199,6 +199,15 @@ impl Admin {
     }
 }
 
+/// What upstreams are told of decisions.
+fn vouching(serving: &Serving) -> Vouching<'_> {
+    let assertion = serving.assertion.as_ref();
+    Vouching {
+        identity_headers: serving.identity_headers,
+        assertion: assertion.map(|own| (own.header(), own.upstreams())),
+    }
+}
+
 /// Says what would become of a request, and which. The question may hold a token, so it comes in a body.
 async fn explain(serving: &Serving, session: &mut ServerSession) -> (Answer, Option<String>) {
     let body = match body(session).await {
@@ -213,7 +222,8 @@ async fn explain(serving: &Serving, session: &mut ServerSession) -> (Answer, Opt
     };
     let answer = match question.decide(&serving.gateway).await {
         Ok(decision) => {
-            json(StatusCode::OK, &Explanation::of(&decision, &serving.gateway, &question))
+            let (gateway, vouching) = (&serving.gateway, vouching(serving));
+            json(StatusCode::OK, &Explanation::of(&decision, gateway, &vouching, &question))
         }
         Err(error) => detail(StatusCode::BAD_REQUEST, error.to_string()),
     };

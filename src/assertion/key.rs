@@ -27,7 +27,7 @@ use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// `typ` of an assertion: what is signed for something else is none (RFC 8725, 3.11).
-const TYPE: &str = "assertion+jwt";
+pub const TYPE: &str = "assertion+jwt";
 /// The shortest RSA modulus in bits (RFC 7518, 3.3).
 const MIN_RSA: usize = 2048;
 /// Of P-256: the byte that says that it is not compressed, and two coordinates (SEC 1, 2.3.3).

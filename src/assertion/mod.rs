@@ -20,7 +20,7 @@ use crate::policy::exposure::Service;
 
 pub use claims::Asserted;
 use claims::Claims;
-pub use key::{Algorithm, BadKey, PublicKey, SigningKey, Unsigned};
+pub use key::{Algorithm, BadKey, PublicKey, SigningKey, TYPE, Unsigned};
 use keys::{Keys, Ring};
 
 /// How assertions are made, as the config has it.
@@ -114,6 +114,11 @@ impl Assertion {
     /// The header that assertions are sent in.
     pub const fn header(&self) -> &HeaderName {
         &self.header
+    }
+
+    /// The upstreams that get them.
+    pub fn upstreams(&self) -> &[Service] {
+        &self.upstreams
     }
 
     /// Whether requests to an upstream get one.

@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 use super::{Outcome, load, print};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::explain::Explanation;
 use crate::explain::question::Question;
+use crate::explain::{Explanation, Vouching};
 use crate::gateway::Gateway;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::IfMissing;
@@ -86,9 +86,14 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
                 Opened::Sentry(_) | Opened::Introspection(_) | Opened::Jwt(_) => {}
             }
         }
+        let assertion = config.assertion.as_ref();
+        let vouching = Vouching {
+            identity_headers: config.identity_headers,
+            assertion: assertion.map(|own| (&own.header, &*own.upstreams)),
+        };
         let gateway = Gateway::new(config.policy, identities, clock, directory);
         let decision = question.decide(&gateway).await?;
-        let told = Explanation::of(&decision, &gateway, &question);
+        let told = Explanation::of(&decision, &gateway, &vouching, &question);
         print(&if args.json { serde_json::to_string(&told)? + "\n" } else { told.to_string() })?;
         Ok(if told.allowed { Outcome::Fine } else { Outcome::Negative })
     })

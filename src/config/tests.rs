@@ -5,6 +5,7 @@ mod blocked;
 mod bound;
 mod edge;
 mod errors;
+mod issuers;
 mod machine;
 mod profiles;
 mod records;

@@ -5,6 +5,7 @@
 
 mod print;
 pub mod question;
+mod vouching;
 
 use std::fmt;
 
@@ -20,6 +21,8 @@ use crate::policy::identity::{Binding, Identity, Issuer, Narrowing, State};
 use crate::policy::naming::Place;
 use crate::policy::path::Target;
 use crate::policy::rules::{Rewrite, Rule};
+
+pub use vouching::Vouching;
 
 /// Everything about one decision. A step that was not reached is left out.
 #[derive(Debug, Serialize)]
@@ -119,6 +122,11 @@ pub enum Outcome {
         checks_body: bool,
         /// What goes as the credential.
         authorization: &'static str,
+        /// Whether identity headers say who called.
+        identity_headers: bool,
+        /// The header with the assertion.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        assertion: Option<String>,
         /// The refusal that it would be, were the gateway not observing.
         #[serde(skip_serializing_if = "Option::is_none")]
         observed: Option<Observed>,
@@ -196,8 +204,14 @@ pub struct Observed {
 }
 
 impl<'a> Explanation<'a> {
-    /// Spells out the decision that `gateway` made on a question.
-    pub fn of(decision: &'a Decision, gateway: &'a Gateway, question: &'a Question) -> Self {
+    /// Spells out the decision that `gateway` made on a question, where upstreams are told of decisions as
+    /// `vouching` has it.
+    pub fn of(
+        decision: &'a Decision,
+        gateway: &'a Gateway,
+        vouching: &Vouching<'_>,
+        question: &'a Question,
+    ) -> Self {
         let (method, target) = (question.method.as_str(), question.target());
         let (policy, now) = (gateway.policy(), gateway.clock().now());
         let path = target.split('?').next().unwrap_or_default();
@@ -213,7 +227,7 @@ impl<'a> Explanation<'a> {
             rule: rule.map(|rule| Met::of(rule, policy, target)),
             credential: scheme.map(|scheme| Presented { scheme, fingerprint }),
             identity: identity.map(|identity| Who::of(identity.identity(), now)),
-            outcome: Outcome::of(decision, policy, method, path),
+            outcome: Outcome::of(decision, policy, vouching, method, path),
             shadow: decision.shadow.as_deref().map(|shadow| InShadow::of(shadow, policy, method)),
         }
     }
@@ -288,7 +302,13 @@ impl<'a> Names<'a> {
 }
 
 impl Outcome {
-    fn of(decision: &Decision, policy: &Policy, method: &str, path: &str) -> Self {
+    fn of(
+        decision: &Decision,
+        policy: &Policy,
+        vouching: &Vouching<'_>,
+        method: &str,
+        path: &str,
+    ) -> Self {
         match &decision.verdict {
             Verdict::Permit(permit) => Outcome::Allow {
                 target: path.get(permit.prefix_len()..).unwrap_or_default().to_owned(),
@@ -301,6 +321,8 @@ impl Outcome {
                 },
                 added: permit.added().map(str::to_owned),
                 checks_body: permit.body_check().is_some(),
+                identity_headers: vouching.names(&decision.caller),
+                assertion: vouching.asserts(permit, policy).map(ToString::to_string),
                 observed: permit.observed().map(|denial| Observed {
                     status: denial.reason.status(),
                     code: denial.reason.code(),

@@ -52,7 +52,15 @@ impl fmt::Display for Explanation<'_> {
             shadow.fmt(f)?;
         }
         match &self.outcome {
-            Outcome::Allow { target, added, checks_body, authorization, observed } => {
+            Outcome::Allow {
+                target,
+                added,
+                checks_body,
+                authorization,
+                identity_headers,
+                assertion,
+                observed,
+            } => {
                 writeln!(f, "allowed     forwarded as {} {target}", self.method)?;
                 if let Some(added) = added {
                     writeln!(f, "            with `{added}` added to its query")?;
@@ -64,6 +72,10 @@ impl fmt::Display for Explanation<'_> {
                     )?;
                 }
                 writeln!(f, "            credential upstream: {authorization}")?;
+                let identity = if *identity_headers { "who called" } else { "none" };
+                writeln!(f, "            identity headers upstream: {identity}")?;
+                let assertion = assertion.as_deref().unwrap_or("none");
+                writeln!(f, "            assertion upstream: {assertion}")?;
                 let Some(Observed { status, code, detail, until }) = observed else {
                     return Ok(());
                 };

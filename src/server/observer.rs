@@ -39,8 +39,8 @@ impl Observer for MetricsObserver {
         self.0.uses_written(store, so);
     }
 
-    fn keys_read(&self, store: usize, at: Option<Timestamp>) {
-        self.0.keys_read(store, at);
+    fn keys_read(&self, store: usize, at: Option<Timestamp>, every: Duration) {
+        self.0.keys_read(store, at, every);
     }
 
     fn revocation_lag(&self, lag: Duration) {

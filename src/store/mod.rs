@@ -153,8 +153,9 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn answers(&self, store: usize, so: bool);
     /// The store at this place tells of what changes in it, or has stopped to.
     fn watched(&self, store: usize, up: bool);
-    /// The keys with which the store at this place verifies were read at this time, or could not be.
-    fn keys_read(&self, store: usize, at: Option<Timestamp>);
+    /// The keys with which the store at this place verifies were read at this time, or could not be; they
+    /// are to be read again so long after they were.
+    fn keys_read(&self, store: usize, at: Option<Timestamp>, every: Duration);
     /// A revocation took effect here, so long after it was made.
     fn revocation_lag(&self, lag: Duration);
     /// What is known of the use of tokens was written to the store at this place, or could not be and
@@ -169,7 +170,7 @@ impl Observer for () {
     fn lookup(&self, _store: usize, _result: LookupResult, _elapsed: Duration) {}
     fn answers(&self, _store: usize, _so: bool) {}
     fn watched(&self, _store: usize, _up: bool) {}
-    fn keys_read(&self, _store: usize, _at: Option<Timestamp>) {}
+    fn keys_read(&self, _store: usize, _at: Option<Timestamp>, _every: Duration) {}
     fn revocation_lag(&self, _lag: Duration) {}
 }
 

@@ -117,6 +117,8 @@ metrics! {
         "Attempts to read the keys of an issuer of JWTs: `ok`, `error`.";
     JWKS_REFRESHED: "gauge" "jwks_last_refresh_success_timestamp_seconds" ["store"],
         "When the keys of an issuer of JWTs were read last.";
+    JWKS_DUE: "gauge" "jwks_refresh_due_timestamp_seconds" ["store"],
+        "When the keys of an issuer of JWTs are to be read again; what is past is overdue.";
     REVOCATION_LAG: "histogram" "revocation_lag_seconds" [],
         "From a revocation until this gateway refused the token.";
     ACCESS_LOG_DROPPED: "counter" "access_log_dropped_total" [],
@@ -331,10 +333,11 @@ impl Metrics {
         self.canary_uses.inc();
     }
 
-    /// The keys of the issuer at this place were read at this time, or could not be.
-    pub fn keys_read(&self, store: usize, at: Option<Timestamp>) {
+    /// The keys of the issuer at this place were read at this time, or could not be; they are to be read
+    /// again so long after they were.
+    pub fn keys_read(&self, store: usize, at: Option<Timestamp>, every: Duration) {
         if let Some(handles) = self.stores.get(store) {
-            handles.keys.read(at);
+            handles.keys.read(at, every);
         }
     }
 

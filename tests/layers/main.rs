@@ -81,7 +81,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "store",
-        may_use: &["policy", "clock", "tls", "client", "limit"],
+        may_use: &["policy", "clock", "tls", "client", "limit", "assertion::TYPE"],
         forbidden: &[PINGORA, READS_A_CLOCK, &["prometheus"]],
     },
     Layer {

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use portcullis::policy::credential::Digest;
 
-use crate::gate::{ADMIN, Gate, eventually};
+use crate::gate::{ADMIN, Gate, Options, eventually, hours};
+use crate::upstream::Upstream;
 
 /// The header that an operator sends.
 const OPERATOR: (&str, &str) = ("Authorization", "Bearer an-admin-credential-of-a-test");
@@ -76,6 +77,85 @@ fn what_is_explained_is_what_is_served() {
             let question = json!({ "method": method, "path": target, "token": presented });
             let asked = gate.operator("POST /explain", &[OPERATOR], &question.to_string());
             assert_eq!((asked.status, asked.json()), (200, told), "{line}");
+        }
+    }
+}
+
+/// Identity headers and assertions: what is explained of them is what the upstream got.
+#[test]
+fn what_the_upstream_is_told_is_explained_as_it_is_done() {
+    const ISSUES: &str = "GET /api/0/organizations/acme/issues/";
+    const OPEN: &str = "GET /api/0/organizations/acme/open/";
+    const MEMBERS: &str = "GET /api/0/organizations/acme/members/";
+    let rule = "[[rule]]\nmethods = [\"GET\"]\naccess = \"public\"\n\
+                path = \"/api/0/organizations/{organization_id_or_slug}/open/\"\n";
+    let observe = format!("mode = \"observe\"\nobserve_until = \"{}\"", hours(24));
+    let both = format!("identity_headers = true\n{observe}");
+    let (named, relay) = ("[assertion]\nheader = \"X-Gateway-Assertion\"\n", Upstream::start());
+    let elsewhere = format!(
+        "[upstream.relay]\nurls = [\"http://{}\"]\nhealth_interval = \"0s\"\n\
+         [assertion]\nupstreams = [\"relay\"]\n",
+        relay.address
+    );
+    let (own, gateway) = (Some("x-portcullis-assertion"), Some("x-gateway-assertion"));
+    // A token of Sentry's that holds `event:read`, where somebody is known.
+    let rows: [(&str, &str, &str, Option<&str>, bool, Option<&str>); 8] = [
+        ("", "", ISSUES, Some("sntryu_good"), false, None),
+        ("identity_headers = true", "", ISSUES, Some("sntryu_good"), true, None),
+        ("identity_headers = true", "", OPEN, None, false, None),
+        ("", "[assertion]\n", ISSUES, Some("sntryu_good"), false, own),
+        ("", "[assertion]\n", OPEN, None, false, own),
+        ("", named, ISSUES, Some("sntryu_good"), false, gateway),
+        ("identity_headers = true", &elsewhere, ISSUES, Some("sntryu_good"), true, None),
+        // What is only observed is not asserted.
+        (&both, "[assertion]\n", MEMBERS, Some("sntryu_good"), true, None),
+    ];
+    for (top, tables, line, token, identity, assertion) in rows {
+        let sentry = crate::introspection::sentry();
+        let options = Options {
+            top: top.to_owned(),
+            admin: "credential = { file = \"admin-credential\" }".to_owned(),
+            stores: Some(crate::introspection::sentry_store(sentry.address, "")),
+            rules: rule.to_owned(),
+            tables: tables.to_owned(),
+            ..Options::default()
+        };
+        let gate = Gate::with(Upstream::start(), &options);
+        let what = format!("{top} {tables} {line}");
+        let mut served = 503;
+        eventually("an answer of the store", || {
+            gate.upstream.take();
+            served = match token {
+                Some(token) => gate.bearer(line, token).status,
+                None => gate.send(line, &[]).status,
+            };
+            served != 503
+        });
+        assert_eq!(served, 200, "{what}");
+        let seen = gate.upstream.take_one();
+        assert_eq!(seen.value("x-portcullis-subject").is_some(), identity, "{what}");
+        for name in ["x-portcullis-assertion", "x-gateway-assertion"] {
+            assert_eq!(seen.value(name).is_some(), assertion == Some(name), "{what} {name}");
+        }
+
+        let (method, target) = line.split_once(' ').unwrap();
+        let question = json!({ "method": method, "path": target, "token": token });
+        let told = gate.operator("POST /explain", &[OPERATOR], &question.to_string()).json();
+        let outcome = &told["outcome"];
+        let wanted = (json!(identity), assertion.map_or(json!(null), |name| json!(name)));
+        let found = (outcome["identity_headers"].clone(), outcome["assertion"].clone());
+        assert_eq!(found, wanted, "{what}: {told}");
+        let words: Vec<_> =
+            [method, target].into_iter().chain(token.map(|_| "--token-stdin")).collect();
+        let text = explain(&gate, &words, &format!("{}\n", token.unwrap_or_default()));
+        let text = String::from_utf8(text.stdout).unwrap();
+        let identity = if identity { "who called" } else { "none" };
+        let assertion = assertion.unwrap_or("none");
+        for line in [
+            format!("\n            identity headers upstream: {identity}\n"),
+            format!("\n            assertion upstream: {assertion}\n"),
+        ] {
+            assert!(text.contains(&line), "{what}: {line} in\n{text}");
         }
     }
 }

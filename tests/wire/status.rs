@@ -230,6 +230,26 @@ fn it_says_what_happened() {
 }
 
 #[test]
+fn it_says_what_upstreams_are_told() {
+    let status = |top: &str, tables: &str| {
+        let admin = "credential = { file = \"admin-credential\" }".to_owned();
+        let (top, tables) = (top.to_owned(), tables.to_owned());
+        let options = Options { top, admin, tables, ..Options::default() };
+        let gate = Gate::with(Upstream::start(), &options);
+        let told = gate.operator("GET /status", &[OPERATOR], "").json();
+        (told["upstreams_told"].clone(), page(&gate, "/"))
+    };
+    let (told, text) = status("", "");
+    assert_eq!(told, json!({ "identity_headers": false, "assertion": null }));
+    assert!(text.contains("identity headers off; assertions off."), "{text}");
+    let (told, text) = status("identity_headers = true", "[assertion]\n");
+    let assertion = json!({ "header": "x-portcullis-assertion", "upstreams": ["web"] });
+    assert_eq!(told, json!({ "identity_headers": true, "assertion": assertion }));
+    let words = "identity headers on; assertions to web in <code>x-portcullis-assertion</code>.";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
 fn it_shows_the_problems_of_a_config_and_that_the_gateway_observes() {
     let gate = Gate::with_admin();
     let path = gate.folder.path().join("portcullis.toml");

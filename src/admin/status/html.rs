@@ -158,6 +158,7 @@ fn config(status: &Status) -> Markup {
                 }
                 ": " code { (config.hash) } ", since " (time(config.loaded_at)) "."
             }
+            (told(status))
             @for (list, class, word) in [(problems, "bad", "Problem"), (notes, "warn", "Note")] {
                 @if !list.is_empty() {
                     ul.problems {
@@ -171,6 +172,23 @@ fn config(status: &Status) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// What upstreams are told of decisions.
+fn told(status: &Status) -> Markup {
+    let told = &status.upstreams_told;
+    html! {
+        p {
+            "Upstreams are told: identity headers "
+            @if told.identity_headers { "on" } @else { "off" }
+            "; assertions "
+            @match &told.assertion {
+                Some(own) => { "to " (own.upstreams.join(", ")) " in " code { (own.header) } },
+                None => "off",
+            }
+            "."
         }
     }
 }

@@ -23,15 +23,15 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
-use super::Admin;
 use super::answer::{Answer, detail, json};
 use super::credential::{Access, password};
+use super::{Admin, vouching};
 use crate::explain::Explanation;
 use crate::proxy::Serving;
 use figures::Figures;
 use form::Form;
 use html::Explained;
-use model::{Sources, Status, TOKENS};
+use model::{Sources, Status, TOKENS, Told};
 use visitor::Stranger;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -83,6 +83,7 @@ impl Admin {
             cache_capacity: gateway.identities().capacity(),
             unmatched: self.unmatched.entries(),
             tokens,
+            upstreams_told: Told::of(&vouching(serving)),
         }
     }
 }
@@ -119,7 +120,8 @@ async fn explained(form: &Form, serving: &Serving) -> Explained {
     let question = form.question();
     match question.decide(&serving.gateway).await {
         Ok(decision) => {
-            let told = Explanation::of(&decision, &serving.gateway, &question);
+            let (gateway, vouching) = (&serving.gateway, vouching(serving));
+            let told = Explanation::of(&decision, gateway, &vouching, &question);
             Explained::Decided { allowed: told.allowed, steps: told.to_string() }
         }
         Err(error) => Explained::NotAsked(error.to_string()),

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use super::figures::{Figures, Spread};
 use super::up::{self, Certificate, Store, Upstream};
 use crate::clock::Timestamp;
+use crate::explain::Vouching;
 use crate::reload::Outcome;
 use crate::store::cache::Used;
 use crate::telemetry::metrics::CACHE_RESULTS;
@@ -29,6 +30,7 @@ pub(super) struct Sources {
     pub(super) cache_capacity: u64,
     pub(super) unmatched: Vec<Entry>,
     pub(super) tokens: Vec<Used>,
+    pub(super) upstreams_told: Told,
 }
 
 /// Everything that the page says.
@@ -44,6 +46,7 @@ pub(super) struct Status {
     #[serde(serialize_with = "some_time")]
     pub(super) observing_until: Option<Timestamp>,
     pub(super) config: Config,
+    pub(super) upstreams_told: Told,
     pub(super) stores: Vec<Store>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) certificates: Vec<Certificate>,
@@ -68,6 +71,21 @@ pub(super) struct Config {
     #[serde(serialize_with = "time")]
     pub(super) loaded_at: Timestamp,
     pub(super) last: Option<Outcome>,
+}
+
+/// What upstreams are told of decisions.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Told {
+    /// Whether identity headers say who called.
+    pub(super) identity_headers: bool,
+    pub(super) assertion: Option<Assertions>,
+}
+
+/// Where assertions go, and in which header.
+#[derive(Debug, Serialize)]
+pub(super) struct Assertions {
+    pub(super) header: String,
+    pub(super) upstreams: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +165,7 @@ impl Status {
             not_ready_because: sources.not_ready,
             observing_until: sources.observing_until,
             config: Config::of(&figures, sources.config_hash, last_reload),
+            upstreams_told: sources.upstreams_told,
             stores: figures
                 .series("store_up")
                 .map(|up| Store::of(&figures, up.label("store")))
@@ -192,6 +211,17 @@ impl Config {
         let sentry_version = info.map_or("", |info| info.label("sentry_version")).to_owned();
         let loaded_at = Timestamp::from_millis(seconds.saturating_mul(1000));
         Self { hash, sentry_version, rules: figures.sum("rules", &[]), loaded_at, last }
+    }
+}
+
+impl Told {
+    pub(super) fn of(vouching: &Vouching<'_>) -> Self {
+        let Vouching { identity_headers, assertion } = *vouching;
+        let assertion = assertion.map(|(header, upstreams)| Assertions {
+            header: header.to_string(),
+            upstreams: upstreams.iter().map(|service| service.as_str()).collect(),
+        });
+        Self { identity_headers, assertion }
     }
 }
 

@@ -5,7 +5,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry};
 use super::figures::Figures;
 use super::form::Form;
 use super::html::{Explained, page};
-use super::model::{Counted, Sources, Status};
+use super::model::{Assertions, Counted, Sources, Status, Told};
 use super::up::Validity;
 use crate::clock::Timestamp;
 use crate::config::Problem;
@@ -54,6 +54,7 @@ fn sources(figures: Figures) -> Sources {
         cache_capacity: 100_000,
         unmatched: Vec::new(),
         tokens: Vec::new(),
+        upstreams_told: Told::default(),
     }
 }
 
@@ -110,6 +111,10 @@ fn nothing_in_the_figures_becomes_markup() {
             kind: "user_token",
             requests: 1,
         }],
+        upstreams_told: Told {
+            identity_headers: true,
+            assertion: Some(Assertions { header: HOSTILE.to_owned(), upstreams: vec![HOSTILE] }),
+        },
         ..sources(figures)
     });
     let hostile = || HOSTILE.to_owned();
@@ -170,6 +175,25 @@ fn what_is_down_and_what_ends_is_said_in_words() {
         ["</span>down", "</span>1 down", "</span>ended", "</span>ends soon", "</span>valid"]
     {
         assert!(page.contains(words), "{words} in {page}");
+    }
+}
+
+#[test]
+fn it_is_said_what_upstreams_are_told() {
+    let told = |told: Told| {
+        let status = Status::of(Sources { upstreams_told: told, ..sources(figures(&[], &[])) });
+        rendered(&status).replace("<wbr>", "")
+    };
+    let header = "x-portcullis-assertion".to_owned();
+    let assertion = Some(Assertions { header, upstreams: vec!["web", "relay"] });
+    for (told, words) in [
+        (told(Told::default()), "identity headers off; assertions off."),
+        (
+            told(Told { identity_headers: true, assertion }),
+            "identity headers on; assertions to web, relay in <code>x-portcullis-assertion</code>.",
+        ),
+    ] {
+        assert!(told.contains(words), "{words} in {told}");
     }
 }
 

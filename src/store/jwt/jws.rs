@@ -1,8 +1,9 @@
 //! JWTs as they come: a JWS in its compact form (RFC 7515, section 7.1), read strictly.
 //!
 //! **Invariants:** nothing in here is believed before its signature was verified; of the header only
-//! `alg`, `kid` and `crit` count, so that no token names the key or the address of the key that it is
-//! verified with; an object that has a name twice is none (RFC 7519, section 4).
+//! `alg`, `kid`, `typ` and `crit` count, so that no token names the key or the address of the key that it
+//! is verified with; an object that has a name twice is none (RFC 7515 and RFC 7519, section 4); what the
+//! gateway itself asserts is no credential.
 
 use std::fmt;
 
@@ -13,17 +14,45 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::store::object::Object;
+use crate::assertion::TYPE;
 
 /// The names and values of a set of claims.
 pub(super) type Claims = Map<String, Value>;
 
 /// What of a header counts (RFC 7515, section 4.1).
-#[derive(Deserialize)]
 struct Header {
-    alg: String,
+    algorithm: Algorithm,
     kid: Option<String>,
-    crit: Option<Value>,
+}
+
+impl Header {
+    /// `None` for one that is none, has an algorithm that is not known here, is of an assertion, or asks
+    /// for what is not understood (`crit`).
+    fn read(part: &str) -> Option<Self> {
+        let fields = object(part)?;
+        let text = |name| fields.get(name).map(Value::as_str);
+        let is_something_else = text("typ").is_some_and(|typ| typ.is_none_or(is_of_assertion));
+        if is_something_else || fields.contains_key("crit") {
+            return None;
+        }
+        let kid = match text("kid") {
+            Some(kid) => Some(kid?.to_owned()),
+            None => None,
+        };
+        Some(Self { algorithm: text("alg")??.parse().ok()?, kid })
+    }
+}
+
+/// Whether a `typ` is that of an assertion: a media type, of which `application/` may be left out (RFC
+/// 7515, section 4.1.9), and in which case does not count.
+fn is_of_assertion(typ: &str) -> bool {
+    let name = typ.split(';').next().unwrap_or_default().trim();
+    match name.split_once('/') {
+        Some((kind, name)) => {
+            kind.eq_ignore_ascii_case("application") && name.eq_ignore_ascii_case(TYPE)
+        }
+        None => name.eq_ignore_ascii_case(TYPE),
+    }
 }
 
 /// A JWT whose signature was not verified.
@@ -41,21 +70,16 @@ pub(super) struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Reads one; `None` for what is none, has an algorithm that is not known here, or asks for what is
-    /// not understood (`crit`).
+    /// Reads one; `None` for what is none, or has a header that is not taken.
     pub(super) fn read(token: &'a str) -> Option<Self> {
         let [header, payload, signature] = parts(token)?;
-        let Object(Header { alg, kid, crit }) =
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-        if crit.is_some() {
-            return None;
-        }
+        let Header { algorithm, kid } = Header::read(header)?;
         Some(Self {
-            algorithm: alg.parse().ok()?,
+            algorithm,
             kid,
             message: token.get(..header.len() + 1 + payload.len())?.as_bytes(),
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
-            claims: claims(payload)?,
+            claims: object(payload)?,
         })
     }
 }
@@ -63,7 +87,7 @@ impl<'a> Unverified<'a> {
 /// The claims of a token that may be anything, of which nothing was verified.
 pub(super) fn peeked(token: &str) -> Option<Claims> {
     let [_, payload, _] = parts(token)?;
-    claims(payload)
+    object(payload)
 }
 
 fn parts(token: &str) -> Option<[&str; 3]> {
@@ -72,10 +96,11 @@ fn parts(token: &str) -> Option<[&str; 3]> {
     parts.next().is_none().then_some(three)
 }
 
-fn claims(payload: &str) -> Option<Claims> {
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    match serde_json::from_slice(&payload).ok()? {
-        Strict(Value::Object(claims)) => Some(claims),
+/// A part that is one JSON object.
+fn object(part: &str) -> Option<Claims> {
+    let part = URL_SAFE_NO_PAD.decode(part).ok()?;
+    match serde_json::from_slice(&part).ok()? {
+        Strict(Value::Object(fields)) => Some(fields),
         Strict(_) => None,
     }
 }
@@ -167,7 +192,31 @@ mod tests {
             (r#"{"alg":"none","alg":"ES256"}"#, "{}", false),
             (r#"{"alg":"ES256","kid":"a","kid":"b"}"#, "{}", false),
             (r#"{"alg":"ES256","kid":7}"#, "{}", false),
+            (r#"{"alg":"ES256","kid":null}"#, "{}", false),
+            (r#"{"alg":"ES256","crit":null}"#, "{}", false),
+            // A header is one object, and has each name once, whether it counts or not.
             (r#"["ES256",null,null]"#, "{}", false),
+            (r#"[{"alg":"ES256"}]"#, "{}", false),
+            (r#"{"alg":"ES256"}{"alg":"ES256"}"#, "{}", false),
+            (r#""ES256""#, "{}", false),
+            ("null", "{}", false),
+            ("", "{}", false),
+            (r#"{"alg":"ES256","typ":"JWT","typ":"JWT"}"#, "{}", false),
+            (r#"{"alg":"ES256","x":1,"x":1}"#, "{}", false),
+            (r#"{"alg":"ES256","jwk":{"kty":"EC","kty":"EC"}}"#, "{}", false),
+            (r#"{"alg":"ES256","\u0061lg":"ES256"}"#, "{}", false),
+            (r#"{"alg":"ES256"}"#, r#"{"iss":"a","\u0069ss":"a"}"#, false),
+            // What the gateway itself asserts is no credential, however its type is written.
+            (r#"{"alg":"ES256","typ":"JWT"}"#, "{}", true),
+            (r#"{"alg":"ES256","typ":"at+jwt"}"#, "{}", true),
+            (r#"{"alg":"ES256","typ":"my-assertion+jwt"}"#, "{}", true),
+            (r#"{"alg":"ES256","typ":"assertion+jwt"}"#, "{}", false),
+            (r#"{"alg":"ES256","typ":"Assertion+JWT"}"#, "{}", false),
+            (r#"{"alg":"ES256","typ":"application/assertion+jwt"}"#, "{}", false),
+            (r#"{"alg":"ES256","typ":"APPLICATION/assertion+jwt"}"#, "{}", false),
+            (r#"{"alg":"ES256","typ":" assertion+jwt ; charset=utf-8"}"#, "{}", false),
+            (r#"{"alg":"ES256","typ":["assertion+jwt"]}"#, "{}", false),
+            (r#"{"alg":"ES256","typ":null}"#, "{}", false),
             (r#"{"alg":"ES256"}"#, r#"{"iss":"a","iss":"b"}"#, false),
             (r#"{"alg":"ES256"}"#, r#"{"a":{"b":1,"b":2}}"#, false),
             (r#"{"alg":"ES256"}"#, r#"[{"iss":"a"}]"#, false),
@@ -178,7 +227,8 @@ mod tests {
         ];
         for (header, claims, read) in rows {
             let short = &claims[..claims.len().min(60)];
-            assert_eq!(Unverified::read(&token(header, claims)).is_some(), *read, "{short}");
+            let found = Unverified::read(&token(header, claims)).is_some();
+            assert_eq!(found, *read, "{} {short}", &header[..header.len().min(60)]);
         }
         let good = token(r#"{"alg":"ES256"}"#, r#"{"iss":"a"}"#);
         let cut = &good[..good.len() - 5];

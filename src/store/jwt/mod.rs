@@ -126,7 +126,8 @@ impl JwtStore {
         mut shutdown: Shutdown,
     ) {
         let clock = Arc::clone(&self.clock);
-        self.keys.tell(Arc::new(Watched { store, observer, clock }));
+        let refresh = self.settings.refresh.every;
+        self.keys.tell(Arc::new(Watched { store, observer, clock, refresh }));
         let mut tick = every(POLL);
         loop {
             let lost = tokio::select! {
@@ -301,12 +302,14 @@ struct Watched {
     store: usize,
     observer: Arc<dyn Observer>,
     clock: Arc<dyn Clock>,
+    /// How old keys become before they are read again.
+    refresh: Duration,
 }
 
 impl Told for Watched {
     fn refreshed(&self, ok: bool) {
         self.observer.watched(self.store, ok);
-        self.observer.keys_read(self.store, ok.then(|| self.clock.now()));
+        self.observer.keys_read(self.store, ok.then(|| self.clock.now()), self.refresh);
     }
 }
 

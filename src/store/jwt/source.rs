@@ -81,7 +81,7 @@ pub(super) enum SourceError {
     OtherIssuer(Uri),
     /// It sends on to where it must not.
     #[error(
-        "the document at `{0}` names a `jwks_uri` that is not `https`; name `jwks_url` instead"
+        "the document at `{0}` names a `jwks_uri` that is no URL of the same scheme, has a user name, or is `http` elsewhere; name `jwks_url` instead"
     )]
     KeysElsewhere(Uri),
     /// What is there are no keys.

@@ -83,6 +83,36 @@ networkPolicy:
       peers: [{podSelector: {matchLabels: {app.kubernetes.io/name: nginx}}}]
 "#;
 
+/// JWTs of an issuer are taken, and assertions are made.
+const VOUCHED: &str = r#"
+config: |
+  public_url = "https://sentry-api.example.com"
+  [[listen]]
+  address = "0.0.0.0:8080"
+  [admin]
+  address = "0.0.0.0:9090"
+  [upstream.web]
+  urls = ["http://sentry-web.sentry:9000"]
+  credential = { file = "/run/secrets/sentry-token" }
+  [assertion]
+  ttl = "30s"
+  [[issuer]]
+  name = "ci"
+  issuer = "https://issuer.example"
+  audiences = ["https://sentry-api.example.com"]
+  algorithms = ["RS256"]
+  [[issuer.trust]]
+  claims = { repository_id = "74" }
+  scopes = ["project:releases"]
+networkPolicy:
+  verifiers:
+    - podSelector: {matchLabels: {app.kubernetes.io/name: nginx}}
+      namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: sentry}}
+  egress:
+    - to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]
+      ports: [{protocol: TCP, port: 443}]
+"#;
+
 pub fn cases() -> Vec<Case> {
     vec![
         Case {
@@ -205,6 +235,7 @@ pub fn cases() -> Vec<Case> {
             ],
             ..PLAIN
         },
+        Case { name: "an issuer of JWTs, and those who verify assertions", values: VOUCHED, ..PLAIN },
         Case {
             name: "an account and an image of somebody else's",
             values: "{serviceAccount: {create: false, name: gateways},

@@ -150,6 +150,32 @@ fn everybody_is_let_in_where_that_is_said() {
     assert_eq!(connected(&world, &objects, "gateway", 8080), everybody(&world, &["gateway"]));
 }
 
+/// Nginx gets the keys of assertions; the issuer is on the Internet, and nothing of the cluster is.
+#[test]
+fn those_who_verify_assertions_get_the_keys_and_the_gateway_those_of_its_issuer() {
+    let objects = render(&case("an issuer of JWTs, and those who verify assertions"));
+    let mut world = world("sentry", NAMESPACE, &gateway_labels(&objects));
+    let (_, nginx) = named(&world, "nginx").pod.clone().unwrap();
+    let pod = Some(("elsewhere".to_owned(), nginx));
+    world.push(Place { name: "nginx elsewhere", pod, address: [10, 1, 2, 1].into() });
+    check(
+        &world,
+        &objects,
+        "verifiers",
+        &[("gateway", 8080, &["ingress controller"]), ("gateway", 9090, &["prometheus", "nginx"])],
+    );
+    let (policies, gateway) = (objects.kind("NetworkPolicy"), named(&world, "gateway"));
+    for (to, port, reached) in [
+        ("internet", 443, true),
+        ("internet", 80, false),
+        ("database", 443, false),
+        ("database", 5432, false),
+    ] {
+        let found = connects(&policies, gateway, named(&world, to), port, "TCP");
+        assert_eq!(found, reached, "{to}:{port}");
+    }
+}
+
 /// The same without policies: the tables above would notice.
 #[test]
 fn without_policies_everybody_gets_everywhere() {

@@ -14,6 +14,15 @@ const LISTEN: &str =
 const ADMIN: &str = "[admin]\naddress = \"0.0.0.0:9090\"\n";
 const WEB: &str = "[upstream.web]\nurls = [\"http://web:9000\"]\n";
 
+const ISSUER: &str = "[[issuer]]\nname = \"ci\"\nissuer = \"https://issuer.example\"";
+
+/// Lets out to this port.
+fn egress(port: &str) -> String {
+    format!(
+        "networkPolicy: {{egress: [{{to: [{{ipBlock: {{cidr: 0.0.0.0/0}}}}], ports: [{port}]}}]}}"
+    )
+}
+
 /// The example, what goes on top of it, and what must be said.
 fn rows() -> Vec<(&'static str, String, &'static str)> {
     let own = |text: &str| config(&format!("{LISTEN}{ADMIN}{WEB}{text}"));
@@ -60,7 +69,10 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("api-beside", "networkPolicy: {clients: []}".into(), "`networkPolicy.clients` is empty, so nobody could connect to the gateway"),
         ("api-beside", "networkPolicy: {clients: [{namespaceSelector: {}}]}".into(), "`networkPolicy.clients[0]` selects nothing in particular, so it lets in every pod; select a namespace or pods, or say `ipBlock: {cidr: 0.0.0.0/0}` if everybody is meant"),
         ("api-beside", "networkPolicy: {prometheus: [{podSelector: {}}]}".into(), "`networkPolicy.prometheus[0]` selects nothing in particular"),
-        ("api-beside", "networkPolicy: {prometheus: [{ipBlock: {cidr: 0.0.0.0/0}}]}".into(), "`networkPolicy.prometheus` lets `0.0.0.0/0` to the admin listener, which is everybody"),
+        ("api-beside", "networkPolicy: {prometheus: [{ipBlock: {cidr: 0.0.0.0/0}}]}".into(), "`networkPolicy.prometheus` lets `0.0.0.0/0` to the admin listener, which is everybody; name the addresses that need it"),
+        ("api-beside", format!("{}networkPolicy: {{verifiers: [{{ipBlock: {{cidr: '::/0'}}}}]}}", own("[assertion]")), "`networkPolicy.verifiers` lets `::/0` to the admin listener, which is everybody"),
+        ("api-beside", format!("{}networkPolicy: {{verifiers: [{{podSelector: {{}}}}]}}", own("[assertion]")), "`networkPolicy.verifiers[0]` selects nothing in particular"),
+        ("api-beside", "networkPolicy: {verifiers: [{podSelector: {matchLabels: {a: b}}}]}".into(), "`networkPolicy.verifiers` lets somebody to the admin listener for keys, and the config has no `[assertion]`; add it, or delete them"),
         ("api-beside", web("{peers: [{podSelector: {}}]}"), "`networkPolicy.sentry.web.peers[0]` selects nothing in particular, so it lets in every pod; name the pods by `podSelector`"),
         ("api-beside", web("{peers: [{namespaceSelector: {matchLabels: {a: b}}}]}"), "`networkPolicy.sentry.web.peers[0]` selects nothing in particular"),
         ("api-beside", web("{peers: [{ipBlock: {cidr: '::/0'}}]}"), "`networkPolicy.sentry.web.peers[0]` lets in `::/0`, which is everybody; name the addresses that need it"),
@@ -69,6 +81,11 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("api-beside", "additionalServices: [{name: internal, listenPort: 8080, clients: [{podSelector: {}}]}]".into(), "`additionalServices.internal.clients[0]` selects nothing in particular"),
         ("api-beside", "networkPolicy: {egress: []}".into(), "the config names `postgres://portcullis@sentry-sentry-postgresql.sentry/sentry`, and `networkPolicy.egress` lets nothing out to it"),
         ("api-beside", format!("{}networkPolicy: {{egress: []}}", own("[traces]\nendpoint = \"http://collector:4318/v1/traces\"")), "the config names `http://collector:4318/v1/traces`, and `networkPolicy.egress` lets nothing out"),
+        // The example lets out to the database alone.
+        ("api-beside", own(ISSUER), "the issuer `https://issuer.example` of the config is asked for its keys, and `networkPolicy.egress` lets nothing out to port 443; add a rule"),
+        ("api-beside", own(&format!("{ISSUER}\njwks_url = \"https://keys.example:8443/a:1\"")), "the issuer `https://keys.example:8443/a:1` of the config is asked for its keys, and `networkPolicy.egress` lets nothing out to port 8443"),
+        ("api-beside", format!("{}{}", own(ISSUER), egress("{protocol: UDP, port: 443}")), "lets nothing out to port 443"),
+        ("api-beside", format!("{}{}", own(ISSUER), egress("{port: 444, endPort: 500}")), "lets nothing out to port 443"),
         // What the schema of the values does not know.
         ("api-beside", "replicaCount: 3".into(), "additional properties 'replicaCount' not allowed"),
         ("api-beside", "image: {name: x}".into(), "additional properties 'name' not allowed"),
@@ -87,6 +104,25 @@ fn what_would_not_serve_or_would_be_no_boundary_is_refused() {
         let said = said(&output);
         assert!(!output.status.success(), "{values}\nis taken, and {wanted:?} was to be said");
         assert!(said.contains(wanted), "{values}\nshould say {wanted:?}, and says\n{said}");
+    }
+}
+
+/// What the rows refuse for want of a rule is taken with one, however it has the port.
+#[test]
+fn an_issuer_that_is_let_out_to_or_is_not_asked_is_taken() {
+    let config = |lines: &str| config(&format!("{LISTEN}{ADMIN}{WEB}{ISSUER}{lines}"));
+    for (lines, port) in [
+        ("", "{port: 443}"),
+        ("", "{protocol: TCP, port: 443}"),
+        ("", "{port: 440, endPort: 450}"),
+        ("", "{port: https}"),
+        ("\njwks_url = \"https://keys.example:8443/\"", "{port: 8443}"),
+        ("\njwks_file = \"keys.json\"", "{port: 5432}"),
+        ("\njwks_url = \"http://127.0.0.1:8000/keys\"", "{port: 5432}"),
+    ] {
+        let words = ["template", RELEASE, CHART, "--namespace", NAMESPACE];
+        let output = helm(&words, "api-beside", &format!("{}{}", config(lines), egress(port)));
+        assert!(output.status.success(), "{lines} {port}: {}", said(&output));
     }
 }
 

@@ -7,10 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::issuer::{Issuer, Serves, with};
+use super::issuer::{Issuer, Serves, now, with};
 use super::key::Key;
 use super::{ask, gate, refused, told};
-use crate::gate::{Gate, Options};
+use crate::client::Reply;
+use crate::gate::{Gate, Options, eventually};
 use crate::upstream::{Upstream, ok};
 
 /// A token with the key of an issuer's as the key that is shared.
@@ -75,6 +76,45 @@ fn a_public_key_is_no_shared_one() {
     for signature in ["", "AA", &URL_SAFE_NO_PAD.encode([0; 64])] {
         refused(&gate, &format!("{message}.{signature}"), "unknown_token", signature);
         refused(&gate, &format!("{unsigned}.{payload}.{signature}"), "unknown_token", signature);
+    }
+}
+
+/// AC-071.
+#[test]
+fn times_that_are_texts_are_no_times() {
+    let key = Key::made("one");
+    let issuer = Issuer::of(&[&key]);
+    let gate = gate(&issuer.table("ci", ""));
+    let claims = |changes: &[(&str, Value)]| {
+        changes
+            .iter()
+            .fold(issuer.claims(), |claims, (name, value)| with(claims, name, value.clone()))
+    };
+    let (past, future) = (now() - 600, now() + 600);
+    let rows: &[(&[(&str, Value)], &str)] = &[
+        (&[("exp", json!(future)), ("nbf", json!(past))], ""),
+        (&[("exp", json!("9999999999")), ("nbf", json!("9999999999"))], "unknown_token"),
+        (&[("exp", json!("9999999999"))], "unknown_token"),
+        (&[("exp", json!(future.to_string()))], "unknown_token"),
+        (&[("nbf", json!(past.to_string()))], "unknown_token"),
+        (&[("nbf", json!(""))], "unknown_token"),
+        (&[("nbf", Value::Array(vec![]))], "unknown_token"),
+        (&[("exp", json!([future]))], "unknown_token"),
+        (&[("exp", json!({"exp": future}))], "unknown_token"),
+        (&[("exp", json!(true))], "unknown_token"),
+        (&[("exp", json!(1e300))], "unknown_token"),
+    ];
+    for (changes, code) in rows {
+        let reply = ask(&gate, &key.sign(&claims(changes)));
+        let code = if code.is_empty() { (200, "") } else { (401, *code) };
+        assert_eq!(told(&reply), (code.0, code.1.to_owned()), "{changes:?}");
+        assert_eq!(gate.upstream.take().len(), usize::from(code.0 == 200), "{changes:?}");
+    }
+    // `null` is not the absence of a time.
+    for name in ["exp", "nbf"] {
+        let mut claims = issuer.claims();
+        claims[name] = Value::Null;
+        refused(&gate, &key.sign(&claims), "unknown_token", name);
     }
 }
 
@@ -194,21 +234,55 @@ fn scopes_are_members_of_a_claim_and_never_more_than_the_policy_has() {
 fn nothing_that_is_claimed_comes_back_and_no_token_is_logged() {
     let (key, evil) = (Key::made("one"), Key::made("one"));
     let issuer = Issuer::of(&[&key]);
-    let gate = gate(&issuer.table("ci", ""));
-    let subject = "<script>alert(1)</script>";
-    let forged = with(issuer.claims(), "sub", json!(subject));
-    let nobody = with(forged.clone(), "repository", json!(subject));
-    for (token, code) in
-        [(evil.sign(&forged), "unknown_token"), (key.sign(&nobody), "no_trust_policy")]
-    {
-        let reply = ask(&gate, &token);
-        assert_eq!(reply.code(), code);
-        let text = String::from_utf8(reply.body.clone()).unwrap();
-        assert!(!text.contains("script"), "{text}");
+    let mut gate = gate(&issuer.table("ci", ""));
+    let markup = "<script>alert('m4rkup')</script>";
+    let claims = |sub: &str| {
+        ["sub", "repository", "ref", "jti", "scope", markup]
+            .iter()
+            .fold(issuer.claims(), |claims, name| with(claims, name, json!(sub)))
+    };
+    let header =
+        |kid: &str, extra: &str| json!({"alg": "ES256", "kid": kid, "jku": extra, "x": extra});
+    let (marked, plain) = (claims(markup), claims("somebody"));
+    // A signature of nobody's, by a key that is known by name and by one that is not; and, for the
+    // body, one that is good, of somebody for whom no policy is.
+    let rows = [
+        ("unknown_token", evil.sign(&marked), evil.sign(&plain)),
+        (
+            "unknown_token",
+            evil.sign_with(&header(markup, markup), &marked.to_string()),
+            evil.sign_with(&header("x", "x"), &plain.to_string()),
+        ),
+        ("no_trust_policy", key.sign(&with(marked, "sub", json!("job"))), key.sign(&plain)),
+    ];
+    for (code, token, other) in &rows {
+        let (reply, other) = (ask(&gate, token), ask(&gate, other));
+        assert_eq!((reply.code(), other.code()), ((*code).to_owned(), (*code).to_owned()));
         assert!(reply.header("content-type").unwrap().starts_with("application/"));
-        assert!(!text.contains(&token[..20]), "{text}");
+        let request_id = reply.header("x-request-id").unwrap().to_owned();
+        let unique = |reply: &Reply| {
+            let mut fields = reply.json();
+            fields.as_object_mut().unwrap().remove("request_id").unwrap();
+            fields
+        };
+        // Whatever is claimed, the body is the same.
+        assert_eq!(unique(&reply), unique(&other), "{code}");
+        let body = String::from_utf8(reply.body.clone()).unwrap();
+        let whole = format!("{:?}\n{body}", reply.headers);
+        for part in [markup, "script", "m4rkup", "<", &token[..20], &token[token.len() - 20..]] {
+            assert!(!whole.contains(part), "{part} in {whole}");
+        }
+        eventually("an access line", || gate.output().contains(&request_id));
     }
     assert_eq!(gate.upstream.take().len(), 0);
+    gate.stop();
+    let log = gate.output();
+    for (_, token, _) in &rows {
+        let parts = token.split('.').chain([&token[..20]]);
+        for part in parts.chain([markup, "script", "m4rkup"]) {
+            assert!(!log.contains(part), "{part} in {log}");
+        }
+    }
 }
 
 /// A token of an issuer is shown to nobody else.

@@ -100,6 +100,30 @@ fn keys_that_cannot_be_read_again_go_on_and_without_any_nobody_can_tell() {
 }
 
 #[test]
+fn keys_that_are_older_than_they_may_be_verify_nothing() {
+    let key = Key::made("one");
+    let issuer = Issuer::of(&[&key]);
+    let lines = "cooldown = \"1s\"\nrefresh = \"1s\"\nstale_if_error = \"2s\"";
+    let gate = gate(&issuer.table("ci", lines));
+    let mut number = 0;
+    // One that is not cached, and so is verified.
+    let mut told_of_another = || {
+        number += 1;
+        let token = key.sign(&super::with(issuer.claims(), "jti", json!(number)));
+        told(&gate.bearer(super::LINE, &token))
+    };
+    let (good, unsure) = ((200, String::new()), (503, "store_unavailable".to_owned()));
+    eventually("keys", || told_of_another() == good);
+    issuer.now_serves(Serves::Status("503 Service Unavailable"));
+    eventually("that they are too old", || told_of_another() == unsure);
+    gate.upstream.take();
+    assert_eq!(told_of_another(), unsure);
+    assert_eq!(gate.upstream.take().len(), 0);
+    issuer.now_serves(Serves::Keys(vec![key.jwk()]));
+    eventually("keys again", || told_of_another() == good);
+}
+
+#[test]
 fn a_gateway_starts_without_its_issuer_and_says_that_it_cannot_tell() {
     let key = Key::made("one");
     let issuer = Issuer::serving(Serves::Status("500 Internal Server Error"));

@@ -43,11 +43,17 @@
 {{- include "portcullis.refuse" "`networkPolicy.clients` is empty, so nobody could connect to the gateway; name the Ingress controller's namespace or pods, or `ipBlock: {cidr: 0.0.0.0/0}` for everybody" -}}
 {{- end -}}
 {{- include "portcullis.checkPeers" (dict "of" "networkPolicy.clients" "peers" $policy.clients "pods" false) -}}
-{{- include "portcullis.checkPeers" (dict "of" "networkPolicy.prometheus" "peers" $policy.prometheus "pods" false) -}}
-{{- range $policy.prometheus -}}
+{{- range $name := list "prometheus" "verifiers" -}}
+{{- $peers := get $policy $name -}}
+{{- include "portcullis.checkPeers" (dict "of" (printf "networkPolicy.%s" $name) "peers" $peers "pods" false) -}}
+{{- range $peers -}}
 {{- if and .ipBlock (regexMatch "/0$" (toString .ipBlock.cidr)) -}}
-{{- include "portcullis.refuse" (printf "`networkPolicy.prometheus` lets `%s` to the admin listener, which is everybody; name the addresses of Prometheus" .ipBlock.cidr) -}}
+{{- include "portcullis.refuse" (printf "`networkPolicy.%s` lets `%s` to the admin listener, which is everybody; name the addresses that need it" $name .ipBlock.cidr) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $policy.verifiers (not (hasKey $config "assertion")) -}}
+{{- include "portcullis.refuse" "`networkPolicy.verifiers` lets somebody to the admin listener for keys, and the config has no `[assertion]`; add it, or delete them" -}}
 {{- end -}}
 {{- include "portcullis.checkPeers" (dict "of" "networkPolicy.sentry.web.peers" "peers" $policy.sentry.web.peers "pods" true) -}}
 {{- include "portcullis.checkPeers" (dict "of" "networkPolicy.sentry.relay.peers" "peers" $policy.sentry.relay.peers "pods" true) -}}
@@ -65,5 +71,29 @@
 {{- end -}}
 {{- if and $outside (not $policy.egress) -}}
 {{- include "portcullis.refuse" (printf "the config names `%s`, and `networkPolicy.egress` lets nothing out to it; add a rule, such as `{to: [{podSelector: {matchLabels: {app: postgresql}}}], ports: [{port: 5432}]}`" $outside) -}}
+{{- end -}}
+{{- range $config.issuer -}}
+{{- $url := .jwks_url | default .issuer | toString -}}
+{{- if and (not .jwks_file) (hasPrefix "https://" $url) -}}
+{{- $port := regexFind ":[0-9]+$" (regexFind "^https://[^/]+" $url) | trimPrefix ":" | default "443" -}}
+{{- if not (include "portcullis.letsOut" (dict "egress" $policy.egress "port" $port)) -}}
+{{- include "portcullis.refuse" (printf "the issuer `%s` of the config is asked for its keys, and `networkPolicy.egress` lets nothing out to port %s; add a rule, such as `{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: %s}]}`, or name a `jwks_file`" $url $port $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether an egress rule has a port. Which number a name of a port is, the pods there say: it is taken. */}}
+{{- define "portcullis.letsOut" -}}
+{{- $wanted := int .port -}}
+{{- range .egress -}}
+{{- if not .ports -}}true{{- end -}}
+{{- range .ports -}}
+{{- if eq "TCP" (.protocol | default "TCP") -}}
+{{- if not (regexMatch "^[0-9]+$" (toString .port)) -}}true
+{{- else if and (le (int .port) $wanted) (le $wanted (int (.endPort | default .port))) -}}true
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

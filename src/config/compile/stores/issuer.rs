@@ -30,6 +30,7 @@ const URL: &str = "write an `https://` URL; `http://` is for this machine alone,
 impl Compiler<'_> {
     pub(in super::super) fn issuers(&mut self, raw: &[RawIssuer]) -> Vec<Store> {
         let mut stores: Vec<Store> = Vec::new();
+        let mut named: Vec<&str> = Vec::new();
         for (index, raw) in raw.iter().enumerate() {
             let at = |key: &str| format!("issuer[{index}].{key}");
             let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -37,6 +38,11 @@ impl Compiler<'_> {
                 let help = "write letters, digits, `-`, `_` and `.`, at most 64";
                 self.problem(at("name"), "is not a name", help);
             }
+            if named.contains(&&*raw.name) {
+                let help = "give each issuer a `name` of its own, which its callers are known by";
+                self.problem(at("name"), format!("`{}` is taken", raw.name.escape_debug()), help);
+            }
+            named.push(&raw.name);
             let is_same = |store: &Store| match &store.kind {
                 StoreKind::Jwt(other) => *other.issuer == *raw.issuer,
                 StoreKind::Portcullis(_)
@@ -162,10 +168,21 @@ impl Compiler<'_> {
             }
             return Some(KeySource::File(path));
         }
+        if raw.jwks_url.is_none() && raw.issuer.is_empty() {
+            // That was said already.
+            return None;
+        }
         let (key, url) = match &raw.jwks_url {
             Some(url) => ("jwks_url", url.clone()),
             None => ("issuer", format!("{}{DISCOVERY}", raw.issuer.trim_end_matches('/'))),
         };
+        // The document is below the URL of an issuer, which has neither (OpenID Connect Discovery 1.0,
+        // section 3).
+        if raw.jwks_url.is_none() && raw.issuer.contains(['?', '#']) {
+            let what = "has a query or a fragment, so that no document is below it";
+            self.problem(on(key), what, "name `jwks_url`, or a `jwks_file`");
+            return None;
+        }
         let url: Option<Uri> = url.parse().ok().filter(is_safe);
         // It is not repeated: it may have a password.
         let Some(url) = url else {

@@ -34,18 +34,25 @@ impl Compiler<'_> {
         if raw.scopes.is_empty() {
             self.problem(on("scopes"), "is empty, so nothing is given", "write some of Sentry's");
         }
+        if raw.scopes_claim.as_ref().is_some_and(String::is_empty) {
+            let what = "is empty, so nothing would be given";
+            self.problem(on("scopes_claim"), what, "name a claim such as `scope`, or delete it");
+        }
         let networks = raw.networks.as_ref().map(|names| self.networks(&on("networks"), names));
         let names = |list: &Option<Vec<String>>| -> Option<Box<[Box<str>]>> {
             Some(list.as_ref()?.iter().map(|name| name.as_str().into()).collect())
         };
+        let binding = |list| names(list).map_or(Binding::Any, Binding::Only);
+        let is_empty = |list: &Option<Vec<String>>| {
+            list.as_ref().is_some_and(|list| list.is_empty() || list.contains(&String::new()))
+        };
         for (key, list) in [("organizations", &raw.organizations), ("projects", &raw.projects)] {
-            if list.as_ref().is_some_and(|list| list.is_empty() || list.contains(&String::new())) {
+            if is_empty(list) {
                 let what = "is empty, or has an empty name";
                 self.problem(on(key), what, "name some, or delete it");
             }
         }
-        let binding = |list| names(list).map_or(Binding::Any, Binding::Only);
-        if !binding(&raw.projects).has_ids_alone() {
+        if !is_empty(&raw.projects) && !binding(&raw.projects).has_ids_alone() {
             let what = "has a slug, which may get another owner";
             self.problem(on("projects"), what, "write the numeric ids of the projects");
         }

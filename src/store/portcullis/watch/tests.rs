@@ -30,7 +30,7 @@ impl Observer for Lags {
 
     fn watched(&self, _: usize, _: bool) {}
 
-    fn keys_read(&self, _store: usize, _at: Option<Timestamp>) {}
+    fn keys_read(&self, _store: usize, _at: Option<Timestamp>, _every: Duration) {}
     fn revocation_lag(&self, lag: Duration) {
         self.0.lock().unwrap().push(lag.as_millis() as u64);
     }
