@@ -227,6 +227,7 @@ const LAYERS: &[Layer] = &[
             "config",
             "spool",
             "store",
+            "directory",
             "stores",
             "gateway",
             "proxy",

@@ -1,5 +1,7 @@
 //! Tokens that are bound to a project: what the upstream receives of them, and what it does not.
 
+mod kept;
+
 use serde_json::json;
 
 use crate::client::Reply;
