@@ -27,7 +27,7 @@ fn sentry() -> Upstream {
         let body = match path {
             "/api/0/organizations/globex/" => return reply(stream, "404 Not Found", &[], b"{}"),
             "/api/0/organizations/acme/" => json!({ "id": "1", "slug": "acme" }),
-            "/api/0/projects/acme/web/" => project(42, "web"),
+            "/api/0/projects/acme/web/" | "/api/0/projects/1/web/" => project(42, "web"),
             "/api/0/projects/acme/app/" => project(43, "app"),
             "/api/0/organizations/acme/releases/web%401/" => release("web@1", &[42]),
             "/api/0/organizations/acme/releases/shared%401/" => release("shared@1", &[42, 43]),
@@ -37,7 +37,7 @@ fn sentry() -> Upstream {
             "/api/0/organizations/acme/issues/8/" => {
                 json!({ "id": "8", "project": { "id": "43", "slug": "app" } })
             }
-            path if path.contains("/releases/") && path.ends_with("%401/") => {
+            path if path.contains("/releases/") && path.ends_with("401/") => {
                 return reply(stream, "404 Not Found", &[], b"{}");
             }
             "/api/0/projects/acme/broken/" => return reply(stream, "500 Oh", &[], b""),
@@ -94,6 +94,11 @@ fn what_is_of_the_project_arrives_and_what_is_of_another_does_not() {
             &*format!("GET {acme}/issues/?query=a%20b"),
             &*format!("{acme}/issues/?query=a%20b&project=42"),
         ),
+        (
+            &*format!("GET {acme}/projects/?cursor="),
+            &*format!("{acme}/projects/?cursor=&query=id:42"),
+        ),
+        (&*format!("GET {acme}/projects/?query=id%3A42&cursor=0:100:0"), "="),
         // Not at all.
         ("GET /api/0/projects/acme/app/issues/", ""),
         ("GET /api/0/projects/acme/nothing/issues/", ""),
@@ -101,7 +106,10 @@ fn what_is_of_the_project_arrives_and_what_is_of_another_does_not() {
         (&*format!("GET {acme}/issues/?project=42&project=43"), ""),
         (&*format!("GET {acme}/issues/8/"), ""),
         (&*format!("GET {acme}/releases/shared%401/"), ""),
-        (&*format!("GET {acme}/projects/"), ""),
+        (&*format!("GET {acme}/projects/?query=web"), ""),
+        (&*format!("GET {acme}/projects/?query=id:42&query=id:43"), ""),
+        (&*format!("GET {acme}/teams/"), ""),
+        ("GET /api/0/projects/", ""),
         ("GET /api/0/organizations/globex/issues/", ""),
     ];
     for (line, wanted) in rows {
