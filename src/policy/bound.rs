@@ -225,9 +225,9 @@ impl Pending<'_> {
     /// Only a body that has one reading is read.
     fn readable_body(&self) -> Result<(), Denial> {
         let headers = self.request.headers;
-        let encoded = headers
-            .get(http::header::CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        // Of several, a reader may go by any.
+        let mut codings = headers.get_all(http::header::CONTENT_ENCODING).iter();
+        let encoded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         let kind = headers.get(http::header::CONTENT_TYPE);
         if !encoded && kind.is_some_and(|kind| body::is_json(kind.as_bytes())) {
             return Ok(());

@@ -1,5 +1,6 @@
 //! Tokens that are bound to a project: what the upstream receives of them, and what it does not.
 
+mod adversary;
 mod kept;
 
 use serde_json::json;
@@ -12,7 +13,7 @@ use portcullis::store::portcullis::TokenKind;
 use portcullis::store::portcullis::admin::NewToken;
 
 /// A Sentry with the projects `web` (42) and `app` (43) of `acme` (1), and a release and an issue of each.
-fn sentry() -> Upstream {
+pub fn sentry() -> Upstream {
     Upstream::answering(|seen, stream| {
         let project = |id: u64, slug: &str| {
             json!({ "id": id.to_string(), "slug": slug,
@@ -50,7 +51,7 @@ fn sentry() -> Upstream {
     })
 }
 
-fn bound(gate: &Gate, narrowing: Narrowing) -> String {
+pub fn bound(gate: &Gate, narrowing: Narrowing) -> String {
     let (organizations, projects) = (only(&["1"]), only(&["42"]));
     let name = format!("bound {narrowing:?}");
     let name = name.chars().take(60).collect::<String>();
@@ -59,14 +60,14 @@ fn bound(gate: &Gate, narrowing: Narrowing) -> String {
 }
 
 /// What the upstream received besides questions of the gateway's own.
-fn received(gate: &Gate) -> Vec<Seen> {
+pub fn received(gate: &Gate) -> Vec<Seen> {
     let own = |seen: &Seen| {
         seen.value("user-agent").is_some_and(|agent| agent.starts_with("portcullis/"))
     };
     gate.upstream.take().into_iter().filter(|seen| !own(seen)).collect()
 }
 
-fn send(gate: &Gate, line: &str, token: &str, body: &str) -> Reply {
+pub fn send(gate: &Gate, line: &str, token: &str, body: &str) -> Reply {
     let authorization = format!("Bearer {token}");
     let headers = [
         ("Authorization", &*authorization),
