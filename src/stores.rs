@@ -16,7 +16,7 @@ use crate::store::jwt::JwtStore;
 use crate::store::portcullis::{IfMissing, PortcullisStore};
 use crate::store::postgres::Locate;
 use crate::store::sentry::SentryStore;
-pub use directory::{directory, told};
+pub use directory::{asked, directory, sentry_directory, told};
 
 /// A store, as what it is.
 pub enum Opened {

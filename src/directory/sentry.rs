@@ -33,7 +33,7 @@ const CAPACITY: u64 = 10_000;
 const NOTHING_TTL: Duration = Duration::from_secs(5);
 
 /// Where Sentry is, and how it is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The addresses of the web service, each `scheme://host:port`.
     pub urls: Vec<String>,
@@ -100,6 +100,11 @@ impl SentryDirectory {
             Cache::builder().max_capacity(CAPACITY).expire_after(Believed(settings.ttl)).build();
         let asker = Asker { settings, plain, tls, places: Semaphore::new(AT_ONCE) };
         Ok(Self { asker: Arc::new(asker), known, runtime: Handle::current() })
+    }
+
+    /// How it asks.
+    pub fn settings(&self) -> &Settings {
+        &self.asker.settings
     }
 }
 

@@ -1,8 +1,9 @@
 //! Deciding again on a request that was recorded.
 //!
 //! The request is made anew out of its record, with a credential that stands for the one that came: nobody
-//! is looked up, and the identity is the one that was recorded. What can't be made anew is said to be so,
-//! and never guessed.
+//! is looked up, and the identity is the one that was recorded. What no record holds is taken from the
+//! verdict where that tells it: where the client was, and what the names in the path stood for. What can't be
+//! made anew is said to be so, and never guessed.
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{Entry, REDACTED};
 use crate::clock::Timestamp;
 use crate::policy::certificate::CertificateName;
-use crate::policy::decision::{Decision, Lookup};
+use crate::policy::decision::{Decision, Lookup, Verdict};
 use crate::policy::frame::RequestHead;
 use crate::policy::identity::{Binding, Bounds, Expiry, Identity, IdentityKind, Issuer, State};
 use crate::policy::judge::{Circumstances, Resolved};
 use crate::policy::method::Method;
-use crate::policy::question::Answers;
+use crate::policy::naming::Place;
+use crate::policy::question::{Answers, Learnt, Question};
 use crate::policy::reason::Reason;
 use crate::policy::template::{PathTemplate, Segment};
 use crate::policy::{Policy, Screened};
@@ -35,6 +37,10 @@ pub(super) enum Gap {
     Cut,
     /// Nobody was looked up then, and now the rules ask who calls.
     Unasked,
+    /// It turns on what Sentry would have said, and the verdict does not tell it.
+    NotAsked,
+    /// It turns on a query or a body.
+    Unseen,
 }
 
 impl Gap {
@@ -50,6 +56,13 @@ impl Gap {
             Gap::Cut => "the method is unknown, or the path was cut off",
             Gap::Unasked => {
                 "nobody was looked up when it was refused, and now it depends on who calls"
+            }
+            Gap::NotAsked => {
+                "the token is bound to ids, and what Sentry said of the names is not recorded"
+            }
+            Gap::Unseen => {
+                "the token is bound to projects, and the query or the body, which names them, is not \
+                 recorded"
             }
         }
     }
@@ -98,23 +111,92 @@ pub(super) fn decide(entry: &Entry, policy: &Policy, now: Timestamp) -> Result<D
         Screened::Passing(passing) => return Ok(passing.unblocked()),
         Screened::Decided(decision) => return asked(entry, decision),
     };
+    let bounds = identity.as_ref().map(|identity| identity.bounds.clone());
     let lookup = match (identity, reason) {
         (Some(identity), _) => Lookup::Found(Arc::new(identity)),
         (None, Some(Reason::UnknownToken)) => Lookup::Unknown,
         (None, Some(Reason::DisabledToken)) => Lookup::Blocked,
         (None, _) => return Err(Gap::Unasked),
     };
-    let given = Circumstances { now, client: None, answers: &Answers::default() };
-    match pending.resolve(&lookup, given) {
-        Resolved::Decided(decision) => Ok(decision),
-        // Sentry is not asked, and what it said then is not recorded.
-        Resolved::Ask(_) => Err(Gap::NotRecorded),
+    let mut answers = Answers::default();
+    let decision = loop {
+        let given = Circumstances { now, client: None, answers: &answers };
+        match pending.resolve(&lookup, given) {
+            Resolved::Decided(decision) => break decision,
+            Resolved::Ask(question) => {
+                let told =
+                    bounds.as_ref().and_then(|own| said(entry, reason.copied(), own, &question));
+                answers.add(question, told.ok_or(Gap::NotAsked)?);
+            }
+        }
+    };
+    match unseen(entry, reason.copied(), policy, &decision) {
+        true => Err(Gap::Unseen),
+        false => Ok(decision),
+    }
+}
+
+/// What Sentry said then of a name in the path, as far as the verdict tells: who got through was bound to
+/// what it named, and of what comes first in a decision a later refusal tells the same.
+fn said(
+    entry: &Entry,
+    reason: Option<Reason>,
+    bounds: &Bounds,
+    question: &Question,
+) -> Option<Learnt> {
+    let is = |own: &Option<String>, name: &str| own.as_deref() == Some(name);
+    let one_of = |binding: &Binding| match binding {
+        Binding::Only(names) => {
+            let id = names.iter().find_map(|name| name.parse().ok())?;
+            Some(Learnt::Ids([id].into()))
+        }
+        Binding::Any | Binding::Unknown => None,
+    };
+    match question {
+        Question::Organization(name) if is(&entry.org, name) => match reason {
+            None | Some(Reason::Binding) => one_of(bounds.organizations()),
+            Some(Reason::WrongOrganization) => Some(Learnt::Nothing),
+            Some(_) => None,
+        },
+        Question::Project { organization, project }
+            if is(&entry.org, organization) && is(&entry.project, project) && reason.is_none() =>
+        {
+            one_of(bounds.projects())
+        }
+        Question::Organization(_)
+        | Question::Project { .. }
+        | Question::Release { .. }
+        | Question::Issue { .. } => None,
+    }
+}
+
+/// Whether a token that is bound to projects was, or is, refused for what it named in its query or its
+/// body.
+fn unseen(entry: &Entry, reason: Option<Reason>, policy: &Policy, decision: &Decision) -> bool {
+    let held = decision.caller.identity.as_deref().map(|held| held.identity());
+    let bound = held.is_some_and(|held| {
+        let by_gateway = match held.issuer {
+            Issuer::Gateway => true,
+            Issuer::Sentry => false,
+        };
+        by_gateway && held.bounds.projects().is_bound()
+    });
+    let in_query = |rule| {
+        let naming = policy.rules.rule(rule).projects;
+        [Place::Query, Place::Search].iter().any(|place| naming.has(*place))
+    };
+    match &decision.verdict {
+        Verdict::Permit(_) => bound && reason == Some(Reason::Binding),
+        Verdict::Deny(denial) => {
+            let queried = decision.rule.is_some_and(in_query);
+            bound && queried && entry.is_through() && denial.reason == Reason::Binding
+        }
+        Verdict::Options(_) => false,
     }
 }
 
 /// A refusal before anybody was looked up says nothing of what came as a credential.
 fn asked(entry: &Entry, decision: Decision) -> Result<Decision, Gap> {
-    use crate::policy::decision::Verdict;
     let unasked = entry.decision == "refuse" && entry.scheme.is_none() && entry.principal.is_none();
     match &decision.verdict {
         Verdict::Deny(denial)
@@ -141,6 +223,7 @@ const fn is_rebuilt(reason: Reason) -> bool {
         | Reason::Binding
         | Reason::ReadOnly
         | Reason::RuleNotGranted
+        | Reason::Network
         | Reason::RouteNotExposed
         | Reason::NoSuchRoute
         | Reason::MethodNotAllowed => true,
@@ -149,7 +232,6 @@ const fn is_rebuilt(reason: Reason) -> bool {
         | Reason::MultipleCredentials
         | Reason::MalformedCredential
         | Reason::Origin
-        | Reason::Network
         | Reason::NoTrustPolicy
         | Reason::DirectoryUnavailable
         | Reason::TooLarge
@@ -182,7 +264,7 @@ fn identity(entry: &Entry, reason: Option<Reason>) -> Result<Option<Identity>, G
         issuer,
         state: if disabled { State::Disabled } else { State::Active },
         scopes: entry.scopes(),
-        bounds: entry.bounds(),
+        bounds: entry.bounds(reason == Some(Reason::Network)),
         expires_at: if expired { Some(Timestamp::from_millis(0)).into() } else { Expiry::NEVER },
     }))
 }

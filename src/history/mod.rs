@@ -8,7 +8,6 @@ pub mod lines;
 pub mod replay;
 pub mod suggest;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::policy::identity::{Binding, Bound, Bounds, Narrowing};
@@ -58,8 +57,6 @@ pub struct Entry {
     pub profile: Option<String>,
     /// The rule groups that it gets through.
     pub groups: Option<Vec<String>>,
-    /// Where its clients may be.
-    pub networks: Option<Vec<IpNet>>,
     /// `allow`, `observe`, `shadow`, `refuse` or `answer`.
     pub decision: String,
     /// Why it was refused, or would be.
@@ -96,7 +93,9 @@ impl Entry {
         matches!(self.decision.as_str(), "allow" | "observe" | "shadow")
     }
 
-    fn bounds(&self) -> Bounds {
+    /// What narrows the caller. Of its client the verdict tells whether it was where the token may be used:
+    /// the address may be recorded in part, or not at all.
+    fn bounds(&self, elsewhere: bool) -> Bounds {
         let names = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
         let binding = |binding: &Option<Names>| match binding {
             None => Binding::Any,
@@ -107,8 +106,7 @@ impl Entry {
             read_only: self.read_only,
             profile: self.profile.as_deref().map(Into::into),
             groups: self.groups.as_deref().map(names),
-            // Where the client was may be recorded in part, or not at all.
-            networks: None,
+            networks: elsewhere.then(|| [].into()),
         };
         let (organizations, projects) = (binding(&self.organizations), binding(&self.projects));
         Bound { organizations, projects, narrowing, ..Bound::default() }.into()

@@ -11,11 +11,13 @@ use crate::clock::Timestamp;
 use crate::policy::Policy;
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::policy::method::Method;
+use crate::policy::naming::{Naming, Place};
 use crate::policy::rules::{Access, Rule, RuleTable};
 use crate::policy::site::{BaseUrl, Site};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const ORG: &str = "/api/0/organizations/{organization_id_or_slug}";
+const EVENTS: &str = "/api/0/organizations/{organization_id_or_slug}/events/";
 const ISSUES: &str = "/api/0/organizations/{organization_id_or_slug}/issues/";
 
 fn scopes(names: &str) -> ScopeSet {
@@ -34,6 +36,7 @@ fn rules() -> Vec<Rule> {
     use Method::{Delete, Get, Post, Put};
     let project = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}/";
     let kinds = KindSet::DEFAULT.with(IdentityKind::ProjectKey);
+    let queried = Naming::places([Place::Query]);
     vec![
         rule(&[Get], "/api/0/", Access::Public),
         rule(&[Get], "/api/0/organizations/", any("org:read org:write org:admin")),
@@ -41,6 +44,8 @@ fn rules() -> Vec<Rule> {
         rule(&[Put, Delete], ISSUES, any("event:write event:admin")),
         rule(&[Get], project, any("project:read project:write project:admin")),
         rule(&[Post], &format!("{ORG}/saved/"), any("event:read")),
+        Rule { projects: queried.adding(), ..rule(&[Get], EVENTS, any("event:read")) },
+        Rule { projects: queried, ..rule(&[Put], EVENTS, any("event:write")) },
         rule(&[Get], "/api/0/whoami/", Access::Authenticated),
         Rule { exchange: false, ..rule(&[Get], &format!("{ORG}/keys/"), any("org:read")) },
         rule(&[Get], &format!("{ORG}/share/{{share_id}}/"), any("org:read")),

@@ -150,11 +150,16 @@ impl Pending<'_> {
             query::check_ids(self.request.target.query())?;
         }
         // Whatever else names one: what the answer is limited to is in the query.
-        let added = naming.has(Place::Query) && !named && !in_query;
-        if added && !(naming.adds() && scope.projects.has_ids_alone()) {
-            return Err(unnamed("project", "names none in its query; add `project=<id>`").into());
+        let missing = query::Missing {
+            project: naming.has(Place::Query) && !named && !in_query,
+            search: naming.has(Place::Search)
+                && !query::searches(self.request.target.query(), scope)?,
+        };
+        if missing.any() && !(naming.adds() && scope.projects.has_ids_alone()) {
+            let how = format!("names none in its query; add `{}`", missing.naming("<id>"));
+            return Err(unnamed("project", &how).into());
         }
-        named |= naming.has(Place::Query);
+        named |= naming.has(Place::Query) || naming.has(Place::Search);
         for place in [Place::Release, Place::Issue] {
             for parameter in place.parameters().iter().filter(|_| naming.has(place)) {
                 for name in self.request.parameters(rule, parameter) {
@@ -163,7 +168,7 @@ impl Pending<'_> {
                 }
             }
         }
-        let added = added.then(|| query::naming(scope.projects));
+        let added = missing.any().then(|| missing.added(scope.projects));
         let mut held = Held { bound: true, added, body: None };
         if naming.has(Place::Body) || naming.has(Place::NewRelease) {
             let organization =
@@ -190,7 +195,7 @@ impl Pending<'_> {
         let (organization, own) = (organization.into(), name.into());
         let question = match place {
             Place::Release | Place::NewRelease => Question::Release { organization, version: own },
-            Place::Issue | Place::Query | Place::Body => {
+            Place::Issue | Place::Query | Place::Search | Place::Body => {
                 Question::Issue { organization, issue: own }
             }
         };
@@ -221,9 +226,9 @@ impl Pending<'_> {
     /// Only a body that has one reading is read.
     fn readable_body(&self) -> Result<(), Denial> {
         let headers = self.request.headers;
-        let encoded = headers
-            .get(http::header::CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        // Of several, a reader may go by any.
+        let mut codings = headers.get_all(http::header::CONTENT_ENCODING).iter();
+        let encoded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         let kind = headers.get(http::header::CONTENT_TYPE);
         if !encoded && kind.is_some_and(|kind| body::is_json(kind.as_bytes())) {
             return Ok(());

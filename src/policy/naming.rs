@@ -9,6 +9,8 @@
 pub enum Place {
     /// The query parameter `project`, repeated: Sentry limits its answer to these.
     Query,
+    /// `id:` in the search that the query parameter `query` is: Sentry limits its list to these.
+    Search,
     /// The members `projects` and `project` of a JSON body.
     Body,
     /// The release in the path, which has projects.
@@ -21,13 +23,20 @@ pub enum Place {
 
 impl Place {
     /// Every place.
-    pub const ALL: &'static [Place] =
-        &[Place::Query, Place::Body, Place::Release, Place::NewRelease, Place::Issue];
+    pub const ALL: &'static [Place] = &[
+        Place::Query,
+        Place::Search,
+        Place::Body,
+        Place::Release,
+        Place::NewRelease,
+        Place::Issue,
+    ];
 
     /// The name in rule files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Place::Query => "query",
+            Place::Search => "search",
             Place::Body => "body",
             Place::Release => "release",
             Place::NewRelease => "new_release",
@@ -43,7 +52,7 @@ impl Place {
     /// The parameters of the path that it may read.
     pub const fn parameters(self) -> &'static [&'static str] {
         match self {
-            Place::Query | Place::Body | Place::NewRelease => &[],
+            Place::Query | Place::Search | Place::Body | Place::NewRelease => &[],
             Place::Release => &["version"],
             Place::Issue => &["issue_id", "short_id"],
         }
@@ -54,7 +63,7 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Naming {
     places: u8,
-    /// Whether a missing `project` is added to the query.
+    /// Whether what is missing in the query is added to it.
     adds: bool,
     /// Whether it touches nothing that belongs to a project.
     nothing: bool,
@@ -77,7 +86,7 @@ impl Naming {
         Naming { places, ..Naming::PATH }
     }
 
-    /// And a missing `project` is added to the query.
+    /// And what is missing is added to the query.
     #[must_use]
     pub const fn adding(self) -> Self {
         Naming { adds: true, ..self }
@@ -88,7 +97,7 @@ impl Naming {
         self.places & 1 << place as u8 != 0
     }
 
-    /// Whether a missing `project` is added to the query.
+    /// Whether what is missing in the query is added to it.
     pub const fn adds(self) -> bool {
         self.adds
     }

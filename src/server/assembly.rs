@@ -1,5 +1,6 @@
 //! From a config to what requests are served by. What is as it was before is taken over: the stores
-//! and what is remembered of them, and each upstream with the requests that are at it.
+//! and what is remembered of them, what is known of Sentry's names, and each upstream with the
+//! requests that are at it.
 //!
 //! **Invariant:** nothing of what is in force changes before everything that can fail has worked.
 
@@ -20,13 +21,14 @@ use crate::assertion::Assertion;
 use crate::budget::Budget;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
+use crate::directory::SentryDirectory;
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
 use crate::policy::exposure::Service;
 use crate::proxy::{Listeners, Pool, Serving, Upstreams};
 use crate::spool::Spool;
 use crate::store::cache::Identities;
-use crate::stores::{directory, told};
+use crate::stores::{asked, sentry_directory, told};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::audit::{AuditLog, SettingsChange};
 use crate::telemetry::errors::{self, Errors};
@@ -61,6 +63,8 @@ pub(super) struct Assembly {
     cache: Cache,
     upstreams: config::Upstreams,
     kept_up: Vec<Kept>,
+    /// Who knows what names stand for.
+    directory: Option<Arc<SentryDirectory>>,
     errors: Option<Arc<Errors>>,
 }
 
@@ -162,7 +166,8 @@ impl Ground {
             tracing::error!("{error}");
         }
         let rewriter = config.rewriter();
-        let directory = directory(&config)?;
+        let directory = before.and_then(|before| before.directory.as_ref());
+        let directory = sentry_directory(&config, directory)?;
         let spans = before.and_then(|before| before.serving.spans.as_ref());
         let spans = self.spans(config.traces, spans)?;
         let pools = before.map(|before| (&before.upstreams, &before.serving.upstreams));
@@ -181,7 +186,12 @@ impl Ground {
         let (identities, clock) = (Arc::clone(&callers.identities), Arc::clone(&self.clock));
         let serving = Serving {
             config_hash: config.hash.into(),
-            gateway: Arc::new(Gateway::new(config.policy, identities, clock, directory)),
+            gateway: Arc::new(Gateway::new(
+                config.policy,
+                identities,
+                clock,
+                asked(directory.as_ref()),
+            )),
             listeners: exposed(&self.addresses, &config.listen)?,
             upstreams,
             outbound,
@@ -214,6 +224,7 @@ impl Ground {
             cache: config.cache,
             upstreams: config.upstreams,
             kept_up,
+            directory,
             errors,
         };
         Ok((assembly, Awaited { stores, upstreams: awaited }))

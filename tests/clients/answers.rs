@@ -49,11 +49,15 @@ pub fn organization(canonical: &str, at: usize) -> Value {
     })
 }
 
+pub fn project_id(at: usize) -> String {
+    (at + 2).to_string()
+}
+
 pub fn project(canonical: &str, at: usize) -> Value {
     let slug = PROJECTS[at];
     let team = json!({ "id": "1", "slug": "front", "name": "front" });
     json!({
-        "id": (at + 2).to_string(), "slug": slug, "name": format!("The {slug} project"),
+        "id": project_id(at), "slug": slug, "name": format!("The {slug} project"),
         "platform": "javascript", "dateCreated": DATE, "status": "active", "isMember": true,
         "isBookmarked": false, "hasAccess": true, "isInternal": false, "isPublic": false,
         "features": [], "access": [], "firstEvent": null, "color": "#3fbf7f",

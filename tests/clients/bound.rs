@@ -1,27 +1,37 @@
-//! A token for one pipeline: `sentry-cli` makes a release of its project, and is told why not of another.
+//! A token for one pipeline: `sentry-cli` makes a release of its project, and is told why not of another. And
+//! one for some projects: whoever lists projects gets these, page by page.
 
 use std::process::Command;
 
 use crate::client::{Client, Home};
+use crate::http::Seen;
+use crate::lists::lists;
+use crate::mcp::session;
 use crate::stage::Stage;
 use crate::uploads::{library, script};
 
 const COMMIT: &str = "acme/web@deadbeefdeadbeefdeadbeefdeadbeefdeadbeef";
 
-/// What `token create` prints for the project `web` alone.
-fn token(stage: &Stage) -> String {
+/// What `token create` prints with these words, and what it says of it.
+fn create(stage: &Stage, words: &[&str]) -> (String, serde_json::Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(["token", "create", "--name", "web-ci", "--profile", "ci-release"]);
-    command.args(["--project", "acme/web", "--expires", "30d"]);
+    command.args(["token", "create", "--expires", "30d"]).args(words);
     command.arg("--config").arg(stage.folder.path().join("portcullis.toml"));
     let output = command.output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let shown = told.lines().find(|line| line.starts_with('{')).unwrap();
-    let shown: serde_json::Value = serde_json::from_str(shown).unwrap();
+    let secret = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    (secret, serde_json::from_str(shown).unwrap())
+}
+
+/// A token for the project `web` alone.
+fn token(stage: &Stage) -> String {
+    let words = ["--name", "web-ci", "--profile", "ci-release", "--project", "acme/web"];
+    let (secret, shown) = create(stage, &words);
     assert_eq!((&shown["organizations"][0], &shown["projects"][0]), (&"1".into(), &"2".into()));
     assert_eq!(shown["profile"], "ci-release");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    secret
 }
 
 /// What changed anything at Sentry.
@@ -75,4 +85,53 @@ fn a_pipelines_token_makes_releases_of_its_project_alone() {
         assert!(printed.contains("the token is not for GET"), "{printed}");
         assert_eq!(stage.lines(), [""; 0]);
     }
+}
+
+/// Lists that begin with a list of projects, as most clients do before anything else.
+#[test]
+fn who_lists_projects_with_a_bound_token_gets_its_own() {
+    let stage = Stage::start();
+    let words = ["--name", "some", "--scope", "org:read", "--scope", "project:read"];
+    let own = ["web", "api", "app"];
+    let projects = own.map(|slug| format!("--project=acme/{slug}"));
+    let projects: Vec<_> = projects.iter().map(String::as_str).collect();
+    let (token, shown) = create(&stage, &[&words[..], &projects].concat());
+    assert_eq!(shown["projects"], serde_json::json!(["2", "3", "4"]));
+    // Two pages of it, and each asked for by id: the one that is added, and the one that `Link` repeats.
+    let of_clients = || {
+        let own =
+            |seen: &Seen| seen.header("user-agent").is_some_and(|a| a.starts_with("portcullis/"));
+        stage.seen().into_iter().filter(|seen| !own(seen)).collect::<Vec<_>>()
+    };
+    let pages = || {
+        let seen = of_clients();
+        assert_eq!(seen.len(), 2, "{seen:#?}");
+        for seen in &seen {
+            assert_eq!(seen.line(), "GET /api/0/organizations/acme/projects/");
+            let search = seen.parameter("query").unwrap().replace("%3A", ":").replace('+', "%20");
+            assert_eq!(search, "id:2%20id:3%20id:4");
+            assert_eq!(seen.query().matches("query=").count(), 1, "{}", seen.query());
+        }
+    };
+    stage.lines();
+    for client in [Client::SentryCli, Client::SentryCli2] {
+        lists(&stage.home_with(&token), client, "projects list", &own);
+        pages();
+    }
+    lists(&stage.home_with(&token), Client::Sentry, "project list acme/", &own);
+    pages();
+    let home = stage
+        .home()
+        .set("QSENTRY_AUTH_TOKEN", &token)
+        .set("QSENTRY_HOST_URL", &stage.url)
+        .set("QSENTRY_ORG_SLUG", "acme");
+    lists(&home, Client::Qsentry, "get projects --attrs slug", &own);
+    pages();
+    // The server for agents reads one page.
+    let arguments = serde_json::json!({ "organizationSlug": "acme" });
+    let answers = session(&stage, &token, &[("find_projects", arguments)]);
+    assert!(!answers[0].0 && answers[0].1.contains("**web**"), "{answers:?}");
+    assert!(!answers[0].1.contains("**job**"), "{answers:?}");
+    let seen = of_clients();
+    assert_eq!(seen[0].parameter("query"), Some("id:2%20id:3%20id:4"), "{seen:#?}");
 }

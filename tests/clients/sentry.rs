@@ -81,6 +81,10 @@ fn answer(canonical: &str, state: &mut State, seen: &Seen) -> Answer {
         (method, ["organizations", "acme", rest @ ..]) => {
             organization(canonical, state, seen, method, rest)
         }
+        ("GET", ["projects", "acme", slug]) if answers::PROJECTS.contains(slug) => {
+            let at = answers::PROJECTS.iter().position(|own| own == slug).unwrap();
+            Answer::json(200, &answers::project(canonical, at))
+        }
         (method, ["projects", "acme", "web", rest @ ..]) => {
             project(canonical, state, seen, method, rest)
         }
@@ -99,7 +103,8 @@ fn organization(
     match (method, route) {
         ("GET", []) => Answer::json(200, &answers::organization(canonical, 0)),
         ("GET", ["projects"]) => {
-            page(canonical, seen, answers::PROJECTS.len(), |at| answers::project(canonical, at))
+            let found = found(seen);
+            page(canonical, seen, found.len(), |at| answers::project(canonical, found[at]))
         }
         ("GET", ["repos"]) => {
             page(canonical, seen, answers::REPOSITORIES.len(), answers::repository)
@@ -251,6 +256,14 @@ fn issues(canonical: &str, state: &State, seen: &Seen) -> Answer {
 
 fn status(state: &State, at: usize) -> &str {
     state.statuses.get(&at).map_or("unresolved", String::as_str)
+}
+
+/// The projects that a search by `id:` finds; all without one.
+fn found(seen: &Seen) -> Vec<usize> {
+    let search = seen.parameter("query").unwrap_or_default().replace("%3A", ":");
+    let words: Vec<_> = search.split("%20").filter(|word| !word.is_empty()).collect();
+    let is = |at: &usize| words.contains(&&*format!("id:{}", answers::project_id(*at)));
+    (0..answers::PROJECTS.len()).filter(|at| words.is_empty() || is(at)).collect()
 }
 
 /// A page of a list of `count` entries, with `Link` to those before and after it.

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use source::{paths, tokens, without_tests};
+use source::{compared, paths, tokens, without_tests};
 
 /// A file longer than this has a second idea hiding in it.
 const MAX_LINES: usize = 400;
@@ -236,6 +236,7 @@ const LAYERS: &[Layer] = &[
             "config",
             "spool",
             "store",
+            "directory",
             "stores",
             "gateway",
             "proxy",
@@ -310,6 +311,14 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn no_file_is_too_long() {
     let problems = every_file(check_length);
+    assert!(problems.is_empty(), "{}", report(&problems));
+}
+
+/// AC-087. How long a comparison takes tells nothing: secrets are looked up and compared by their digests, and
+/// what gives one out is not compared. That types of secrets have no `==` is checked where they are.
+#[test]
+fn no_secret_is_compared() {
+    let problems = every_file(check_comparisons);
     assert!(problems.is_empty(), "{}", report(&problems));
 }
 
@@ -413,6 +422,24 @@ fn the_checker_finds_what_is_wrong_and_nothing_else() {
 }
 
 #[test]
+fn a_secret_that_is_compared_is_found() {
+    for (text, lines) in [
+        ("fn f() { store(secret.expose()); let a = secret.expose(); }", &[][..]),
+        ("fn f() { Digest::of(secret.expose()) == digest }", &[]),
+        ("fn f() { self.secret.expose() == text }", &[1]),
+        ("fn f() {\n    text != *self.secret.expose()\n}", &[2]),
+        ("fn f() { secret.expose().starts_with(text) }", &[1]),
+        ("fn f() { secret.expose().as_bytes() }", &[]),
+        ("// secret.expose() == text", &[]),
+    ] {
+        let mut problems = Vec::new();
+        check_comparisons("a.rs", text, &mut problems);
+        let found: Vec<_> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(found, lines, "{text}");
+    }
+}
+
+#[test]
 fn a_file_without_a_word_about_itself_and_a_long_file_are_found() {
     let mut problems = Vec::new();
     check_first_line("a.rs", "//! What it is for.\n", &mut problems);
@@ -492,6 +519,13 @@ fn check_length(path: &str, text: &str, problems: &mut Vec<Problem>) {
             what: format!("{lines} lines"),
             why,
         });
+    }
+}
+
+fn check_comparisons(path: &str, text: &str, problems: &mut Vec<Problem>) {
+    let why = "is compared, and how long that takes tells of it; compare digests";
+    for line in compared(&without_tests(&tokens(text)), "expose") {
+        problems.push(Problem { path: path.to_owned(), line, what: "expose".to_owned(), why });
     }
 }
 

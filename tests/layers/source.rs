@@ -191,6 +191,31 @@ fn group<'a>(
     at
 }
 
+/// The lines on which what `.method()` gives out is compared: by an operator, or by a method that stops
+/// where two texts differ.
+pub(crate) fn compared(tokens: &[Token<'_>], method: &str) -> Vec<usize> {
+    const METHODS: [&str; 7] =
+        ["eq", "ne", "cmp", "partial_cmp", "starts_with", "ends_with", "contains"];
+    let text = |at: usize| tokens.get(at).map_or("", |token| token.text);
+    let is_operator = |at: usize| matches!((text(at), text(at + 1)), ("=" | "!", "="));
+    // Where the expression begins that ends at `at`.
+    let start = |at: usize| {
+        let inside =
+            |at: &usize| is_word(tokens, *at) || matches!(text(*at), "." | "::" | "&" | "*");
+        (0..at).rev().take_while(inside).last().unwrap_or(at)
+    };
+    let calls = (0..tokens.len()).filter(|at| {
+        [".", method, "(", ")"].iter().enumerate().all(|(step, own)| text(at + step) == *own)
+    });
+    let is_compared = |at: &usize| {
+        let (behind, before) = (at + 4, start(*at));
+        is_operator(behind)
+            || text(behind) == "." && METHODS.contains(&text(behind + 1))
+            || before >= 2 && is_operator(before - 2)
+    };
+    calls.filter(is_compared).map(|at| tokens[at].line).collect()
+}
+
 fn is_word(tokens: &[Token<'_>], at: usize) -> bool {
     tokens
         .get(at)

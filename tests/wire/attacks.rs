@@ -4,6 +4,8 @@ mod frames;
 mod headers;
 mod keys;
 mod paths;
+mod secrets;
+mod sentry;
 mod state;
 
 use crate::client::Connection;

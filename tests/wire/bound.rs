@@ -1,5 +1,8 @@
 //! Tokens that are bound to a project: what the upstream receives of them, and what it does not.
 
+mod adversary;
+mod kept;
+
 use serde_json::json;
 
 use crate::client::Reply;
@@ -10,7 +13,7 @@ use portcullis::store::portcullis::TokenKind;
 use portcullis::store::portcullis::admin::NewToken;
 
 /// A Sentry with the projects `web` (42) and `app` (43) of `acme` (1), and a release and an issue of each.
-fn sentry() -> Upstream {
+pub fn sentry() -> Upstream {
     Upstream::answering(|seen, stream| {
         let project = |id: u64, slug: &str| {
             json!({ "id": id.to_string(), "slug": slug,
@@ -25,7 +28,7 @@ fn sentry() -> Upstream {
         let body = match path {
             "/api/0/organizations/globex/" => return reply(stream, "404 Not Found", &[], b"{}"),
             "/api/0/organizations/acme/" => json!({ "id": "1", "slug": "acme" }),
-            "/api/0/projects/acme/web/" => project(42, "web"),
+            "/api/0/projects/acme/web/" | "/api/0/projects/1/web/" => project(42, "web"),
             "/api/0/projects/acme/app/" => project(43, "app"),
             "/api/0/organizations/acme/releases/web%401/" => release("web@1", &[42]),
             "/api/0/organizations/acme/releases/shared%401/" => release("shared@1", &[42, 43]),
@@ -35,7 +38,7 @@ fn sentry() -> Upstream {
             "/api/0/organizations/acme/issues/8/" => {
                 json!({ "id": "8", "project": { "id": "43", "slug": "app" } })
             }
-            path if path.contains("/releases/") && path.ends_with("%401/") => {
+            path if path.contains("/releases/") && path.ends_with("401/") => {
                 return reply(stream, "404 Not Found", &[], b"{}");
             }
             "/api/0/projects/acme/broken/" => return reply(stream, "500 Oh", &[], b""),
@@ -48,7 +51,7 @@ fn sentry() -> Upstream {
     })
 }
 
-fn bound(gate: &Gate, narrowing: Narrowing) -> String {
+pub fn bound(gate: &Gate, narrowing: Narrowing) -> String {
     let (organizations, projects) = (only(&["1"]), only(&["42"]));
     let name = format!("bound {narrowing:?}");
     let name = name.chars().take(60).collect::<String>();
@@ -57,14 +60,14 @@ fn bound(gate: &Gate, narrowing: Narrowing) -> String {
 }
 
 /// What the upstream received besides questions of the gateway's own.
-fn received(gate: &Gate) -> Vec<Seen> {
+pub fn received(gate: &Gate) -> Vec<Seen> {
     let own = |seen: &Seen| {
         seen.value("user-agent").is_some_and(|agent| agent.starts_with("portcullis/"))
     };
     gate.upstream.take().into_iter().filter(|seen| !own(seen)).collect()
 }
 
-fn send(gate: &Gate, line: &str, token: &str, body: &str) -> Reply {
+pub fn send(gate: &Gate, line: &str, token: &str, body: &str) -> Reply {
     let authorization = format!("Bearer {token}");
     let headers = [
         ("Authorization", &*authorization),
@@ -92,6 +95,11 @@ fn what_is_of_the_project_arrives_and_what_is_of_another_does_not() {
             &*format!("GET {acme}/issues/?query=a%20b"),
             &*format!("{acme}/issues/?query=a%20b&project=42"),
         ),
+        (
+            &*format!("GET {acme}/projects/?cursor="),
+            &*format!("{acme}/projects/?cursor=&query=id:42"),
+        ),
+        (&*format!("GET {acme}/projects/?query=id%3A42&cursor=0:100:0"), "="),
         // Not at all.
         ("GET /api/0/projects/acme/app/issues/", ""),
         ("GET /api/0/projects/acme/nothing/issues/", ""),
@@ -99,7 +107,10 @@ fn what_is_of_the_project_arrives_and_what_is_of_another_does_not() {
         (&*format!("GET {acme}/issues/?project=42&project=43"), ""),
         (&*format!("GET {acme}/issues/8/"), ""),
         (&*format!("GET {acme}/releases/shared%401/"), ""),
-        (&*format!("GET {acme}/projects/"), ""),
+        (&*format!("GET {acme}/projects/?query=web"), ""),
+        (&*format!("GET {acme}/projects/?query=id:42&query=id:43"), ""),
+        (&*format!("GET {acme}/teams/"), ""),
+        ("GET /api/0/projects/", ""),
         ("GET /api/0/organizations/globex/issues/", ""),
     ];
     for (line, wanted) in rows {

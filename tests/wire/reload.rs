@@ -36,7 +36,7 @@ fn reload(gate: &Gate) -> Reply {
 
 /// Has the config read again, which must come out so. The gateway looks by itself too, and may have
 /// been first: then what is loaded is in force already.
-fn reloaded(gate: &Gate, result: &str) -> serde_json::Value {
+pub fn reloaded(gate: &Gate, result: &str) -> serde_json::Value {
     let reply = reload(gate);
     let said = reply.json();
     let first = result == "loaded"
@@ -48,14 +48,14 @@ fn reloaded(gate: &Gate, result: &str) -> serde_json::Value {
     said
 }
 
-fn edit(gate: &Gate, from: &str, to: &str) {
+pub fn edit(gate: &Gate, from: &str, to: &str) {
     let path = gate.folder.path().join("portcullis.toml");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-fn write(gate: &Gate, name: &str, text: &str) {
+pub fn write(gate: &Gate, name: &str, text: &str) {
     fs::write(gate.folder.path().join(name), text).unwrap();
 }
 

@@ -39,10 +39,10 @@ const HEADER: &str = r#"# The rules for Sentry's Web API. Generated; don't edit 
 # rewrite      the fields of the JSON answer whose URLs clients follow: rewritten to the address that
 #              the client called
 # projects     where requests name the projects that they are about, besides `{project_…}` in the path: the
-#              query ("query"), the body ("body", "new_release"), the release or the issue in the path
-#              ("release", "issue"); empty where nothing is about a project. Tokens that are bound to
-#              projects are refused where nothing says it
-# add_project  whether a `project` that is missing in the query is added for them
+#              query ("query": `project`; "search": `query=id:<id>`), the body ("body", "new_release"),
+#              the release or the issue in the path ("release", "issue"); empty where nothing is about a
+#              project. Tokens that are bound to projects are refused where nothing says it
+# add_project  whether what is missing in the query is added for them
 # bound        false where a request for one project reaches others, so that they are refused
 # since, until the versions of Sentry that the rule is for: from `since` on, and before `until`.
 #              `sentry_version` in the config says which version is in front of

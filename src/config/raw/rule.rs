@@ -69,13 +69,13 @@ pub(in crate::config) struct RawRule {
     /// Which URLs in the JSON answer are rewritten to the address that the client called.
     pub(in crate::config) rewrite: Option<RawRewrite>,
     /// Where requests name the projects that they are about, besides `{project_…}` in the path: `query`
-    /// (`project`), `body` (`projects`, `project`), `release` (`{version}` in the path), `new_release`
-    /// (`version` in the body), `issue` (`{issue_id}` in the path). Empty where nothing is about a
-    /// project. Tokens that are bound to projects are refused where nothing says it.
+    /// (`project`), `search` (`query=id:<id>`), `body` (`projects`, `project`), `release` (`{version}` in the
+    /// path), `new_release` (`version` in the body), `issue` (`{issue_id}` in the path). Empty where
+    /// nothing is about a project. Tokens that are bound to projects are refused where nothing says it.
     #[schemars(with = "Option<Vec<Place>>")]
     pub(in crate::config) projects: Option<Vec<String>>,
-    /// Whether a `project` that is missing in the query is added for tokens that are bound to projects;
-    /// otherwise they are refused.
+    /// Whether a `project`, or an `id:` of the search, that is missing in the query is added for tokens that
+    /// are bound to projects; otherwise they are refused.
     #[serde(default)]
     pub(in crate::config) add_project: bool,
     /// Whether tokens that are bound to projects may get through at all: not where a request for one

@@ -41,9 +41,11 @@ impl RawRule {
                 "delete `projects`: slugs mean something in an organization alone",
             );
         }
-        if self.add_project && !places.contains(&Place::Query) {
+        let in_query = |own: &Place| matches!(own, Place::Query | Place::Search);
+        if self.add_project && !places.iter().any(in_query) {
             let what = "adds a `project`, and does not say that it is read";
-            problem(what.to_owned(), "write `projects = [\"query\"]`, or delete `add_project`");
+            let help = "write `projects = [\"query\"]` or `[\"search\"]`, or delete `add_project`";
+            problem(what.to_owned(), help);
         }
         match (self.bound, &self.projects) {
             (false, None) => Naming::REFUSED,

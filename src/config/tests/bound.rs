@@ -249,7 +249,10 @@ fn strays(rule: &Rule, target: &str) -> bool {
     });
     let names_own = query.split('&').any(|pair| pair == "project=42");
     let needs_query = rule.projects.has(Place::Query) && !names_project;
-    foreign_in_path || foreign_in_query || needs_query && !names_own
+    let is_search = |pair: &&str| pair.starts_with("query");
+    let searches: Vec<_> = query.split('&').filter(is_search).collect();
+    let strays = rule.projects.has(Place::Search) && searches != ["query=id:42"];
+    foreign_in_path || foreign_in_query || strays || needs_query && !names_own
 }
 
 #[test]
@@ -302,6 +305,30 @@ fn requests_of_a_token_that_is_bound_to_a_project() {
         let wanted = wanted.replace('=', target).replace("EQUALS", "=");
         assert_eq!(seen, wanted, "{line} {kind:?}");
     }
+}
+
+#[test]
+fn all_projects_of_a_token_are_added() {
+    let policy = policy(SentryVersion::NEWEST);
+    let own = web();
+    let projects = Binding::Only(["42".into(), "43".into()].into());
+    let organizations = own.bounds.organizations().clone();
+    let both =
+        Identity { bounds: Bound { organizations, projects, ..Bound::default() }.into(), ..own };
+    for (target, wanted) in [
+        ("/api/0/organizations/acme/issues/", "?project=42&project=43"),
+        ("/api/0/organizations/acme/projects/", "?query=id:42%20id:43"),
+        ("/api/0/organizations/acme/projects/?query=id:43", ""),
+        ("/api/0/organizations/acme/projects/?query=id:43%20id:42", ""),
+    ] {
+        let (whole, _) = admit(&policy, Method::Get, target, None, &both).unwrap();
+        assert_eq!(whole, format!("{target}{wanted}"));
+        // With it, it is decided on again, and nothing more is added.
+        let (again, _) = admit(&policy, Method::Get, &whole, None, &both).unwrap();
+        assert_eq!(again, whole);
+    }
+    let another = "/api/0/organizations/acme/projects/?query=id:44%20id:42";
+    assert_eq!(admit(&policy, Method::Get, another, None, &both).err(), Some("binding"));
 }
 
 #[test]

@@ -259,6 +259,53 @@ fn a_decision_is_made_again_or_said_not_to_be() {
 }
 
 #[test]
+fn what_a_verdict_tells_of_names_and_networks_is_used_and_no_more() {
+    let project = "/api/0/projects/{organization_id_or_slug}/{project_id_or_slug}/";
+    let (get, web) = ("GET /api/0/organizations/acme/issues/", "GET /api/0/projects/acme/web/");
+    let (read, write) =
+        ("GET /api/0/organizations/acme/events/", "PUT /api/0/organizations/acme/events/");
+    let refuse = |reason: &str| json!({"decision": "refuse", "reason": reason});
+    let (allow, networks) = (json!({}), json!({"networks": ["10.0.0.0/8"]}));
+    let ids = |more| with(more, json!({"organizations": ["1"], "org": "acme"}));
+    let of_web = |more| with(ids(more), json!({"projects": ["42"], "project": "web"}));
+    let of_one = |more| with(ids(more), json!({"projects": ["42"]}));
+    let (unsaid, unseen) = ("the token is bound to ids", "the token is bound to projects");
+    let rows: Vec<(Entry, &str)> = vec![
+        // By ids, and the path has slugs.
+        (entry(get, ISSUES, "event:read", ids(allow.clone())), "same"),
+        (entry(get, ISSUES, "org:read", ids(allow.clone())), "allow -> refuse missing_scope"),
+        (entry(get, ISSUES, "event:read", ids(refuse("wrong_organization"))), "same"),
+        (entry(get, ISSUES, "org:read", ids(refuse("missing_scope"))), "same"),
+        (entry(get, ISSUES, "event:read", ids(refuse("missing_scope"))), unsaid),
+        (entry(web, project, "project:read", of_web(allow.clone())), "same"),
+        (entry(web, project, "project:read", of_web(refuse("binding"))), unsaid),
+        (entry(web, project, "project:read", of_web(refuse("wrong_organization"))), "same"),
+        // Of a path that names something else than the record says, nothing is told.
+        (
+            entry(get, ISSUES, "event:read", with(ids(allow.clone()), json!({"org": "globex"}))),
+            unsaid,
+        ),
+        // By a query, which is not recorded.
+        (entry(read, EVENTS, "event:read", of_one(allow.clone())), "same"),
+        (entry(read, EVENTS, "event:read", of_one(refuse("binding"))), unseen),
+        (entry(write, EVENTS, "event:write", of_one(allow.clone())), unseen),
+        (entry(write, EVENTS, "event:write", of_one(refuse("binding"))), "same"),
+        // Where the client was is what the verdict says.
+        (entry(get, ISSUES, "event:read", networks.clone()), "same"),
+        (entry(get, ISSUES, "event:read", with(refuse("network"), networks.clone())), "same"),
+        (
+            entry(get, "", "event:read", with(refuse("no_such_route"), networks)),
+            "refuse no_such_route -> allow",
+        ),
+    ];
+    let policy = policy(rules());
+    for (index, (entry, wanted)) in rows.iter().enumerate() {
+        let seen = replayed(&policy, entry);
+        assert!(seen.starts_with(*wanted), "row {index}: {seen}, not {wanted}: {entry:?}");
+    }
+}
+
+#[test]
 fn flips_are_counted_and_the_most_frequent_shown() {
     let policy = policy(rules());
     let mut replay = Replay::new(&policy, NOW);

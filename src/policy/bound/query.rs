@@ -25,7 +25,11 @@ const RELEASE_FILE: &str = "release_file";
 /// (`api/helpers/group_index/update.py`).
 const ID: &str = "id";
 /// Parameters that hold a search.
-const SEARCHES: [&str; 2] = ["query", "search"];
+const SEARCHES: [&str; 2] = [QUERY, "search"];
+/// The one by which Sentry limits a list of projects, and its filter by id (`tokenize_query` in
+/// `search/utils.py`, `core/endpoints/organization_projects.py`).
+const QUERY: &str = "query";
+const BY_ID: &str = "id:";
 
 /// Whether the query names nothing but what is admitted; says whether `project` names anything.
 pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unsettled> {
@@ -37,11 +41,7 @@ pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unset
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = form_decoded(name);
-        let folded: String = name
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(|letter| letter.to_ascii_lowercase())
-            .collect();
+        let folded = folded(&name);
         if folded.starts_with(FAMILY) {
             if name.contains(['[', ']']) {
                 return Err(unclear("a project in brackets"));
@@ -72,6 +72,30 @@ pub(super) fn check(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unset
     Ok(named)
 }
 
+/// Whether the search names projects by id, which are all admitted, and nothing else; `false` where there
+/// is none. Whatever else Sentry reads in one could be more than that.
+pub(super) fn searches(query: Option<&str>, scope: Scope<'_>) -> Result<bool, Unsettled> {
+    let pairs = query.unwrap_or_default().split('&');
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut found = false;
+    for (name, value) in pairs.map(|(name, value)| (form_decoded(name), value)) {
+        if folded(&name) != QUERY {
+            continue;
+        }
+        // Of two, Sentry reads the last, and somebody else may read the first.
+        if found || name != QUERY {
+            return Err(unclear("more than one search"));
+        }
+        for word in form_decoded(value).split(' ') {
+            let id = word.strip_prefix(BY_ID).filter(|id| is_digits(id));
+            let id = id.ok_or_else(|| unclear("a search for more than `id:<id>`"))?;
+            scope.admits(id)?;
+        }
+        found = true;
+    }
+    Ok(found)
+}
+
 /// Whether what is changed is told by numbers, where it is told by ids.
 pub(super) fn check_ids(query: Option<&str>) -> Result<(), Unsettled> {
     let pairs = query.unwrap_or_default().split('&');
@@ -91,17 +115,48 @@ fn is_event_id(text: &str) -> bool {
     text.chars().count() == 32 && text.chars().all(taken)
 }
 
-/// The projects of a binding, as a query names them.
-pub(super) fn naming(projects: &Binding) -> Box<str> {
-    let ids: Vec<String> = match projects {
-        Binding::Only(names) => names
-            .iter()
-            .filter(|name| is_digits(name))
-            .map(|id| format!("{PROJECT}={id}"))
-            .collect(),
-        Binding::Any | Binding::Unknown => Vec::new(),
-    };
-    ids.join("&").into()
+/// What a query has to name, and does not.
+#[derive(Clone, Copy)]
+pub(super) struct Missing {
+    /// `project`.
+    pub(super) project: bool,
+    /// `query`, with `id:`.
+    pub(super) search: bool,
+}
+
+impl Missing {
+    /// Whether anything is missing.
+    pub(super) const fn any(self) -> bool {
+        self.project || self.search
+    }
+
+    /// What names one project.
+    pub(super) fn naming(self, id: &str) -> String {
+        self.joined(&[id])
+    }
+
+    /// What names the projects of a binding.
+    pub(super) fn added(self, projects: &Binding) -> Box<str> {
+        let ids: Vec<&str> = match projects {
+            Binding::Only(names) => {
+                names.iter().map(|name| &**name).filter(|name| is_digits(name)).collect()
+            }
+            Binding::Any | Binding::Unknown => Vec::new(),
+        };
+        self.joined(&ids).into()
+    }
+
+    fn joined(self, ids: &[&str]) -> String {
+        let mut parts = Vec::new();
+        if self.project {
+            parts.extend(ids.iter().map(|id| format!("{PROJECT}={id}")));
+        }
+        if self.search {
+            let words: Vec<_> = ids.iter().map(|id| format!("{BY_ID}{id}")).collect();
+            parts.push(format!("{QUERY}={}", words.join("%20")));
+        }
+        parts.join("&")
+    }
 }
 
 /// The projects that a search filters by: `project:web`, `project.id:7`, `project:[web, app]`.
@@ -127,6 +182,12 @@ fn search(text: &str, scope: Scope<'_>) -> Result<(), Unsettled> {
         }
     }
     Ok(())
+}
+
+/// The letters and digits of a name, in lower case.
+fn folded(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
 /// As forms write it: a plus is a blank (`application/x-www-form-urlencoded`).

@@ -202,3 +202,30 @@ fn a_secret_prints_nothing() {
     let seen = format!("{:?}", Authorization::parse(b"Bearer sntryu_0123456789"));
     assert!(!seen.contains("sntryu"), "{seen}");
 }
+
+/// Is for every type, and a second time for those that can be compared: which one is meant is then not to be
+/// told, and this does not compile.
+trait Incomparable<A> {
+    const IS: () = ();
+}
+impl<T: ?Sized> Incomparable<()> for T {}
+impl<T: ?Sized + PartialEq> Incomparable<u8> for T {}
+
+/// AC-087.
+#[test]
+fn a_secret_is_compared_by_its_digest_alone() {
+    const { <Secret<'static> as Incomparable<_>>::IS };
+    const { <crate::store::portcullis::admin::IssuedSecret as Incomparable<_>>::IS };
+    // What is looked up tells nothing of how much of a guess is right: the first byte wrong, or the last.
+    let token = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let digest = Digest::of(token);
+    for guess in [format!("x{}", &token[1..]), format!("{}x", &token[..63])] {
+        let seen = Authorization::parse(format!("Bearer {guess}").as_bytes());
+        let Authorization::Credential(seen) = seen else { panic!("{seen:?}") };
+        assert_eq!(seen.digest, Digest::of(&guess));
+        let (seen, own) = (seen.digest.as_bytes(), digest.as_bytes());
+        let same = seen.iter().zip(own).filter(|(seen, own)| seen == own).count();
+        // Of 32 bytes that are as good as random.
+        assert!(same < 8, "{same}");
+    }
+}
