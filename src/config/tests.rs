@@ -32,8 +32,7 @@ impl Source for Fake {
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {
-        let name = path.to_string_lossy();
-        let found = self.files.iter().find(|(known, _)| name.ends_with(*known));
+        let found = self.files.iter().find(|(known, _)| path.ends_with(known));
         found.map(|(_, text)| text.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -64,7 +63,7 @@ fn parse(text: &str, source: &dyn Source) -> Result<Config, ConfigError> {
 
 /// Fails with exactly one problem, and hands it over.
 fn problem(text: &str, source: &dyn Source) -> Problem {
-    let error = parse(text, source).map(|_| ()).unwrap_err();
+    let error = parse(text, source).map(|_| ()).expect_err(text);
     assert_eq!(error.problems.len(), 1, "{error}");
     error.problems[0].clone()
 }
