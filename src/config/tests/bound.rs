@@ -1,6 +1,7 @@
 //! What a token that is bound to a project gets through the shipped rules with: what is of its project, and
 //! never what is of another, by whatever a request can name it.
 
+mod bodies;
 mod requests;
 
 use std::sync::Arc;
@@ -274,7 +275,7 @@ fn no_rule_lets_another_project_through() {
                         Ok((whole, permit)) => {
                             permitted += 1;
                             assert!(!strays(rule, &whole), "{method} {whole}");
-                            for body in requests::foreign_bodies() {
+                            for body in bodies::foreign_bodies() {
                                 let checked = permit.body_check().is_some();
                                 assert!(
                                     !checked || !admits_body(&permit, &own, &body),
@@ -334,7 +335,7 @@ fn all_projects_of_a_token_are_added() {
 #[test]
 fn bodies_of_a_token_that_is_bound_to_a_project() {
     let policy = policy(SentryVersion::NEWEST);
-    for (line, body, wanted) in requests::BODIES {
+    for (line, body, wanted) in bodies::BODIES {
         let (method, target) = line.split_once(' ').unwrap();
         let method = Method::from_name(method).unwrap();
         let (_, permit) = admit(&policy, method, target, Some("application/json"), &web()).unwrap();
