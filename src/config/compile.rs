@@ -106,8 +106,17 @@ pub(super) fn compile(
             let exposed = listen.iter().flat_map(|listener| listener.exposed.iter()).collect();
             let max_body = upstreams.max_bodies();
             let profiles::Compiled { profiles, credentials } = profiles;
-            let policy =
-                Policy { rules, site, max_body, exposed, session_cookie, observe_until, profiles };
+            let issuers = stores.iter().filter_map(Store::issuer).map(Into::into).collect();
+            let policy = Policy {
+                rules,
+                site,
+                max_body,
+                exposed,
+                session_cookie,
+                observe_until,
+                profiles,
+                issuers,
+            };
             let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(Config {
                 hash,

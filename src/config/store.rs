@@ -43,6 +43,17 @@ pub enum StoreKind {
 }
 
 impl Store {
+    /// `iss` of the issuer of JWTs that it is, if it is one.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        match &self.kind {
+            StoreKind::Jwt(issuer) => Some(&issuer.issuer),
+            StoreKind::Portcullis(_)
+            | StoreKind::Sentry(_)
+            | StoreKind::Introspection(_)
+            | StoreKind::File(_) => None,
+        }
+    }
+
     /// Whether it is asked for the keys of Sentry's projects. The gateway's own are not Sentry's, so
     /// Relay takes none of them.
     pub(super) fn knows_project_keys(&self) -> bool {

@@ -285,17 +285,23 @@ pub fn is_issued_here(authorization: &HeaderValue) -> bool {
         let prefix = token::PREFIX.as_bytes();
         text.windows(prefix.len()).any(|window| window == prefix)
     };
-    // What is no base64, as some readers take it: quoted, listed, padded or not. The parts of a JWT
-    // are no tokens.
-    let between = |byte: &u8| !byte.is_ascii_alphanumeric() && !b"+/-_.".contains(byte);
-    let decoded = |part: &[u8]| {
-        // A character too many says nothing.
-        let part = &part[..part.len() - usize::from(part.len() % 4 == 1)];
-        let own = |engine: &GeneralPurpose| engine.decode(part).is_ok_and(|pair| own(&pair));
-        own(&LENIENT) || own(&LENIENT_URL_SAFE)
-    };
+    // The parts of a JWT are no tokens.
+    let between = |byte: &u8| *byte != b'.' && is_between(byte);
     let text = authorization.as_bytes();
-    own(text) || text.split(between).filter(|part| !part.is_empty()).any(decoded)
+    let mut parts = text.split(between).filter(|part| !part.is_empty());
+    own(text) || parts.any(|part| patiently_decoded(part).any(|pair| own(&pair)))
+}
+
+/// Whether a byte is no base64, as some readers take it: quoted, listed, padded or not.
+pub(super) fn is_between(byte: &u8) -> bool {
+    !byte.is_ascii_alphanumeric() && !b"+/-_".contains(byte)
+}
+
+/// What a part of a text may be the base64 of, in each alphabet.
+pub(super) fn patiently_decoded(part: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    // A character too many says nothing.
+    let part = &part[..part.len() - usize::from(part.len() % 4 == 1)];
+    [LENIENT, LENIENT_URL_SAFE].into_iter().filter_map(move |engine| engine.decode(part).ok())
 }
 
 fn scheme(name: &[u8]) -> Option<Scheme> {

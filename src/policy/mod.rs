@@ -15,6 +15,7 @@ mod detail;
 pub mod exposure;
 pub mod frame;
 pub mod identity;
+pub mod issuers;
 pub mod judge;
 pub mod method;
 pub mod naming;
@@ -39,6 +40,7 @@ use exposure::{Exposure, Exposures, Service};
 use frame::{Body, Frame, RequestHead};
 use http::HeaderMap;
 use identity::IdentityKind;
+use issuers::TrustedIssuers;
 use judge::wrong_kind;
 use method::Method;
 use passing::Passing;
@@ -75,6 +77,8 @@ pub struct Policy {
     pub observe_until: Option<Timestamp>,
     /// What tokens may be narrowed to, by name.
     pub profiles: Profiles,
+    /// Whose JWTs are for the gateway alone.
+    pub issuers: TrustedIssuers,
 }
 
 /// The first half of a decision.
@@ -131,6 +135,7 @@ impl Policy {
             session_cookie: SESSION_COOKIE.into(),
             observe_until: None,
             profiles: Profiles::default(),
+            issuers: TrustedIssuers::default(),
         }
     }
 
@@ -241,7 +246,9 @@ impl Policy {
         let rule = self.rules.rule(request.rule);
         match rule.access {
             Access::Pass => return self.pass(request, rule),
-            Access::ProjectKey if request.shows_own_token() => return self.pass(request, rule),
+            Access::ProjectKey if request.shows_own_token(&self.issuers) => {
+                return self.pass(request, rule);
+            }
             Access::ProjectKey => return self.project_key(request),
             Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
         }

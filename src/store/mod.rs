@@ -44,7 +44,8 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         true
     }
 
-    /// Whether this one is its own, by its form: then no other store is asked for it.
+    /// Whether this one is its own, by its form: then no other store is asked for it, and this one if
+    /// [it may be](Self::concerns).
     fn owns(&self, presented: Presented<'_>) -> bool {
         let _ = presented;
         false

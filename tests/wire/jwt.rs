@@ -1,6 +1,7 @@
 //! JWTs of trusted issuers: who is let in on them, and what the upstream gets to see.
 
 mod attacks;
+mod elsewhere;
 pub mod issuer;
 pub mod key;
 mod keys;

@@ -75,9 +75,9 @@ impl Slot {
             && self.store.concerns(presented)
     }
 
-    /// Whether a credential is its own, and so for no other.
+    /// Whether a credential is its own, and so for no other, though it may not be asked for it either.
     pub(super) fn owns(&self, presented: Presented<'_>) -> bool {
-        self.takes(presented.credential.kinds) && self.store.owns(presented)
+        self.store.owns(presented)
     }
 
     /// Whether it may be asked now for a credential that is not known.

@@ -30,6 +30,7 @@ use super::{Found, Observer, Shutdown, StoreError, TokenStore, every};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::credential::{self, Presented, Scheme};
 use crate::policy::identity::{Identity, IdentityKind, Issuer, KindSet, State};
+use crate::policy::issuers::TrustedIssuers;
 use crate::tls::ClientTls;
 use jws::{Claims, Unverified};
 use keys::{Keys, Told};
@@ -95,6 +96,8 @@ impl Algorithms {
 pub struct JwtStore {
     name: Box<str>,
     settings: IssuerSettings,
+    /// It alone.
+    issuer: TrustedIssuers,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
     /// Where keys are asked for: a request that gives up must not break that off.
@@ -113,7 +116,8 @@ impl JwtStore {
     ) -> std::io::Result<Self> {
         let reader = Reader::new(&settings.issuer, settings.keys.clone(), &settings.tls)?;
         let keys = Keys::new(name, reader, settings.refresh, Arc::clone(&clock));
-        Ok(Self { name: name.into(), settings, keys, clock, runtime: Handle::current() })
+        let issuer = [settings.issuer.clone()].into_iter().collect();
+        Ok(Self { name: name.into(), settings, issuer, keys, clock, runtime: Handle::current() })
     }
 
     /// Reads keys ahead of who needs them, and forgets whom a key that is gone vouched for, until
@@ -258,11 +262,12 @@ impl TokenStore for JwtStore {
     }
 
     fn concerns(&self, presented: Presented<'_>) -> bool {
-        self.owns(presented)
+        self.own(presented).is_some()
     }
 
+    /// However it comes: another store could show a token of the issuer's to somebody.
     fn owns(&self, presented: Presented<'_>) -> bool {
-        self.own(presented).is_some()
+        presented.authorization.is_some_and(|value| self.issuer.vouch_in(value.as_bytes()))
     }
 
     /// What a policy gave before a restart it may give no more.
