@@ -1,7 +1,8 @@
 //! A token of an issuer, wherever somebody else than the gateway could read it.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use portcullis::policy::credential::Digest;
 use serde_json::json;
 
 use super::issuer::{Issuer, with};
@@ -106,5 +107,48 @@ fn a_token_of_an_issuer_is_shown_to_no_other_store_however_it_comes() {
             gate.send(LINE, &[("Authorization", &value)]).status == 200
         });
         assert!(!endpoint.take().is_empty(), "{value}");
+    }
+}
+
+/// The order of P-256, less `s` of a signature, in its place: as good, and made without the key.
+fn twin(token: &str) -> String {
+    const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut borrowed = 0;
+    for at in (0..32).rev() {
+        let order = i32::from_str_radix(&ORDER[2 * at..2 * at + 2], 16).unwrap();
+        let left = order - i32::from(signature[32 + at]) - borrowed;
+        borrowed = i32::from(left < 0);
+        signature[32 + at] = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[test]
+fn both_forms_of_a_signature_are_one_credential_to_the_block_list() {
+    let key = Key::made("one");
+    let issuer = Issuer::of(&[&key]);
+    let gate = super::gate(&issuer.table("ci", ""));
+    let token = key.sign(&issuer.claims());
+    let other = twin(&token);
+    assert_ne!(token, other);
+    assert_eq!(twin(&other), token);
+    for token in [&token, &other] {
+        assert_eq!(told(&ask(&gate, token)), (200, String::new()));
+    }
+    // One look-up for both.
+    gate.counts("portcullis_store_lookups_total", &["\"ci\"", "\"found\""], 1.0);
+    gate.upstream.take();
+    let fingerprint = Digest::of_bearer(&token).fingerprint().to_string();
+    gate.portcullis(&["block", "add", &fingerprint]);
+    for token in [&token, &other] {
+        eventually("the list to be read", || {
+            told(&ask(&gate, token)) == (401, "disabled_token".to_owned())
+        });
+    }
+    gate.upstream.take();
+    for token in [&token, &other] {
+        super::refused(&gate, token, "disabled_token", "blocked");
     }
 }
