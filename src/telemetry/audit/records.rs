@@ -79,6 +79,8 @@ pub struct Administration<'a> {
     pub actor: Actor<'a>,
     /// The config that was in force, where that is known.
     pub config_hash: Option<&'a str>,
+    /// How many of the same this stands for that had no record, where it does.
+    pub left_out: Option<u64>,
 }
 
 /// Who did something.
@@ -283,6 +285,8 @@ struct AdministrationFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<Text<ClientAddress>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     config_hash: Option<&'a str>,
 }
 
@@ -309,6 +313,7 @@ pub(super) fn write_administration(
         login_uid,
         claimed_actor: claimed_actor.map(|text| Text(WithoutSecrets { text, limit: MAX_CLAIM })),
         client_ip: privacy.address(client).map(Text),
+        left_out: done.left_out,
         config_hash: done.config_hash,
     };
     Line::of(Kind::Administration, done.at, fields).write(line)
