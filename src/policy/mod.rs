@@ -363,10 +363,9 @@ impl Request<'_> {
     }
 
     fn permit(&self, policy: &Policy, forward: Forward) -> Permit {
-        let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
-        let (body, websocket) = (self.frame.body, policy.rules.rule(rule).websocket);
-        let (observed, added, body_check) = (None, None, None);
-        Permit { rule, method, body, forward, prefix_len, websocket, observed, added, body_check }
+        let (rule, method, body) = (self.rule, self.frame.method, self.frame.body);
+        let websocket = policy.rules.rule(rule).websocket;
+        Permit::of(rule, method, body, forward, self.prefix_len, websocket)
     }
 
     /// Whether cookies go on: not beside a credential, and not where no page is let in.
