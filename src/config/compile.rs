@@ -106,7 +106,7 @@ pub(super) fn compile(
             let exposed = listen.iter().flat_map(|listener| listener.exposed.iter()).collect();
             let max_body = upstreams.max_bodies();
             let profiles::Compiled { profiles, credentials } = profiles;
-            let issuers = stores.iter().filter_map(Store::issuer).map(Into::into).collect();
+            let issuers = stores.iter().filter_map(Store::issuer).collect();
             let policy = Policy {
                 rules,
                 site,

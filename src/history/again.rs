@@ -35,6 +35,8 @@ pub(super) enum Gap {
     Cut,
     /// Nobody was looked up then, and now the rules ask who calls.
     Unasked,
+    /// A JWT was let in by other trust policies, and what it claimed was not recorded.
+    Trust,
 }
 
 impl Gap {
@@ -48,6 +50,9 @@ impl Gap {
             Gap::NoIdentity => "recorded by a version that did not record what callers hold",
             Gap::Redacted => "what it turns on is `***` in the record",
             Gap::Cut => "the method is unknown, or the path was cut off",
+            Gap::Trust => {
+                "let in by a JWT whose `[[issuer]]` is another now, and what it claimed is in no record"
+            }
             Gap::Unasked => {
                 "nobody was looked up when it was refused, and now it depends on who calls"
             }
@@ -99,7 +104,11 @@ pub(super) fn decide(entry: &Entry, policy: &Policy, now: Timestamp) -> Result<D
         Screened::Decided(decision) => return asked(entry, decision),
     };
     let lookup = match (identity, reason) {
-        (Some(identity), _) => Lookup::Found(Arc::new(identity)),
+        (Some(identity), _) => match Vouched::of(entry, policy) {
+            Vouched::AsBefore => Lookup::Found(Arc::new(identity)),
+            Vouched::Otherwise => return Err(Gap::Trust),
+            Vouched::NoMore => Lookup::Unknown,
+        },
         (None, Some(Reason::UnknownToken)) => Lookup::Unknown,
         (None, Some(Reason::DisabledToken)) => Lookup::Blocked,
         (None, _) => return Err(Gap::Unasked),
@@ -109,6 +118,30 @@ pub(super) fn decide(entry: &Entry, policy: &Policy, now: Timestamp) -> Result<D
         Resolved::Decided(decision) => Ok(decision),
         // Sentry is not asked, and what it said then is not recorded.
         Resolved::Ask(_) => Err(Gap::NotRecorded),
+    }
+}
+
+/// What has become of the issuer of JWTs that vouched for a caller.
+enum Vouched {
+    /// It lets in by the same, or there was none.
+    AsBefore,
+    /// It lets in by something else.
+    Otherwise,
+    /// It is not there any more.
+    NoMore,
+}
+
+impl Vouched {
+    fn of(entry: &Entry, policy: &Policy) -> Self {
+        let own = entry.issuer.as_deref() == Some("gateway");
+        let principal = entry.principal.as_deref().filter(|_| own).unwrap_or_default();
+        let is_there = policy.issuers.named_in(principal).is_some();
+        match &entry.trust_hash {
+            Some(hash) if policy.issuers.has(hash) => Vouched::AsBefore,
+            Some(_) | None if is_there => Vouched::Otherwise,
+            Some(_) => Vouched::NoMore,
+            None => Vouched::AsBefore,
+        }
     }
 }
 

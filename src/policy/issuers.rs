@@ -5,13 +5,25 @@
 //! it is authentic is for its store to say.
 
 use super::credential::{is_between, patiently_decoded};
+use super::identity::{Identity, Issuer};
 
-/// Issuers, by `iss`.
+/// An issuer that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedIssuer {
+    /// The gateway's name for it, with which the ids of whom it vouches for begin.
+    pub name: Box<str>,
+    /// `iss`.
+    pub issuer: Box<str>,
+    /// What tells apart by what it lets in: 8 hex digits.
+    pub hash: Box<str>,
+}
+
+/// Those of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedIssuers(Box<[Box<str>]>);
+pub struct TrustedIssuers(Box<[TrustedIssuer]>);
 
-impl FromIterator<Box<str>> for TrustedIssuers {
-    fn from_iter<I: IntoIterator<Item = Box<str>>>(issuers: I) -> Self {
+impl FromIterator<TrustedIssuer> for TrustedIssuers {
+    fn from_iter<I: IntoIterator<Item = TrustedIssuer>>(issuers: I) -> Self {
         Self(issuers.into_iter().collect())
     }
 }
@@ -26,6 +38,25 @@ impl TrustedIssuers {
             })
     }
 
+    /// The one that vouches for `identity`, if one does.
+    pub fn of(&self, identity: &Identity) -> Option<&TrustedIssuer> {
+        match identity.issuer {
+            Issuer::Gateway if !self.0.is_empty() => self.named_in(&identity.id.to_string()),
+            Issuer::Gateway | Issuer::Sentry => None,
+        }
+    }
+
+    /// The one that the id of an identity of theirs begins with.
+    pub fn named_in(&self, id: &str) -> Option<&TrustedIssuer> {
+        let (name, _) = id.split_once(':')?;
+        self.0.iter().find(|own| *own.name == *name)
+    }
+
+    /// Whether one lets in by what this tells apart.
+    pub fn has(&self, hash: &str) -> bool {
+        self.0.iter().any(|own| *own.hash == *hash)
+    }
+
     /// Whether one of them is `iss` in JSON, or in what somebody takes for it: at any depth, and beside
     /// others of that name.
     fn are_claimed_in(&self, json: &[u8]) -> bool {
@@ -36,7 +67,7 @@ impl TrustedIssuers {
             let value = after.trim_ascii_start().strip_prefix(':').map(str::trim_ascii_start);
             let value = value.filter(|value| name == "iss" && value.starts_with('"'));
             let issuer = value.and_then(string).map(|(issuer, _)| issuer);
-            if issuer.is_some_and(|issuer| self.0.iter().any(|own| **own == *issuer)) {
+            if issuer.is_some_and(|issuer| self.0.iter().any(|own| *own.issuer == *issuer)) {
                 return true;
             }
         }
@@ -91,7 +122,12 @@ mod tests {
 
     #[test]
     fn whatever_anybody_could_take_for_a_token_of_one_counts() {
-        let issuers = ["https://one.example", "https://zwei\u{fc}.example"].map(Box::from);
+        let named = |issuer: &str| TrustedIssuer {
+            name: "ci".into(),
+            issuer: issuer.into(),
+            hash: "0badcafe".into(),
+        };
+        let issuers = ["https://one.example", "https://zwei\u{fc}.example"].map(named);
         let issuers: TrustedIssuers = issuers.into_iter().collect();
         let token = jwt(r#"{"iss":"https://one.example","sub":"a"}"#);
         let padded: Vec<_> = token

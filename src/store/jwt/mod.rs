@@ -28,9 +28,10 @@ use tokio::runtime::Handle;
 use super::cache::Identities;
 use super::{Found, Observer, Shutdown, StoreError, TokenStore, every};
 use crate::clock::{Clock, Timestamp};
-use crate::policy::credential::{self, Presented, Scheme};
+use crate::policy::credential::{self, Digest, Presented, Scheme};
+use crate::policy::escaped::escaped_within;
 use crate::policy::identity::{Identity, IdentityKind, Issuer, KindSet, State};
-use crate::policy::issuers::TrustedIssuers;
+use crate::policy::issuers::{TrustedIssuer, TrustedIssuers};
 use crate::tls::ClientTls;
 use jws::{Claims, Unverified};
 use keys::{Keys, Told};
@@ -67,6 +68,17 @@ pub struct IssuerSettings {
     pub refresh: Refresh,
     /// What is given, by the first of these whose conditions hold.
     pub trust: Vec<Trust>,
+}
+
+impl IssuerSettings {
+    /// What is told of it under this name. Whatever decides on who is let in with what is in the hash, by how
+    /// it prints.
+    pub fn trusted(&self, name: &str) -> TrustedIssuer {
+        let Self { issuer, audiences, algorithms, clock_skew, max_token_size, trust, .. } = self;
+        let decides = (issuer, audiences, algorithms, clock_skew, max_token_size, trust);
+        let hash = Digest::of(&format!("{decides:?}")).fingerprint().to_string().into();
+        TrustedIssuer { name: name.into(), issuer: issuer.clone(), hash }
+    }
 }
 
 /// What tokens may be signed with (RFC 7518, section 3.1; RFC 8037).
@@ -116,7 +128,7 @@ impl JwtStore {
     ) -> std::io::Result<Self> {
         let reader = Reader::new(&settings.issuer, settings.keys.clone(), &settings.tls)?;
         let keys = Keys::new(name, reader, settings.refresh, Arc::clone(&clock));
-        let issuer = [settings.issuer.clone()].into_iter().collect();
+        let issuer = [settings.trusted(name)].into_iter().collect();
         Ok(Self { name: name.into(), settings, issuer, keys, clock, runtime: Handle::current() })
     }
 

@@ -171,6 +171,9 @@ struct DecisionFields<'a> {
 #[derive(Serialize)]
 struct Holds<'a> {
     issuer: &'static str,
+    /// What tells apart by what an issuer of JWTs lets in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_hash: Option<&'a str>,
     held: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     organizations: Option<Names<'a>>,
@@ -205,7 +208,7 @@ impl<'a> Names<'a> {
 }
 
 impl<'a> Holds<'a> {
-    fn of(identity: &'a Identity) -> Self {
+    fn of(identity: &'a Identity, policy: &'a Policy) -> Self {
         let bounds = &identity.bounds;
         let narrowing = bounds.narrowing();
         Self {
@@ -213,6 +216,7 @@ impl<'a> Holds<'a> {
                 Issuer::Sentry => "sentry",
                 Issuer::Gateway => "gateway",
             },
+            trust_hash: policy.issuers.of(identity).map(|issuer| &*issuer.hash),
             held: Scopes(identity.scopes),
             organizations: Names::of(bounds.organizations()),
             projects: Names::of(bounds.projects()),
@@ -261,7 +265,7 @@ pub fn write_decision(
         reason: denial.map(|denial| denial.reason.code()),
         status,
         required: scopes.map(|denial| Scopes(denial.required)),
-        holds: decision.caller.identity.as_deref().map(|held| Holds::of(held.identity())),
+        holds: decision.caller.identity.as_deref().map(|held| Holds::of(held.identity(), policy)),
         config_hash,
     };
     Line::of(Kind::Decision, decided.at, fields).write(line)
