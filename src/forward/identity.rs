@@ -1,7 +1,5 @@
 //! The identity headers: who called, for what stands between the gateway and Sentry.
 
-use std::fmt::Write as _;
-
 use http::header::{HeaderName, HeaderValue};
 
 use crate::policy::decision::Caller;
@@ -41,7 +39,7 @@ pub fn identity_headers(
     let identity = caller.identity.as_deref().map(|holder| holder.identity());
     let named = |parameter| {
         let segment = identity.and_then(|_| rule.template.value(path, parameter))?;
-        escaped(&decoded(segment))
+        told(&decoded(segment))
     };
     let known = |value: &'static str| Some(HeaderValue::from_static(value));
     let token = caller.digest.filter(|_| identity.is_some());
@@ -57,18 +55,9 @@ pub fn identity_headers(
     fields.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)))
 }
 
-/// A value in visible ASCII: each other byte, and `%`, as `%` and two hex digits, so that no two values
-/// read the same.
-fn escaped(text: &str) -> Option<HeaderValue> {
-    let mut value = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            value.push(byte.into());
-        } else {
-            // Writing to a string does not fail.
-            write!(value, "%{byte:02X}").unwrap_or_default();
-        }
-    }
+/// A value in visible ASCII.
+fn told(text: &str) -> Option<HeaderValue> {
+    let value = escaped(text);
     let fits = (1..=MAX_LEN).contains(&value.len());
     HeaderValue::try_from(value).ok().filter(|_| fits)
 }
@@ -89,7 +78,7 @@ mod tests {
         Rule::new(methods, template.parse().unwrap(), Access::Authenticated)
     }
 
-    fn told(id: &str, template: &str, path: &str) -> Vec<(String, String)> {
+    fn fields(id: &str, template: &str, path: &str) -> Vec<(String, String)> {
         let identity = Identity {
             id: id.into(),
             kind: IdentityKind::OrgToken,
@@ -138,7 +127,7 @@ mod tests {
                 .chain(*named)
                 .map(|(name, value)| (format!("x-portcullis-{name}"), (*value).to_owned()))
                 .collect();
-            let mut seen = told("ci", template, path);
+            let mut seen = fields("ci", template, path);
             wanted.sort();
             seen.sort();
             assert_eq!(seen, wanted, "{path}");
@@ -167,13 +156,13 @@ mod tests {
             ("\0\u{7f}", "%00%7F"),
         ];
         for (id, wanted) in rows {
-            let told = told(id, "/api/0/", "/api/0/");
+            let told = fields(id, "/api/0/", "/api/0/");
             assert_eq!(told[0], ("x-portcullis-subject".to_owned(), wanted.to_owned()), "{id:?}");
         }
         for id in ["", &"a".repeat(MAX_LEN + 1), &" ".repeat(MAX_LEN / 3 + 1)] {
-            let told = told(id, "/api/0/", "/api/0/");
+            let told = fields(id, "/api/0/", "/api/0/");
             assert!(told.iter().all(|(name, _)| name != "x-portcullis-subject"), "{told:?}");
         }
-        assert_eq!(told(&"a".repeat(MAX_LEN), "/api/0/", "/api/0/")[0].1.len(), MAX_LEN);
+        assert_eq!(fields(&"a".repeat(MAX_LEN), "/api/0/", "/api/0/")[0].1.len(), MAX_LEN);
     }
 }

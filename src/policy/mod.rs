@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod credential;
 pub mod decision;
 mod detail;
+pub mod escaped;
 pub mod exposure;
 pub mod frame;
 pub mod identity;

@@ -51,6 +51,11 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether it finds out by itself, so that nobody else is burdened by a question more.
+    fn asks_nobody(&self) -> bool {
+        false
+    }
+
     /// Whether what it says may be kept in a snapshot, for after a restart.
     fn is_kept_over_restarts(&self) -> bool {
         true

@@ -2,9 +2,11 @@
 
 mod attacks;
 mod elsewhere;
+mod guesses;
 pub mod issuer;
 pub mod key;
 mod keys;
+mod names;
 mod samples;
 
 use serde_json::{Value, json};
@@ -106,6 +108,8 @@ fn what_is_claimed_decides() {
         ("exp", json!(-1), "unknown_token"),
         ("exp", json!(now() - 600), "expired_token"),
         ("nbf", json!("1"), "unknown_token"),
+        ("sub", json!(7), "unknown_token"),
+        ("sub", json!(["repo:acme/web"]), "unknown_token"),
         ("nbf", json!(now() + 600), "expired_token"),
         // Of an issuer that is not trusted: of no store.
         ("iss", json!("https://other.example"), "unknown_token"),
@@ -122,7 +126,6 @@ fn what_is_claimed_decides() {
         ("exp", json!(now() - 10)),
         ("exp", json!(now() as f64 + 99.5)),
         ("sub", Value::Null),
-        ("sub", json!(7)),
     ];
     for (claim, value) in rows {
         let token = key.sign(&with(issuer.claims(), claim, value.clone()));

@@ -48,11 +48,15 @@ impl Slot {
     pub(super) fn new(index: Place, consulted: Consulted, start: Instant) -> Self {
         let Consulted { store, kinds, rates } = consulted;
         let takes = store.takes();
+        let budget = rates.map(|rates| match Budget::new(rates, start) {
+            budget if store.asks_nobody() => budget.with_reserve(),
+            budget => budget,
+        });
         Self {
             index,
             kinds: kinds.iter().filter(|kind| takes.contains(*kind)).collect(),
             store,
-            budget: rates.map(|rates| Budget::new(rates, start)),
+            budget,
             down: AtomicBool::new(false),
             told: Mutex::default(),
         }

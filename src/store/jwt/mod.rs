@@ -170,6 +170,18 @@ impl JwtStore {
         self.is_issuer(&claims).then_some(token)
     }
 
+    /// A token in which everything but the signature may be good, and when it is.
+    fn read<'a>(&self, token: &'a str) -> Option<(Unverified<'a>, Times)> {
+        let token = Some(token).filter(|token| token.len() <= self.settings.max_token_size)?;
+        let token = Unverified::read(token)?;
+        let times = Times::of(&token.claims, self.clock.now(), self.settings.clock_skew)?;
+        let fits = self.settings.algorithms.0.contains(&token.algorithm)
+            && self.is_issuer(&token.claims)
+            && self.is_for_us(&token.claims)
+            && Self::is_named(&token.claims);
+        fits.then_some((token, times))
+    }
+
     fn is_issuer(&self, claims: &Claims) -> bool {
         claims.get("iss").and_then(Value::as_str) == Some(&*self.settings.issuer)
     }
@@ -182,6 +194,12 @@ impl JwtStore {
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(is_ours),
             Some(_) | None => false,
         }
+    }
+
+    /// Whether its subject is a text, if it has one (RFC 7519, section 4.1.2): of anything else two could be
+    /// taken for one.
+    fn is_named(claims: &Claims) -> bool {
+        claims.get("sub").is_none_or(Value::is_string)
     }
 
     /// Whether one of `keys` signed it; `None` if it names a key that is not among them.
@@ -218,8 +236,7 @@ impl JwtStore {
     /// Who a verified token is of.
     fn identity(&self, claims: &Claims, times: Times) -> Identity {
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-        let subject = subject.chars().filter(char::is_ascii_graphic).take(MAX_SUBJECT);
-        let id = [&*self.name, ":"].into_iter().flat_map(str::chars).chain(subject);
+        let subject = escaped_within(subject, MAX_SUBJECT);
         let trust = self.settings.trust.iter().find(|trust| trust.matches(claims));
         let state = match trust {
             _ if times.is_early => State::NotYetValid,
@@ -227,7 +244,7 @@ impl JwtStore {
             None => State::Untrusted,
         };
         Identity {
-            id: id.collect::<String>().into(),
+            id: format!("{}:{subject}", self.name).into(),
             kind: IdentityKind::UserToken,
             issuer: Issuer::Gateway,
             state,
@@ -273,8 +290,19 @@ impl TokenStore for JwtStore {
         KindSet::EMPTY.with(IdentityKind::UserToken)
     }
 
+    /// Where all but the signature may be good: what is refused anyway is no guess.
     fn concerns(&self, presented: Presented<'_>) -> bool {
-        self.own(presented).is_some()
+        self.own(presented).and_then(|token| self.read(token)).is_some_and(|(token, _)| {
+            let fits =
+                |keys: &Jwks| !keys.fitting(token.kid.as_deref(), token.algorithm).is_empty();
+            // Keys may have to be read for it.
+            let is_certain = self.keys.rests() && self.keys.certain().is_ok();
+            !is_certain || self.keys.usable().is_none_or(|keys| fits(&keys))
+        })
+    }
+
+    fn asks_nobody(&self) -> bool {
+        true
     }
 
     /// However it comes: another store could show a token of the issuer's to somebody.
@@ -291,19 +319,8 @@ impl TokenStore for JwtStore {
         if presented.authorization.is_none() {
             return Err(StoreError::unavailable("the credential is not at hand"));
         }
-        let Some(token) = self.own(presented) else { return Ok(None) };
-        if token.len() > self.settings.max_token_size {
-            return Ok(None);
-        }
-        let Some(token) = Unverified::read(token) else { return Ok(None) };
-        let now = self.clock.now();
-        let times = Times::of(&token.claims, now, self.settings.clock_skew);
         // What would be refused anyway makes nobody ask for keys.
-        let Some(times) = times.filter(|_| {
-            self.settings.algorithms.0.contains(&token.algorithm)
-                && self.is_issuer(&token.claims)
-                && self.is_for_us(&token.claims)
-        }) else {
+        let Some((token, times)) = self.own(presented).and_then(|token| self.read(token)) else {
             return Ok(None);
         };
         if !self.verify(&token).await? {
