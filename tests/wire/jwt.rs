@@ -7,6 +7,7 @@ pub mod issuer;
 pub mod key;
 mod keys;
 mod names;
+mod replayed;
 mod samples;
 
 use serde_json::{Value, json};
