@@ -225,8 +225,13 @@ fn assertions(criterion: &mut Criterion) {
     let head =
         RequestHead { raw: raw.as_bytes(), ..RequestHead::new("GET", target.as_bytes(), &headers) };
     let decision = runtime.block_on(gateway.admit(&head, client())).decision;
+    let scopes = match &decision.verdict {
+        Verdict::Permit(permit) => permit.scopes(),
+        Verdict::Deny(_) | Verdict::Options(_) => ScopeSet::EMPTY,
+    };
     let asserted = Asserted {
         caller: &decision.caller,
+        scopes,
         rule: gateway.policy().rules.rule(decision.rule.unwrap()),
         method: "GET",
         target,

@@ -6,7 +6,7 @@
 use std::io;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use http_body_util::Full;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -25,6 +25,12 @@ pub const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Whom Sentry is told that it answers: nobody's address (RFC 5737), so nobody whom it trusts.
 pub const NOBODY: HeaderValue = HeaderValue::from_static("192.0.2.1");
+
+/// A URL as messages show it: without its query, in which there may be a secret.
+pub fn shown(url: &Uri) -> String {
+    let text = url.to_string();
+    text.split('?').next().unwrap_or_default().to_owned()
+}
 
 /// Asks over HTTP/1.1.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;

@@ -29,6 +29,8 @@ pub struct Budget {
     start: Instant,
     total: Meter,
     clients: Box<[Meter]>,
+    /// What is left for each client when others have used up all there is.
+    reserve: Box<[Meter]>,
     /// Chosen anew at every start, so that nobody knows who shares a place with whom.
     hasher: RandomState,
 }
@@ -36,8 +38,15 @@ pub struct Budget {
 impl Budget {
     /// All of it unused.
     pub fn new(rates: Rates, start: Instant) -> Self {
-        let clients = (0..PLACES).map(|_| Meter::default()).collect();
-        Self { rates, start, total: Meter::default(), clients, hasher: RandomState::new() }
+        let (clients, reserve) = (places(), Box::default());
+        let (total, hasher) = (Meter::default(), RandomState::new());
+        Self { rates, start, total, clients, reserve, hasher }
+    }
+
+    /// The same, where a client that has not had one in a second gets one, whatever others took.
+    #[must_use]
+    pub fn with_reserve(self) -> Self {
+        Self { reserve: places(), ..self }
     }
 
     /// Takes one for `client` at `now`, and says whether there was one. A client that has used up its
@@ -46,7 +55,8 @@ impl Budget {
         let now = self.nanos(now);
         let of_client =
             client.is_none_or(|client| self.of(client).take(self.rates.per_client, now));
-        of_client && self.total.take(self.rates.total, now)
+        let reserved = || self.reserved(client).is_some_and(|own| own.take(1, now));
+        of_client && (self.total.take(self.rates.total, now) || reserved())
     }
 
     /// Whether there is none for `client` at `now`.
@@ -54,17 +64,30 @@ impl Budget {
         let now = self.nanos(now);
         let of_client =
             client.is_some_and(|client| self.of(client).next(self.rates.per_client, now).is_none());
-        of_client || self.total.next(self.rates.total, now).is_none()
+        let reserved = || self.reserved(client).is_some_and(|own| own.next(1, now).is_some());
+        of_client || self.total.next(self.rates.total, now).is_none() && !reserved()
     }
 
     fn of(&self, client: IpAddr) -> &Meter {
-        &self.clients[self.hasher.hash_one(network(client)) as usize % PLACES]
+        &self.clients[self.place(client)]
+    }
+
+    fn reserved(&self, client: Option<IpAddr>) -> Option<&Meter> {
+        self.reserve.get(self.place(client?))
+    }
+
+    fn place(&self, client: IpAddr) -> usize {
+        self.hasher.hash_one(network(client)) as usize % PLACES
     }
 
     fn nanos(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+fn places() -> Box<[Meter]> {
+    (0..PLACES).map(|_| Meter::default()).collect()
 }
 
 /// Whom an address stands for: who has one IPv6 address has the network.
@@ -132,6 +155,32 @@ mod tests {
         assert_eq!(taken(None, 500, 100), 3);
         // Time that went by unused is not saved up.
         assert_eq!(taken(None, 60_000, 100), 10);
+    }
+
+    #[test]
+    fn who_has_had_none_gets_one_whatever_others_took() {
+        let start = SystemClock.instant();
+        let rates = Rates { total: 8, per_client: 4 };
+        for (budget, reserved) in
+            [(Budget::new(rates, start), 0), (Budget::new(rates, start).with_reserve(), 1)]
+        {
+            let taken = |client, at: u64, tries: usize| {
+                let now = start + Duration::from_millis(at);
+                let takes = |_: &usize| {
+                    let used_up = budget.is_used_up(client, now);
+                    assert_eq!(budget.take(client, now), !used_up);
+                    !used_up
+                };
+                (0..tries).filter(takes).count()
+            };
+            assert_eq!(taken(None, 0, 100), 8);
+            for last in [1, 2] {
+                assert_eq!(taken(client(last), 0, 100), reserved);
+            }
+            assert_eq!(taken(client(1), 100, 100), 0);
+            assert_eq!(taken(None, 1000, 100), 8);
+            assert_eq!(taken(client(1), 1000, 100), reserved);
+        }
     }
 
     #[test]

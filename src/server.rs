@@ -213,6 +213,7 @@ impl Server {
             in_force: Arc::clone(&in_force),
             unmatched,
             reloads: origin.is_some().then(|| Arc::clone(&reloads)),
+            strangers: Default::default(),
         };
         let (stop_reloader, stopped) = watch::channel(false);
         let reloader = Reloader {

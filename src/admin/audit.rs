@@ -1,8 +1,11 @@
 //! What operators ask of the admin listener, for the audit.
 
+use std::net::IpAddr;
+
 use http::StatusCode;
 use pingora::protocols::http::ServerSession;
 
+use super::strangers::Strangers;
 use super::{Answer, detail};
 use crate::proxy::Serving;
 use crate::telemetry::audit::{Actor, Administration};
@@ -10,6 +13,8 @@ use crate::telemetry::audit::{Actor, Administration};
 /// Names whoever the operator's program acts for. The credential is all that is checked, so the audit has
 /// it as a claim.
 const CLAIMED: &str = "x-portcullis-actor";
+/// What somebody is recorded for who has not the credential.
+const ACCESS: &str = "admin.access";
 /// The longest name, in bytes.
 const MAX_CLAIM: usize = 100;
 
@@ -53,6 +58,37 @@ pub(super) async fn recorded(
     audit.settled(recorded).await
 }
 
+/// Records that somebody without the credential asked, unless that is recorded of this client already: then
+/// it is counted.
+pub(super) async fn refused(
+    serving: &Serving,
+    session: &mut ServerSession,
+    strangers: &Strangers,
+    answer: Answer,
+) -> Answer {
+    if strangers.note(client(session), serving.gateway.clock().instant()) {
+        return record(serving, session, ACCESS, None, answer).await;
+    }
+    answer
+}
+
+/// Records what was counted of those, where it is time.
+pub(super) async fn counted(serving: &Serving, strangers: &Strangers) {
+    let (Some(audit), clock) = (&serving.audit, serving.gateway.clock()) else { return };
+    for (client, left_out) in strangers.due(clock.instant()) {
+        let recorded = audit.administered(&Administration {
+            at: clock.now(),
+            action: ACCESS,
+            result: "refused",
+            target: None,
+            actor: Actor::Admin { client, claimed: None },
+            config_hash: Some(&serving.config_hash),
+            left_out: Some(left_out),
+        });
+        audit.settled(recorded).await;
+    }
+}
+
 /// Records that something is about to be done, and says whether that is written.
 pub(super) async fn announced(
     serving: &Serving,
@@ -78,6 +114,11 @@ pub(super) fn claimed(session: &ServerSession) -> Result<Option<&str>, ()> {
     if fits && second.is_none() { Ok(Some(name)) } else { Err(()) }
 }
 
+fn client(session: &ServerSession) -> Option<IpAddr> {
+    let client = session.client_addr().and_then(|address| address.as_inet());
+    client.map(|address| address.ip().to_canonical())
+}
+
 fn of<'a>(
     serving: &'a Serving,
     session: &'a ServerSession,
@@ -85,8 +126,7 @@ fn of<'a>(
     result: &'static str,
     target: Option<&'a str>,
 ) -> Administration<'a> {
-    let client = session.client_addr().and_then(|address| address.as_inet());
-    let client = client.map(|address| address.ip().to_canonical());
+    let client = client(session);
     Administration {
         at: serving.gateway.clock().now(),
         action,
@@ -94,5 +134,6 @@ fn of<'a>(
         target,
         actor: Actor::Admin { client, claimed: claimed(session).ok().flatten() },
         config_hash: Some(&serving.config_hash),
+        left_out: None,
     }
 }

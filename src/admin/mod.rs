@@ -12,6 +12,7 @@ mod audit;
 mod credential;
 mod jwks;
 mod status;
+mod strangers;
 mod tokens;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use answer::{Answer, detail, json, text};
 use credential::{Access, access};
+pub use strangers::Strangers;
 
 use crate::explain::question::Question;
 use crate::explain::{Explanation, Vouching};
@@ -50,6 +52,8 @@ pub struct Admin {
     pub unmatched: Arc<Unmatched>,
     /// Where a reload is asked for; `None` without a file to read.
     pub reloads: Option<Arc<Reloads>>,
+    /// Who asked without the credential a moment ago.
+    pub strangers: Strangers,
 }
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -88,6 +92,7 @@ impl Admin {
         let read = head.method == Method::GET || head.method == Method::HEAD;
         let post = head.method == Method::POST;
         let serving = self.in_force.load_full();
+        audit::counted(&serving, &self.strangers).await;
         let granted = access(&head.headers, serving.admin_credential);
         match head.uri.path() {
             "/livez" | "/readyz" | "/metrics" if !read => {
@@ -113,7 +118,7 @@ impl Admin {
                 let answer = self.status(head, &serving, granted).await;
                 match answer.status {
                     StatusCode::UNAUTHORIZED => {
-                        audit::record(&serving, session, "admin.access", None, answer).await
+                        audit::refused(&serving, session, &self.strangers, answer).await
                     }
                     _ => answer,
                 }
@@ -123,7 +128,7 @@ impl Admin {
                     StatusCode::UNAUTHORIZED,
                     "send the admin credential: `Authorization: Bearer <credential>`",
                 );
-                audit::record(&serving, session, "admin.access", None, answer).await
+                audit::refused(&serving, session, &self.strangers, answer).await
             }
             "/unmatched" if read => {
                 json(StatusCode::OK, &UnmatchedBody { unmatched: self.unmatched.entries() })

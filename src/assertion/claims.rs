@@ -15,12 +15,15 @@ use crate::policy::decision::Caller;
 use crate::policy::identity::Id;
 use crate::policy::path::decoded;
 use crate::policy::rules::Rule;
+use crate::policy::scope::ScopeSet;
 
 /// A request that was let through, as it is forwarded.
 #[derive(Clone, Copy, Debug)]
 pub struct Asserted<'a> {
     /// Who called.
     pub caller: &'a Caller,
+    /// The scopes that it was let through with.
+    pub scopes: ScopeSet,
     /// The rule that let it through.
     pub rule: &'a Rule,
     /// The method.
@@ -71,7 +74,7 @@ impl<'a> Claims<'a> {
         now: Timestamp,
         ttl: Duration,
     ) -> Self {
-        let Asserted { caller, rule, method, target, request_id } = *asserted;
+        let Asserted { caller, scopes, rule, method, target, request_id } = *asserted;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let identity = caller.identity.as_deref().map(|holder| holder.identity());
         let named = |parameter| rule.template.value(path, parameter).map(decoded);
@@ -83,7 +86,7 @@ impl<'a> Claims<'a> {
             iat,
             exp: iat.saturating_add(ttl.as_secs()),
             jti: request_id,
-            scope: identity.map(|identity| identity.scopes.names()),
+            scope: identity.map(|_| scopes.names()),
             method,
             path,
             query_sha256: URL_SAFE_NO_PAD.encode(Sha256::digest(query)),

@@ -88,7 +88,10 @@ fn caller() -> Caller {
 /// The assertion of a request at `now`.
 fn signed(assertion: &Assertion, caller: &Caller, target: &str, now: Timestamp) -> String {
     let rule = rule();
-    let asserted = Asserted { caller, rule: &rule, method: "GET", target, request_id: "42" };
+    let identity = caller.identity.as_deref().map(|holder| holder.identity());
+    let scopes = identity.map(|own| own.scopes).unwrap_or_default();
+    let (rule, method, request_id) = (&rule, "GET", "42");
+    let asserted = Asserted { caller, scopes, rule, method, target, request_id };
     let value = assertion.sign(&asserted, now).unwrap();
     assert!(value.is_sensitive());
     value.to_str().unwrap().to_owned()

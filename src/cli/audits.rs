@@ -22,18 +22,20 @@ pub(super) struct AuditArgs {
 }
 
 impl AuditArgs {
-    /// Calls `each` with every decision, and says what could not be read.
+    /// Calls `each` with every decision, and says what could not be read; how many lines that are. A last line
+    /// that is not whole is none of them: whoever writes the audit has not finished it.
     ///
     /// # Errors
     /// When a file can't be read, or no file has a decision: nothing would be said of nothing.
-    pub(super) fn read(&self, mut each: impl FnMut(&Entry)) -> anyhow::Result<()> {
-        let mut decisions = 0;
+    pub(super) fn read(&self, mut each: impl FnMut(&Entry)) -> anyhow::Result<u64> {
+        let (mut decisions, mut bad) = (0, 0);
         for file in &self.files {
             let name = file.display();
             let tally = self.read_one(file, &mut each);
             let tally = tally
                 .with_context(|| format!("`{name}` can't be read; name the file of an audit"))?;
             decisions += tally.decisions;
+            bad += tally.bad;
             for (line, error) in &tally.named {
                 eprintln!("note: {name}:{line}: no record: {error}");
             }
@@ -48,7 +50,7 @@ impl AuditArgs {
         if decisions == 0 {
             bail!("no record of a decision in what was named; name the file of `audit.output`");
         }
-        Ok(())
+        Ok(bad)
     }
 
     fn read_one(&self, file: &PathBuf, each: &mut impl FnMut(&Entry)) -> io::Result<Tally> {
@@ -67,4 +69,17 @@ impl AuditArgs {
             each(entry);
         })
     }
+}
+
+/// Nothing, unless lines could not be read: then what is said leaves out what they may hold.
+///
+/// # Errors
+/// That they could not.
+pub(super) fn whole(bad: u64) -> anyhow::Result<()> {
+    if bad > 0 {
+        bail!(
+            "{bad} lines are no records, and what is said leaves them out; name the files of `audit.output`, whole"
+        );
+    }
+    Ok(())
 }

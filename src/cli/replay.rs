@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::audits::AuditArgs;
+use super::audits::{AuditArgs, whole};
 use super::{Outcome, load, print};
 use crate::clock::{Clock as _, SystemClock};
 use crate::history::replay::Replay;
@@ -24,11 +24,12 @@ pub(super) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let config = load(&args.config)?;
     let mut replay = Replay::new(&config.policy, SystemClock.now());
-    args.audits.read(|entry| replay.add(entry))?;
+    let bad = args.audits.read(|entry| replay.add(entry))?;
     if replay.decided() == 0 {
         eprintln!("{}", replay.table(0));
         anyhow::bail!("none of the requests can be decided again; record more with `[audit]`");
     }
     print(&replay.table(args.limit).to_string())?;
+    whole(bad)?;
     Ok(if replay.flipped() == 0 { Outcome::Fine } else { Outcome::Negative })
 }

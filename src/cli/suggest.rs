@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::audits::AuditArgs;
+use super::audits::{AuditArgs, whole};
 use super::own::{block_on, open};
 use super::{Outcome, load, print};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -63,7 +63,7 @@ pub(super) fn run(args: &SuggestArgs) -> anyhow::Result<Outcome> {
         }
     });
     let mut suggest = Suggest::new(&config.policy, now, args.tokens.iter().cloned(), since);
-    args.audits.read(|entry| suggest.add(entry))?;
+    let bad = args.audits.read(|entry| suggest.add(entry))?;
     let proposals = suggest.proposals();
     for warning in suggest.warnings() {
         eprintln!("warning: {warning}");
@@ -78,6 +78,7 @@ pub(super) fn run(args: &SuggestArgs) -> anyhow::Result<Outcome> {
     if !args.no_store && args.tokens.is_empty() {
         idle(&config, &proposals, now)?;
     }
+    whole(bad)?;
     if proposals.is_empty() {
         eprintln!("nothing was let through of what was asked about; there is nothing to propose");
         return Ok(Outcome::Negative);

@@ -45,6 +45,7 @@ impl Recorder {
             result: "done",
             target: Some(target),
             actor: Actor::Command { uid, user, login_uid },
+            left_out: None,
             config_hash: None,
         };
         let missing = || format!("`{action}` of `{target}` is done, and the audit does not say so");

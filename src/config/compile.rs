@@ -109,6 +109,7 @@ pub(super) fn compile(
             let profiles::Compiled { profiles, credentials } = profiles;
             let names = site.names().iter().chain(&canonical);
             let sentry_hosts = names.map(|name| name.host().into()).collect();
+            let issuers = stores.iter().filter_map(Store::issuer).collect();
             let policy = Policy {
                 rules,
                 site,
@@ -118,6 +119,7 @@ pub(super) fn compile(
                 observe_until,
                 profiles,
                 sentry_hosts,
+                issuers,
             };
             let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(Config {

@@ -9,6 +9,7 @@ use super::Source;
 use super::value::{SecretRef, TextOrSecret};
 use crate::limit::Rates;
 use crate::policy::identity::{IdentityKind, KindSet};
+use crate::policy::issuers::TrustedIssuer;
 use crate::store::introspection::Protocol;
 use crate::store::jwt::IssuerSettings;
 use crate::store::portcullis::{StoreLocation, TokenKind};
@@ -43,6 +44,17 @@ pub enum StoreKind {
 }
 
 impl Store {
+    /// The issuer of JWTs that it is, if it is one.
+    pub(super) fn issuer(&self) -> Option<TrustedIssuer> {
+        match &self.kind {
+            StoreKind::Jwt(issuer) => Some(issuer.trusted(&self.name)),
+            StoreKind::Portcullis(_)
+            | StoreKind::Sentry(_)
+            | StoreKind::Introspection(_)
+            | StoreKind::File(_) => None,
+        }
+    }
+
     /// Whether it is asked for the keys of Sentry's projects. The gateway's own are not Sentry's, so
     /// Relay takes none of them.
     pub(super) fn knows_project_keys(&self) -> bool {

@@ -1,16 +1,16 @@
 //! The identity headers: who called, for what stands between the gateway and Sentry.
 
-use std::fmt::Write as _;
-
 use http::header::{HeaderName, HeaderValue};
 
 use crate::policy::decision::Caller;
+use crate::policy::escaped::escaped;
 use crate::policy::path::decoded;
 use crate::policy::rules::Rule;
+use crate::policy::scope::ScopeSet;
 
 /// Who called: the name by which logs know the identity.
 const SUBJECT: HeaderName = HeaderName::from_static("x-portcullis-subject");
-/// The scopes that it holds, blank-separated.
+/// The scopes that it was let through with, blank-separated.
 const SCOPES: HeaderName = HeaderName::from_static("x-portcullis-scopes");
 /// The organisation that the path names.
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-portcullis-organization");
@@ -28,44 +28,36 @@ pub(super) const NAMES: [HeaderName; 6] =
 /// The longest value, in bytes. A longer one is left out: the start of a name is another name.
 const MAX_LEN: usize = 1024;
 
-/// The identity headers of a request whose caller and rule these are, forwarded to `path`. One that does
+/// The identity headers of a request of this caller that this rule let through with these scopes, forwarded to `path`. One that does
 /// not apply is left out, all of them where nobody is known.
 pub fn identity_headers(
     caller: &Caller,
+    scopes: ScopeSet,
     rule: &Rule,
     path: &str,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let identity = caller.identity.as_deref().map(|holder| holder.identity());
     let named = |parameter| {
         let segment = identity.and_then(|_| rule.template.value(path, parameter))?;
-        escaped(&decoded(segment))
+        told(&decoded(segment))
     };
     let known = |value: &'static str| Some(HeaderValue::from_static(value));
     let token = caller.digest.filter(|_| identity.is_some());
     let fields = [
-        (SUBJECT, identity.and_then(|identity| escaped(&identity.id.to_string()))),
+        (SUBJECT, identity.and_then(|identity| told(&identity.id.to_string()))),
         // Names of scopes are header values.
-        (SCOPES, identity.and_then(|own| HeaderValue::try_from(own.scopes.names()).ok())),
+        (SCOPES, identity.and_then(|_| HeaderValue::try_from(scopes.names()).ok())),
         (ORGANIZATION, named("organization_")),
         (PROJECT, named("project_")),
-        (TOKEN, token.and_then(|digest| escaped(&digest.fingerprint().to_string()))),
+        (TOKEN, token.and_then(|digest| told(&digest.fingerprint().to_string()))),
         (CREDENTIAL_KIND, identity.and_then(|identity| known(identity.kind.as_str()))),
     ];
     fields.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)))
 }
 
-/// A value in visible ASCII: each other byte, and `%`, as `%` and two hex digits, so that no two values
-/// read the same.
-fn escaped(text: &str) -> Option<HeaderValue> {
-    let mut value = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            value.push(byte.into());
-        } else {
-            // Writing to a string does not fail.
-            write!(value, "%{byte:02X}").unwrap_or_default();
-        }
-    }
+/// A value in visible ASCII.
+fn told(text: &str) -> Option<HeaderValue> {
+    let value = escaped(text);
     let fits = (1..=MAX_LEN).contains(&value.len());
     HeaderValue::try_from(value).ok().filter(|_| fits)
 }
@@ -86,23 +78,25 @@ mod tests {
         Rule::new(methods, template.parse().unwrap(), Access::Authenticated)
     }
 
-    fn told(id: &str, template: &str, path: &str) -> Vec<(String, String)> {
+    fn fields(id: &str, template: &str, path: &str) -> Vec<(String, String)> {
         let identity = Identity {
             id: id.into(),
             kind: IdentityKind::OrgToken,
             issuer: Issuer::Gateway,
             state: State::Active,
-            scopes: [Scope::EventRead, Scope::OrgCi].into_iter().collect(),
+            // More than it is let through with.
+            scopes: ScopeSet::ALL,
             bounds: Bounds::NONE,
             expires_at: Expiry::NEVER,
         };
+        let scopes = [Scope::EventRead, Scope::OrgCi].into_iter().collect();
         let caller = Caller {
             scheme: None,
             digest: Some(Digest::from_bytes([0xab; 32])),
             identity: Some(Arc::new(identity)),
         };
         let text = |value: HeaderValue| value.to_str().unwrap().to_owned();
-        identity_headers(&caller, &rule(template), path)
+        identity_headers(&caller, scopes, &rule(template), path)
             .map(|(name, value)| (name.to_string(), text(value)))
             .collect()
     }
@@ -133,7 +127,7 @@ mod tests {
                 .chain(*named)
                 .map(|(name, value)| (format!("x-portcullis-{name}"), (*value).to_owned()))
                 .collect();
-            let mut seen = told("ci", template, path);
+            let mut seen = fields("ci", template, path);
             wanted.sort();
             seen.sort();
             assert_eq!(seen, wanted, "{path}");
@@ -144,7 +138,11 @@ mod tests {
     fn nobody_is_told_of_where_nobody_is_known() {
         let caller = Caller { digest: Some(Digest::from_bytes([1; 32])), ..Caller::default() };
         let template = rule("/api/0/organizations/{organization_id_or_slug}/");
-        assert_eq!(identity_headers(&caller, &template, "/api/0/organizations/acme/").count(), 0);
+        assert_eq!(
+            identity_headers(&caller, ScopeSet::ALL, &template, "/api/0/organizations/acme/")
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -158,13 +156,13 @@ mod tests {
             ("\0\u{7f}", "%00%7F"),
         ];
         for (id, wanted) in rows {
-            let told = told(id, "/api/0/", "/api/0/");
+            let told = fields(id, "/api/0/", "/api/0/");
             assert_eq!(told[0], ("x-portcullis-subject".to_owned(), wanted.to_owned()), "{id:?}");
         }
         for id in ["", &"a".repeat(MAX_LEN + 1), &" ".repeat(MAX_LEN / 3 + 1)] {
-            let told = told(id, "/api/0/", "/api/0/");
+            let told = fields(id, "/api/0/", "/api/0/");
             assert!(told.iter().all(|(name, _)| name != "x-portcullis-subject"), "{told:?}");
         }
-        assert_eq!(told(&"a".repeat(MAX_LEN), "/api/0/", "/api/0/")[0].1.len(), MAX_LEN);
+        assert_eq!(fields(&"a".repeat(MAX_LEN), "/api/0/", "/api/0/")[0].1.len(), MAX_LEN);
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Gap {
     NotAsked,
     /// It turns on a query or a body.
     Unseen,
+    /// A JWT was let in by other trust policies, and what it claimed was not recorded.
+    Trust,
 }
 
 impl Gap {
@@ -54,6 +56,9 @@ impl Gap {
             Gap::NoIdentity => "recorded by a version that did not record what callers hold",
             Gap::Redacted => "what it turns on is `***` in the record",
             Gap::Cut => "the method is unknown, or the path was cut off",
+            Gap::Trust => {
+                "let in by a JWT whose `[[issuer]]` is another now, and what it claimed is in no record"
+            }
             Gap::Unasked => {
                 "nobody was looked up when it was refused, and now it depends on who calls"
             }
@@ -113,7 +118,11 @@ pub(super) fn decide(entry: &Entry, policy: &Policy, now: Timestamp) -> Result<D
     };
     let bounds = identity.as_ref().map(|identity| identity.bounds.clone());
     let lookup = match (identity, reason) {
-        (Some(identity), _) => Lookup::Found(Arc::new(identity)),
+        (Some(identity), _) => match Vouched::of(entry, policy) {
+            Vouched::AsBefore => Lookup::Found(Arc::new(identity)),
+            Vouched::Otherwise => return Err(Gap::Trust),
+            Vouched::NoMore => Lookup::Unknown,
+        },
         (None, Some(Reason::UnknownToken)) => Lookup::Unknown,
         (None, Some(Reason::DisabledToken)) => Lookup::Blocked,
         (None, _) => return Err(Gap::Unasked),
@@ -192,6 +201,30 @@ fn unseen(entry: &Entry, reason: Option<Reason>, policy: &Policy, decision: &Dec
             bound && queried && entry.is_through() && denial.reason == Reason::Binding
         }
         Verdict::Options(_) => false,
+    }
+}
+
+/// What has become of the issuer of JWTs that vouched for a caller.
+enum Vouched {
+    /// It lets in by the same, or there was none.
+    AsBefore,
+    /// It lets in by something else.
+    Otherwise,
+    /// It is not there any more.
+    NoMore,
+}
+
+impl Vouched {
+    fn of(entry: &Entry, policy: &Policy) -> Self {
+        let own = entry.issuer.as_deref() == Some("gateway");
+        let principal = entry.principal.as_deref().filter(|_| own).unwrap_or_default();
+        let is_there = policy.issuers.named_in(principal).is_some();
+        match &entry.trust_hash {
+            Some(hash) if policy.issuers.has(hash) => Vouched::AsBefore,
+            Some(_) | None if is_there => Vouched::Otherwise,
+            Some(_) => Vouched::NoMore,
+            None => Vouched::AsBefore,
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Entry {
     pub principal: Option<String>,
     /// Who issued the credential.
     pub issuer: Option<String>,
+    /// What told apart by what an issuer of JWTs lets in, of whom one vouched for.
+    pub trust_hash: Option<String>,
     /// The scopes that are held.
     pub held: Option<Vec<String>>,
     /// The organizations that it is bound to.

@@ -2,6 +2,8 @@
 //! (`StandardAuthentication`, `ApiKeyAuthentication` and `DSNAuthentication` in
 //! `api/authentication.py`, `ProjectKey.from_dsn` in `models/projectkey.py`).
 
+mod jwt;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -14,6 +16,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::identity::{IdentityKind, KindSet};
 use super::token::{self, Shape};
+
+pub use jwt::has_form_of_jwt;
 
 /// Base64 as its most patient readers take it, in both alphabets.
 const PATIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -268,16 +272,6 @@ pub fn bearer_token(authorization: &HeaderValue) -> Option<&str> {
     parts.next().filter(|_| is_bearer && parts.next().is_none())
 }
 
-/// Whether a token has the form of a JWT that is signed: three parts of base64, of which the first begins
-/// an object (RFC 7515, section 7.1).
-pub fn has_form_of_jwt(token: &str) -> bool {
-    let is_part = |part: &str| {
-        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        !part.is_empty() && part.bytes().all(is_base64)
-    };
-    token.starts_with("ey") && token.split('.').count() == 3 && token.split('.').all(is_part)
-}
-
 /// Whether a credential has the form of those that the gateway issues, and so is for nobody else.
 /// Rather one too many: what of a header is the credential does not count.
 pub fn is_issued_here(authorization: &HeaderValue) -> bool {
@@ -285,17 +279,23 @@ pub fn is_issued_here(authorization: &HeaderValue) -> bool {
         let prefix = token::PREFIX.as_bytes();
         text.windows(prefix.len()).any(|window| window == prefix)
     };
-    // What is no base64, as some readers take it: quoted, listed, padded or not. The parts of a JWT
-    // are no tokens.
-    let between = |byte: &u8| !byte.is_ascii_alphanumeric() && !b"+/-_.".contains(byte);
-    let decoded = |part: &[u8]| {
-        // A character too many says nothing.
-        let part = &part[..part.len() - usize::from(part.len() % 4 == 1)];
-        let own = |engine: &GeneralPurpose| engine.decode(part).is_ok_and(|pair| own(&pair));
-        own(&LENIENT) || own(&LENIENT_URL_SAFE)
-    };
+    // The parts of a JWT are no tokens.
+    let between = |byte: &u8| *byte != b'.' && is_between(byte);
     let text = authorization.as_bytes();
-    own(text) || text.split(between).filter(|part| !part.is_empty()).any(decoded)
+    let mut parts = text.split(between).filter(|part| !part.is_empty());
+    own(text) || parts.any(|part| patiently_decoded(part).any(|pair| own(&pair)))
+}
+
+/// Whether a byte is no base64, as some readers take it: quoted, listed, padded or not.
+pub(super) fn is_between(byte: &u8) -> bool {
+    !byte.is_ascii_alphanumeric() && !b"+/-_".contains(byte)
+}
+
+/// What a part of a text may be the base64 of, in each alphabet.
+pub(super) fn patiently_decoded(part: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    // A character too many says nothing.
+    let part = &part[..part.len() - usize::from(part.len() % 4 == 1)];
+    [LENIENT, LENIENT_URL_SAFE].into_iter().filter_map(move |engine| engine.decode(part).ok())
 }
 
 fn scheme(name: &[u8]) -> Option<Scheme> {
@@ -327,7 +327,8 @@ fn bearer(Secret(token): Secret<'_>) -> Result<Credential, BadCredential> {
         IdentityKind::UserToken
     };
     let kinds = KindSet::EMPTY.with(kind);
-    Ok(Credential { scheme: Scheme::Bearer, digest: Digest::of(token), project: None, kinds })
+    let (scheme, digest) = (Scheme::Bearer, Digest::of_bearer(token));
+    Ok(Credential { scheme, digest, project: None, kinds })
 }
 
 fn basic(Secret(encoded): Secret<'_>) -> Result<Credential, BadCredential> {

@@ -126,6 +126,7 @@ pub struct Permit {
     pub(super) method: Method,
     pub(super) body: Body,
     pub(super) forward: Forward,
+    pub(super) scopes: ScopeSet,
     pub(super) prefix_len: usize,
     pub(super) websocket: bool,
     pub(super) observed: Option<Box<Denial>>,
@@ -134,6 +135,31 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// One for which nobody was looked up.
+    pub(super) const fn of(
+        rule: RuleId,
+        method: Method,
+        body: Body,
+        forward: Forward,
+        prefix_len: usize,
+        websocket: bool,
+    ) -> Self {
+        let (observed, added, body_check) = (None, None, None);
+        let scopes = ScopeSet::EMPTY;
+        Self {
+            rule,
+            method,
+            body,
+            forward,
+            scopes,
+            prefix_len,
+            websocket,
+            observed,
+            added,
+            body_check,
+        }
+    }
+
     /// The rule that let it through.
     pub const fn rule(&self) -> RuleId {
         self.rule
@@ -153,6 +179,12 @@ impl Permit {
     /// What goes upstream as the credential.
     pub const fn forward(&self) -> Forward {
         self.forward
+    }
+
+    /// The scopes that it was decided with: what the caller holds, as far as its profile has it; of one that
+    /// only reads, what reads. Empty where nobody is known.
+    pub const fn scopes(&self) -> ScopeSet {
+        self.scopes
     }
 
     /// The refusal that it would have been, had the gateway not been observing.

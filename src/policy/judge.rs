@@ -35,6 +35,8 @@ const UNCERTIFIED: &str = "no token store knows a name of the client's certifica
 /// What is forwarded, the refusal that it would have been, and what the bindings ask for.
 struct Judged {
     forward: Forward,
+    /// What it was decided with.
+    scopes: ScopeSet,
     observed: Option<Box<Denial>>,
     held: Held,
 }
@@ -88,7 +90,8 @@ impl Pending<'_> {
                     Err(question) => return Resolved::Ask(question),
                 }
                 let verdict = match judged {
-                    Ok(Judged { forward, observed, held }) => Verdict::Permit(Permit {
+                    Ok(Judged { forward, scopes, observed, held }) => Verdict::Permit(Permit {
+                        scopes,
                         observed,
                         added: held.added,
                         body_check: held.body.map(Box::new),
@@ -179,7 +182,8 @@ impl Pending<'_> {
                 self.exchange(rule, identity, lent)?
             }
         };
-        Ok(Judged { forward, observed, held })
+        let scopes = if read_only { narrow::reading(rule, scopes) } else { scopes };
+        Ok(Judged { forward, scopes, observed, held })
     }
 
     /// Whether the identity may do this with what it holds, and what its bindings ask for.

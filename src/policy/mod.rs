@@ -12,9 +12,11 @@ pub mod certificate;
 pub mod credential;
 pub mod decision;
 mod detail;
+pub mod escaped;
 pub mod exposure;
 pub mod frame;
 pub mod identity;
+pub mod issuers;
 pub mod judge;
 pub mod method;
 pub mod naming;
@@ -41,6 +43,7 @@ use exposure::{Exposure, Exposures, Service};
 use frame::{Body, Frame, RequestHead};
 use http::HeaderMap;
 use identity::IdentityKind;
+use issuers::TrustedIssuers;
 use judge::wrong_kind;
 use method::Method;
 use passing::Passing;
@@ -79,6 +82,8 @@ pub struct Policy {
     pub profiles: Profiles,
     /// The hosts that Sentry is called by, in lower case.
     pub sentry_hosts: Arc<[Box<str>]>,
+    /// Whose JWTs are for the gateway alone.
+    pub issuers: TrustedIssuers,
 }
 
 /// The first half of a decision.
@@ -137,6 +142,7 @@ impl Policy {
             session_cookie: SESSION_COOKIE.into(),
             observe_until: None,
             profiles: Profiles::default(),
+            issuers: TrustedIssuers::default(),
         }
     }
 
@@ -247,7 +253,9 @@ impl Policy {
         let rule = self.rules.rule(request.rule);
         match rule.access {
             Access::Pass => return self.pass(request, rule),
-            Access::ProjectKey if request.shows_own_token() => return self.pass(request, rule),
+            Access::ProjectKey if request.shows_own_token(&self.issuers) => {
+                return self.pass(request, rule);
+            }
             Access::ProjectKey => return self.project_key(request),
             Access::Public | Access::Authenticated | Access::AnyOf(_) | Access::NotExposed => {}
         }
@@ -362,10 +370,9 @@ impl Request<'_> {
     }
 
     fn permit(&self, policy: &Policy, forward: Forward) -> Permit {
-        let (rule, method, prefix_len) = (self.rule, self.frame.method, self.prefix_len);
-        let (body, websocket) = (self.frame.body, policy.rules.rule(rule).websocket);
-        let (observed, added, body_check) = (None, None, None);
-        Permit { rule, method, body, forward, prefix_len, websocket, observed, added, body_check }
+        let (rule, method, body) = (self.rule, self.frame.method, self.frame.body);
+        let websocket = policy.rules.rule(rule).websocket;
+        Permit::of(rule, method, body, forward, self.prefix_len, websocket)
     }
 
     /// Whether cookies go on: not beside a credential, and not where no page is let in.

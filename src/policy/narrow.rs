@@ -7,7 +7,7 @@ use super::identity::{Identity, Narrowing};
 use super::method::Method;
 use super::profile::{Grant, Profile, Profiles};
 use super::reason::Reason;
-use super::rules::RuleId;
+use super::rules::{Rule, RuleId};
 use super::scope::ScopeSet;
 
 /// Whether the client is where the token may be used.
@@ -43,4 +43,14 @@ pub(super) fn granted<'a>(
 /// What the token may do: what it holds, and its profile has.
 pub(super) fn scopes(identity: &Identity, profile: Option<&Profile>) -> ScopeSet {
     identity.scopes.intersection(profile.map_or(ScopeSet::ALL, |profile| profile.scopes))
+}
+
+/// What of these scopes a token has left that only reads: those that read, and where the rule takes none of
+/// them, those by which it is met.
+pub(super) fn reading(rule: &Rule, scopes: ScopeSet) -> ScopeSet {
+    let (reading, taken) = (scopes.intersection(ScopeSet::READ), rule.access.scopes());
+    if reading.intersects(taken) {
+        return reading;
+    }
+    scopes.intersection(taken).iter().fold(reading, ScopeSet::with)
 }

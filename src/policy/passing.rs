@@ -13,6 +13,7 @@ use http::header::AUTHORIZATION;
 
 use super::credential::{Digest, Scheme, is_issued_here};
 use super::decision::{Caller, Decision, Denial, Listed, Verdict};
+use super::issuers::TrustedIssuers;
 use super::judge::{BLOCKED, later};
 use super::reason::Reason;
 use super::rules::Rule;
@@ -54,10 +55,12 @@ impl Passing<'_> {
 }
 
 impl Policy {
-    /// Lets through what is for who is behind to judge. A token of the gateway is for nobody there.
+    /// Lets through what is for who is behind to judge. A token of the gateway, or of an issuer that it
+    /// trusts, is for nobody there.
     pub(super) fn pass<'a>(&'a self, request: Request<'a>, rule: &Rule) -> Screened<'a> {
-        if request.shows_own_token() {
-            let note = "this route takes no token of the gateway; use what Sentry issued for it";
+        if request.shows_own_token(&self.issuers) {
+            let note = "this route takes no token of the gateway, nor a JWT of an issuer that it trusts; \
+                        use what Sentry issued for it";
             let denial = Denial::new(Reason::WrongCredentialKind).note(note);
             return Screened::Decided(request.decide(Caller::default(), Verdict::Deny(denial)));
         }
@@ -67,12 +70,16 @@ impl Policy {
 }
 
 impl Request<'_> {
-    /// Whether a token of the gateway's is where somebody else would read it.
-    pub(super) fn shows_own_token(&self) -> bool {
-        let in_header = |value: &http::HeaderValue| is_issued_here(value);
-        self.frame.authorization.is_some_and(is_issued_here)
+    /// Whether a token of the gateway's, or of one of these issuers, is where somebody else would read it.
+    pub(super) fn shows_own_token(&self, issuers: &TrustedIssuers) -> bool {
+        let in_header =
+            |value: &http::HeaderValue| is_issued_here(value) || issuers.vouch_in(value.as_bytes());
+        self.frame.authorization.is_some_and(in_header)
             || self.headers.get_all(SENTRY_AUTH).iter().any(in_header)
-            || self.target.query().is_some_and(|query| path::decodes_into(query, token::PREFIX))
+            || self.target.query().is_some_and(|query| {
+                path::decodes_into(query, token::PREFIX)
+                    || issuers.vouch_in(path::decoded(query).as_bytes())
+            })
     }
 
     /// A project key beside the `Authorization` header: in a header, or in the query.
@@ -125,7 +132,7 @@ fn in_head(headers: &HeaderMap, query: &str) -> Vec<(Scheme, Digest)> {
 fn authorized(value: &str, found: &mut Vec<(Scheme, Digest)>) {
     listed(value, found);
     for part in value.split([' ', '\t']).filter(|part| !part.is_empty()) {
-        found.push((Scheme::Bearer, Digest::of(part)));
+        found.push((Scheme::Bearer, Digest::of_bearer(part)));
         let pair = STANDARD_NO_PAD.decode(part.trim_end_matches('='));
         if let Some(pair) = pair.ok().and_then(|pair| String::from_utf8(pair).ok()) {
             let name = pair.split(':').next().unwrap_or_default();

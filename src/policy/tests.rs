@@ -381,6 +381,7 @@ fn a_path_prefix_is_part_of_the_address() {
     }
 }
 
+mod lent;
 mod observe;
 mod properties;
 mod refusals;

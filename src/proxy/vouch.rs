@@ -33,18 +33,18 @@ pub(super) fn vouch(ctx: &Context, upstream: &mut RequestHeader) -> Result<Confi
     if assertion.is_none() && !serving.identity_headers {
         return Ok(confided);
     }
-    let caller = &decision.caller;
+    let (caller, scopes) = (&decision.caller, permit.scopes());
     let target = std::str::from_utf8(upstream.raw_path());
     let target = target.map_err(|error| failed("a target that is no text", error))?;
     let mut fields = Vec::new();
     if serving.identity_headers {
         let path = target.split('?').next().unwrap_or_default();
-        fields.extend(identity_headers(caller, rule, path));
+        fields.extend(identity_headers(caller, scopes, rule, path));
     }
     if let Some(assertion) = assertion {
         let request_id = ctx.request_id.to_str().unwrap_or_default();
         let method = upstream.method.as_str();
-        let asserted = Asserted { caller, rule, method, target, request_id };
+        let asserted = Asserted { caller, scopes, rule, method, target, request_id };
         let value = assertion.sign(&asserted, serving.gateway.clock().now()).map_err(|error| {
             tracing::error!(request_id, %error, "a request is refused that can't be asserted");
             failed("an assertion", error)

@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Found, StoreError, TokenStore};
-use crate::client::{AGENT, CLOSE, HttpClient, JSON, Speaks, client};
+use crate::client::{AGENT, CLOSE, HttpClient, JSON, Speaks, client, shown};
 use crate::policy::credential::{self, Presented};
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::tls::ClientTls;
@@ -171,7 +171,8 @@ impl TokenStore for IntrospectionStore {
         })));
         let asked = (&mut asked.0).await.map_err(StoreError::unavailable)?;
         let (head, body) = asked.map_err(|_| StoreError::Timeout(TIMEOUT)).flatten()?;
-        let wrong = |what: String| StoreError::unavailable(format!("`{}` {what}", self.url));
+        let wrong =
+            |what: String| StoreError::unavailable(format!("`{}` {what}", shown(&self.url)));
         match (&self.protocol, head.status) {
             // A proxy in between may say no for itself.
             (_, StatusCode::OK | StatusCode::UNAUTHORIZED) if !is_json(&head.headers) => {
@@ -206,7 +207,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 impl fmt::Debug for IntrospectionStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IntrospectionStore").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("IntrospectionStore").field("url", &shown(&self.url)).finish_non_exhaustive()
     }
 }
 

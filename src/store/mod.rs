@@ -44,9 +44,15 @@ pub trait TokenStore: Send + Sync + fmt::Debug {
         true
     }
 
-    /// Whether this one is its own, by its form: then no other store is asked for it.
+    /// Whether this one is its own, by its form: then no other store is asked for it, and this one if
+    /// [it may be](Self::concerns).
     fn owns(&self, presented: Presented<'_>) -> bool {
         let _ = presented;
+        false
+    }
+
+    /// Whether it finds out by itself, so that nobody else is burdened by a question more.
+    fn asks_nobody(&self) -> bool {
         false
     }
 

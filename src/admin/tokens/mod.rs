@@ -20,8 +20,9 @@ use super::answer::{Answer, json as to_json};
 use super::{audit, body};
 use crate::clock::Timestamp;
 use crate::proxy::Serving;
-use crate::store::portcullis::PortcullisStore;
 use crate::store::portcullis::admin::{Issued, Revoked};
+use crate::store::portcullis::{PortcullisStore, Token};
+use crate::store::{Chain, StoreError};
 use problem::Problem;
 use query::Query;
 use wanted::{Rotate, Wanted};
@@ -142,6 +143,18 @@ fn answered(done: Done) -> Answer {
     answer
 }
 
+/// What a token is that was replaced. It is done by then, and the new secret is in this answer alone, so that
+/// it is given whatever comes of looking.
+fn previous(read: Result<Option<Token>, StoreError>, now: Timestamp) -> Value {
+    match read {
+        Ok(token) => token.map_or(Value::Null, |token| token.shown(now)),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "a token that was rotated can't be shown");
+            Value::Null
+        }
+    }
+}
+
 async fn perform(
     serving: &Serving,
     session: &mut ServerSession,
@@ -172,8 +185,7 @@ async fn perform(
             begin(serving, session, "token.rotate", id).await?;
             let issued = store.rotate(id, rotation, now).await.map_err(Problem::of_rotation)?;
             let mut done = issue(serving, &issued, now);
-            let previous = store.token(id).await.map_err(Problem::of_store)?;
-            done.body["previous"] = previous.map_or(Value::Null, |token| token.shown(now));
+            done.body["previous"] = previous(store.token(id).await, now);
             Ok(done)
         }
         Call::Revoke(id) => {
@@ -278,6 +290,13 @@ async fn list(store: &PortcullisStore, query: &Query, now: Timestamp) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_replaced_is_left_out_where_it_can_not_be_read() {
+        let now = Timestamp::from_millis(0);
+        assert_eq!(previous(Err(StoreError::unavailable("disk on fire")), now), Value::Null);
+        assert_eq!(previous(Ok(None), now), Value::Null);
+    }
 
     #[test]
     fn paths_and_methods() {

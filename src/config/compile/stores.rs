@@ -171,21 +171,22 @@ impl Compiler<'_> {
         let default =
             if raw.kind == INTROSPECTION { INTROSPECTIONS_PER_SECOND } else { UNKNOWN_PER_SECOND };
         let total = raw.unknown_per_second.unwrap_or(default);
-        let per_client = raw.unknown_per_client.unwrap_or(total.div_ceil(4));
+        self.rates(&format!("store[{index}]"), total, raw.unknown_per_client)
+    }
+
+    /// What is for all, and for one client a quarter of it where nothing else is written.
+    fn rates(&mut self, at: &str, total: u32, per_client: Option<u32>) -> Rates {
+        let per_client = per_client.unwrap_or(total.div_ceil(4));
         let rates = [("unknown_per_second", total), ("unknown_per_client", per_client)];
         for (key, rate) in rates {
             if rate == 0 {
                 let what = "is 0, so nobody would ever be looked up";
-                self.problem(format!("store[{index}].{key}"), what, "write a number from 1 on");
+                self.problem(format!("{at}.{key}"), what, "write a number from 1 on");
             }
         }
         if per_client > total {
             let what = format!("is more than the {total} that there are for all");
-            self.problem(
-                format!("store[{index}].unknown_per_client"),
-                what,
-                "write a smaller number",
-            );
+            self.problem(format!("{at}.unknown_per_client"), what, "write a smaller number");
         }
         Rates { total, per_client }
     }

@@ -40,6 +40,11 @@ pub(in super::super) struct RawIssuer {
     pub(in super::super) cooldown: Option<HumanDuration>,
     /// How much longer than `refresh` keys are believed while they can't be read; by default 24 h.
     pub(in super::super) stale_if_error: Option<HumanDuration>,
+    /// How often in a second the signature of a token is verified that is not known; by default 1000. What comes
+    /// beyond that is answered with 429, but one in a second for each client.
+    pub(in super::super) unknown_per_second: Option<u32>,
+    /// How many of these are for one client; by default a quarter.
+    pub(in super::super) unknown_per_client: Option<u32>,
     /// Trust policies, tried in this order; the first whose claims a token has says what it is given. With
     /// none, a token is refused.
     #[serde(default)]

@@ -88,12 +88,12 @@ impl Proposal {
             words.push_str(&format!(" --organization {organization}"));
         }
         // A slug is a project's own only within an organization.
-        if let [organization] = self.organizations.as_slice() {
-            for project in &self.projects {
-                let owner =
-                    if is_digits(project) { String::new() } else { format!("{organization}/") };
-                words.push_str(&format!(" --project {owner}{project}"));
-            }
+        for project in &self.projects {
+            let owner = match self.organizations.as_slice() {
+                [only] if !is_digits(project) => format!("{only}/"),
+                _ => String::new(),
+            };
+            words.push_str(&format!(" --project {owner}{project}"));
         }
         if self.read_only {
             words.push_str(" --read-only");

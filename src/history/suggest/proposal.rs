@@ -9,6 +9,7 @@ use super::{Named, Seen};
 use crate::policy::identity::IdentityKind;
 use crate::policy::rules::{Access, Rule, RuleTable};
 use crate::policy::scope::{Scope, ScopeSet};
+use crate::policy::template::is_digits;
 
 /// The narrowest token of the gateway that would have been let through with what a caller did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,9 +36,9 @@ pub struct Proposal {
     pub is_least: bool,
     /// The organizations to be bound to; none where it can't be.
     pub organizations: Vec<String>,
-    /// The projects that it named; none where some request named none.
+    /// The projects to be bound to; none where some request named none, or where it can't be.
     pub projects: Vec<String>,
-    /// Why it can't be bound.
+    /// Why it can't be bound, or not to projects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unbound: Option<String>,
     /// Whether it only read.
@@ -161,9 +162,23 @@ impl Proposal {
             None | Some(_) => Vec::new(),
         };
         let organizations: Vec<String> = bound(&seen.organizations, &no_organization);
-        let projects = bound(&seen.projects, &no_project);
+        let mut projects: Vec<String> = bound(&seen.projects, &no_project);
+        // A slug is a project's own only within an organization; a number is everywhere.
+        let is_certain = match organizations.len() {
+            0 => false,
+            1 => true,
+            _ => projects.iter().all(|project| is_digits(project)),
+        };
+        let named = projects.len();
+        projects.retain(|_| is_certain);
         let unbound = match &no_organization {
-            _ if !organizations.is_empty() || needs.is_empty() => None,
+            _ if needs.is_empty() => None,
+            _ if organizations.len() > 1 && named > projects.len() => Some(format!(
+                "to projects: it named {named} of {} organizations, and a slug is a project's own within one; \
+                 issue a token for each organization",
+                organizations.len()
+            )),
+            _ if !organizations.is_empty() => None,
             Some(line) => Some(format!("`{line}` takes no token that is bound")),
             None => Some("it named too many organizations, or what is no slug".to_owned()),
         };

@@ -324,3 +324,43 @@ fn flips_are_counted_and_the_most_frequent_shown() {
     assert!(lines[1].starts_with("      2  ") && lines[2].starts_with("      1  more"), "{text}");
     assert_eq!(lines[3], "6 decided again: 6 flipped, 0 the same");
 }
+
+#[test]
+fn who_an_issuer_vouched_for_is_decided_on_again_where_it_would_let_in_by_the_same() {
+    use crate::policy::issuers::TrustedIssuer;
+    let get = "GET /api/0/organizations/acme/issues/";
+    let gone = "GET /api/0/organizations/acme/nothing/";
+    let jwt = |more| with(json!({"principal": "ci:repo:acme/web", "trust_hash": "0badcafe"}), more);
+    let refused = json!({"decision": "refuse", "reason": "missing_scope"});
+    let gap = "let in by a JWT whose `[[issuer]]` is another now";
+    let unknown = "allow -> refuse unknown_token";
+    let file = json!({"principal": "of:a:file", "trust_hash": null});
+    // The record; what is said where the issuer is as it was, goes by another name, is another, and is gone.
+    let rows: Vec<(Entry, [&str; 4])> = vec![
+        (entry(get, ISSUES, "event:read", jwt(json!({}))), ["same", "same", gap, unknown]),
+        (entry(get, ISSUES, "", jwt(refused)), ["same", "same", gap, "otherwise"]),
+        // By an older gateway.
+        (
+            entry(get, ISSUES, "event:read", jwt(json!({"trust_hash": null}))),
+            [gap, "same", gap, "same"],
+        ),
+        // Who calls does not matter.
+        (entry(gone, ISSUES, "event:read", jwt(json!({}))), ["allow -> refuse no_such_route"; 4]),
+        (entry(get, ISSUES, "event:read", file), ["same"; 4]),
+        (entry(get, ISSUES, "event:read", json!({})), ["same"; 4]),
+    ];
+    let issuers = [Some(("ci", "0badcafe")), Some(("github", "0badcafe")), Some(("ci", "1")), None];
+    for (record, said) in rows {
+        for (issuer, wanted) in issuers.iter().zip(said) {
+            let named = |(name, hash): (&str, &str)| TrustedIssuer {
+                name: name.into(),
+                issuer: "https://ci.example".into(),
+                hash: hash.into(),
+            };
+            let mut policy = policy(rules());
+            policy.issuers = issuer.map(named).into_iter().collect();
+            let said = replayed(&policy, &record);
+            assert!(said.starts_with(wanted), "{issuer:?} {record:?}: {said}, not {wanted}");
+        }
+    }
+}

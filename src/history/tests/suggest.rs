@@ -39,6 +39,9 @@ fn the_narrowest_token_is_proposed() {
     let list = ("GET /api/0/organizations/", "/api/0/organizations/");
     let whoami = ("GET /api/0/whoami/", "/api/0/whoami/");
     let odd = ("GET /api/0/organizations/$(id)/issues/", ISSUES);
+    let other = ("GET /api/0/projects/globex/api/", PROJECT);
+    let numbers = ("GET /api/0/projects/acme/7/", PROJECT);
+    let others = ("GET /api/0/projects/globex/8/", PROJECT);
     let dash = ("GET /api/0/organizations/--no-expiry/issues/", ISSUES);
     // What was done; the scopes, the organizations, the projects, whether it only read, and what is not possible.
     type Row<'a> =
@@ -47,6 +50,10 @@ fn the_narrowest_token_is_proposed() {
         (&[issues], &["event:read"], &["acme"], &[], true, 0),
         (&[issues, issues, delete], &["event:write"], &["acme"], &[], false, 0),
         (&[project], &["project:read"], &["acme"], &["web"], true, 0),
+        // A slug is a project's own only within an organization; a number is everywhere.
+        (&[project, other], &["project:read"], &["acme", "globex"], &[], true, 0),
+        (&[numbers, other], &["project:read"], &["acme", "globex"], &[], true, 0),
+        (&[numbers, others], &["project:read"], &["acme", "globex"], &["7", "8"], true, 0),
         (&[project, issues], &["event:read", "project:read"], &["acme"], &[], true, 0),
         (&[issues, list], &["event:read", "org:read"], &[], &[], true, 0),
         (&[issues, whoami], &["event:read"], &[], &[], true, 0),
@@ -65,11 +72,16 @@ fn the_narrowest_token_is_proposed() {
         let organizations: Vec<_> = organizations.iter().map(ToString::to_string).collect();
         let projects: Vec<_> = projects.iter().map(ToString::to_string).collect();
         assert_eq!(lists, (*scopes, &*organizations, &*projects), "{done:?}");
+        let dropped = done.contains(&other);
+        let why = seen.unbound.as_deref().unwrap_or_default();
+        assert_eq!(why.contains("to projects: it named 2 of 2 organizations"), dropped, "{why}");
+        assert_eq!(seen.told("gw").to_string().contains("unbound"), seen.unbound.is_some());
         assert_eq!((seen.read_only, seen.impossible.len()), (*read_only, *impossible), "{done:?}");
         assert_eq!(seen.requests, done.len() as u64);
         let is_shell = |c: char| c.is_ascii_alphanumeric() || " -_:/".contains(c);
         let command = seen.command("gw");
         assert!(command.chars().all(is_shell), "{command}");
+        assert_eq!(command.matches("--project ").count(), projects.len(), "{command}");
         // And it would have been let through.
         let bound = (!organizations.is_empty()).then_some(organizations);
         for (line, route) in *done {

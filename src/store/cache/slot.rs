@@ -48,11 +48,15 @@ impl Slot {
     pub(super) fn new(index: Place, consulted: Consulted, start: Instant) -> Self {
         let Consulted { store, kinds, rates } = consulted;
         let takes = store.takes();
+        let budget = rates.map(|rates| match Budget::new(rates, start) {
+            budget if store.asks_nobody() => budget.with_reserve(),
+            budget => budget,
+        });
         Self {
             index,
             kinds: kinds.iter().filter(|kind| takes.contains(*kind)).collect(),
             store,
-            budget: rates.map(|rates| Budget::new(rates, start)),
+            budget,
             down: AtomicBool::new(false),
             told: Mutex::default(),
         }
@@ -75,9 +79,9 @@ impl Slot {
             && self.store.concerns(presented)
     }
 
-    /// Whether a credential is its own, and so for no other.
+    /// Whether a credential is its own, and so for no other, though it may not be asked for it either.
     pub(super) fn owns(&self, presented: Presented<'_>) -> bool {
-        self.takes(presented.credential.kinds) && self.store.owns(presented)
+        self.store.owns(presented)
     }
 
     /// Whether it may be asked now for a credential that is not known.

@@ -4,13 +4,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::policy::escaped::escaped_within;
 use crate::policy::identity::{Binding, Bound, Identity, IdentityKind, Issuer, State};
 use crate::policy::scope::{Scope, ScopeSet};
 use crate::store::object::Object;
 use crate::store::{Found, StoreError};
 
 /// The longest name that is shown of somebody.
-const MAX_ID_LEN: usize = 64;
+const MAX_ID_LEN: usize = 128;
 
 /// Sentry's answer to `GET /api/0/` (`api/endpoints/index.py`): `auth` is null where nobody presented
 /// anything valid. Where there is no `auth`, something else than Sentry answers.
@@ -69,7 +70,8 @@ pub(super) fn of_rfc7662(body: &[u8]) -> Result<Option<Found>, StoreError> {
             Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
         }
     };
-    let id = answer.sub.or(answer.client_id).unwrap_or_else(|| "introspected".to_owned());
+    let names = [answer.sub, answer.client_id].into_iter().flatten();
+    let id = { names }.find(|name| !name.is_empty()).unwrap_or_else(|| "introspected".to_owned());
     let scopes = answer.scope.as_deref().unwrap_or_default().split(' ');
     Ok(Some(found(&id, IdentityKind::UserToken, scopes, expires_at)))
 }
@@ -87,10 +89,9 @@ fn found<'a>(
     scopes: impl Iterator<Item = &'a str>,
     expires_at: Option<Timestamp>,
 ) -> Found {
-    let shown = |c: &char| c.is_ascii_graphic();
     let scopes: ScopeSet = scopes.filter_map(|name| name.parse::<Scope>().ok()).collect();
     let identity = Identity {
-        id: id.chars().filter(shown).take(MAX_ID_LEN).collect::<String>().into(),
+        id: escaped_within(id, MAX_ID_LEN).into(),
         kind,
         issuer: Issuer::Sentry,
         state: State::Active,
@@ -176,7 +177,7 @@ mod tests {
             ),
             (r#"{"active":true,"client_id":"app","exp":1700000000}"#, "app [] 1700000000000"),
             (r#"{"active":true}"#, "introspected []"),
-            (r#"{"active":true,"sub":"a b\nc"}"#, "abc []"),
+            (r#"{"active":true,"sub":"a b\nc"}"#, "a%20b%0Ac []"),
             (r#"{"active":false,"scope":"org:read"}"#, "unknown"),
             // Neither yes nor no.
             (r#"{"active":"true"}"#, "error"),

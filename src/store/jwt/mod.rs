@@ -28,8 +28,10 @@ use tokio::runtime::Handle;
 use super::cache::Identities;
 use super::{Found, Observer, Shutdown, StoreError, TokenStore, every};
 use crate::clock::{Clock, Timestamp};
-use crate::policy::credential::{self, Presented, Scheme};
+use crate::policy::credential::{self, Digest, Presented, Scheme};
+use crate::policy::escaped::escaped_within;
 use crate::policy::identity::{Identity, IdentityKind, Issuer, KindSet, State};
+use crate::policy::issuers::{TrustedIssuer, TrustedIssuers};
 use crate::tls::ClientTls;
 use jws::{Claims, Unverified};
 use keys::{Keys, Told};
@@ -68,6 +70,17 @@ pub struct IssuerSettings {
     pub trust: Vec<Trust>,
 }
 
+impl IssuerSettings {
+    /// What is told of it under this name. Whatever decides on who is let in with what is in the hash, by how
+    /// it prints.
+    pub fn trusted(&self, name: &str) -> TrustedIssuer {
+        let Self { issuer, audiences, algorithms, clock_skew, max_token_size, trust, .. } = self;
+        let decides = (issuer, audiences, algorithms, clock_skew, max_token_size, trust);
+        let hash = Digest::of(&format!("{decides:?}")).fingerprint().to_string().into();
+        TrustedIssuer { name: name.into(), issuer: issuer.clone(), hash }
+    }
+}
+
 /// What tokens may be signed with (RFC 7518, section 3.1; RFC 8037).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Algorithms(Vec<Algorithm>);
@@ -95,6 +108,8 @@ impl Algorithms {
 pub struct JwtStore {
     name: Box<str>,
     settings: IssuerSettings,
+    /// It alone.
+    issuer: TrustedIssuers,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
     /// Where keys are asked for: a request that gives up must not break that off.
@@ -113,7 +128,8 @@ impl JwtStore {
     ) -> std::io::Result<Self> {
         let reader = Reader::new(&settings.issuer, settings.keys.clone(), &settings.tls)?;
         let keys = Keys::new(name, reader, settings.refresh, Arc::clone(&clock));
-        Ok(Self { name: name.into(), settings, keys, clock, runtime: Handle::current() })
+        let issuer = [settings.trusted(name)].into_iter().collect();
+        Ok(Self { name: name.into(), settings, issuer, keys, clock, runtime: Handle::current() })
     }
 
     /// Reads keys ahead of who needs them, and forgets whom a key that is gone vouched for, until
@@ -155,6 +171,18 @@ impl JwtStore {
         self.is_issuer(&claims).then_some(token)
     }
 
+    /// A token in which everything but the signature may be good, and when it is.
+    fn read<'a>(&self, token: &'a str) -> Option<(Unverified<'a>, Times)> {
+        let token = Some(token).filter(|token| token.len() <= self.settings.max_token_size)?;
+        let token = Unverified::read(token)?;
+        let times = Times::of(&token.claims, self.clock.now(), self.settings.clock_skew)?;
+        let fits = self.settings.algorithms.0.contains(&token.algorithm)
+            && self.is_issuer(&token.claims)
+            && self.is_for_us(&token.claims)
+            && Self::is_named(&token.claims);
+        fits.then_some((token, times))
+    }
+
     fn is_issuer(&self, claims: &Claims) -> bool {
         claims.get("iss").and_then(Value::as_str) == Some(&*self.settings.issuer)
     }
@@ -167,6 +195,12 @@ impl JwtStore {
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(is_ours),
             Some(_) | None => false,
         }
+    }
+
+    /// Whether its subject is a text, if it has one (RFC 7519, section 4.1.2): of anything else two could be
+    /// taken for one.
+    fn is_named(claims: &Claims) -> bool {
+        claims.get("sub").is_none_or(Value::is_string)
     }
 
     /// Whether one of `keys` signed it; `None` if it names a key that is not among them.
@@ -203,8 +237,7 @@ impl JwtStore {
     /// Who a verified token is of.
     fn identity(&self, claims: &Claims, times: Times) -> Identity {
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-        let subject = subject.chars().filter(char::is_ascii_graphic).take(MAX_SUBJECT);
-        let id = [&*self.name, ":"].into_iter().flat_map(str::chars).chain(subject);
+        let subject = escaped_within(subject, MAX_SUBJECT);
         let trust = self.settings.trust.iter().find(|trust| trust.matches(claims));
         let state = match trust {
             _ if times.is_early => State::NotYetValid,
@@ -212,7 +245,7 @@ impl JwtStore {
             None => State::Untrusted,
         };
         Identity {
-            id: id.collect::<String>().into(),
+            id: format!("{}:{subject}", self.name).into(),
             kind: IdentityKind::UserToken,
             issuer: Issuer::Gateway,
             state,
@@ -258,12 +291,24 @@ impl TokenStore for JwtStore {
         KindSet::EMPTY.with(IdentityKind::UserToken)
     }
 
+    /// Where all but the signature may be good: what is refused anyway is no guess.
     fn concerns(&self, presented: Presented<'_>) -> bool {
-        self.owns(presented)
+        self.own(presented).and_then(|token| self.read(token)).is_some_and(|(token, _)| {
+            let fits =
+                |keys: &Jwks| !keys.fitting(token.kid.as_deref(), token.algorithm).is_empty();
+            // Keys may have to be read for it.
+            let is_certain = self.keys.rests() && self.keys.certain().is_ok();
+            !is_certain || self.keys.usable().is_none_or(|keys| fits(&keys))
+        })
     }
 
+    fn asks_nobody(&self) -> bool {
+        true
+    }
+
+    /// However it comes: another store could show a token of the issuer's to somebody.
     fn owns(&self, presented: Presented<'_>) -> bool {
-        self.own(presented).is_some()
+        presented.authorization.is_some_and(|value| self.issuer.vouch_in(value.as_bytes()))
     }
 
     /// What a policy gave before a restart it may give no more.
@@ -275,19 +320,8 @@ impl TokenStore for JwtStore {
         if presented.authorization.is_none() {
             return Err(StoreError::unavailable("the credential is not at hand"));
         }
-        let Some(token) = self.own(presented) else { return Ok(None) };
-        if token.len() > self.settings.max_token_size {
-            return Ok(None);
-        }
-        let Some(token) = Unverified::read(token) else { return Ok(None) };
-        let now = self.clock.now();
-        let times = Times::of(&token.claims, now, self.settings.clock_skew);
         // What would be refused anyway makes nobody ask for keys.
-        let Some(times) = times.filter(|_| {
-            self.settings.algorithms.0.contains(&token.algorithm)
-                && self.is_issuer(&token.claims)
-                && self.is_for_us(&token.claims)
-        }) else {
+        let Some((token, times)) = self.own(presented).and_then(|token| self.read(token)) else {
             return Ok(None);
         };
         if !self.verify(&token).await? {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::jwk::{BadJwks, Jwks};
-use crate::client::{AGENT, CLOSE, HttpClient, JSON, Speaks, client};
+use crate::client::{AGENT, CLOSE, HttpClient, JSON, Speaks, client, shown};
 use crate::store::object::Object;
 use crate::tls::ClientTls;
 
@@ -56,34 +56,34 @@ impl fmt::Debug for JwksAuthorization {
     }
 }
 
-/// Why keys could not be read. Nothing of an answer is in it.
+/// Why keys could not be read. Nothing of an answer is in it, and of a URL no query.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     /// It can't be reached.
     #[error("`{0}` can't be asked; check the URL, the network and the certificates")]
-    Unreachable(Uri, #[source] Box<dyn std::error::Error + Send + Sync>),
+    Unreachable(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// It took too long.
     #[error("`{0}` did not answer within {TIMEOUT:?}; check its load and the network")]
-    Timeout(Uri),
+    Timeout(String),
     /// It answers with another status.
     #[error("`{0}` answers {1}; keys must be there, without a redirect")]
-    Status(Uri, u16),
+    Status(String, u16),
     /// Its answer is broken off, or too large.
     #[error("the answer of `{0}` breaks off or is larger than {MAX_ANSWER} bytes")]
-    Body(Uri),
+    Body(String),
     /// It publishes no document as it should.
     #[error(
         "`{0}` has no discovery document with `issuer` and `jwks_uri`; name `jwks_url` instead"
     )]
-    Document(Uri),
+    Document(String),
     /// It says that it is another issuer.
     #[error("the document at `{0}` is of another issuer; write `issuer` exactly as it has it")]
-    OtherIssuer(Uri),
+    OtherIssuer(String),
     /// It sends on to where it must not.
     #[error(
         "the document at `{0}` names a `jwks_uri` that is no URL of the same scheme, has a user name, or is `http` elsewhere; name `jwks_url` instead"
     )]
-    KeysElsewhere(Uri),
+    KeysElsewhere(String),
     /// What is there are no keys.
     #[error("what is at `{0}` {1}")]
     Keys(String, BadJwks),
@@ -153,13 +153,13 @@ impl Reader {
         let body = self.ask(document, None).await?;
         let read: Result<Object<Document>, _> = serde_json::from_slice(&body);
         let Object(Document { issuer, jwks_uri }) =
-            read.map_err(|_| SourceError::Document(document.clone()))?;
+            read.map_err(|_| SourceError::Document(shown(document)))?;
         // Compared byte for byte (OpenID Connect Discovery 1.0, section 4.3).
         if *issuer != *self.issuer {
-            return Err(SourceError::OtherIssuer(document.clone()));
+            return Err(SourceError::OtherIssuer(shown(document)));
         }
         let uri = jwks_uri.parse().ok().filter(|uri| is_https(document) == is_https(uri));
-        uri.filter(is_safe).ok_or_else(|| SourceError::KeysElsewhere(document.clone()))
+        uri.filter(is_safe).ok_or_else(|| SourceError::KeysElsewhere(shown(document)))
     }
 
     async fn keys(
@@ -168,7 +168,7 @@ impl Reader {
         authorization: Option<HeaderValue>,
     ) -> Result<Jwks, SourceError> {
         let body = self.ask(uri, authorization).await?;
-        Jwks::read(&body).map_err(|bad| SourceError::Keys(uri.to_string(), bad))
+        Jwks::read(&body).map_err(|bad| SourceError::Keys(shown(uri), bad))
     }
 
     async fn ask(
@@ -177,7 +177,7 @@ impl Reader {
         authorization: Option<HeaderValue>,
     ) -> Result<Bytes, SourceError> {
         let unreachable = |error: Box<dyn std::error::Error + Send + Sync>| {
-            SourceError::Unreachable(uri.clone(), error)
+            SourceError::Unreachable(shown(uri), error)
         };
         let mut request = Request::builder().uri(uri.clone()).header(ACCEPT, JSON);
         request = request.header(USER_AGENT, AGENT).header(CONNECTION, CLOSE);
@@ -190,12 +190,12 @@ impl Reader {
             let response = client.request(request).await;
             let response = response.map_err(|error| unreachable(error.into()))?;
             if response.status() != StatusCode::OK {
-                return Err(SourceError::Status(uri.clone(), response.status().as_u16()));
+                return Err(SourceError::Status(shown(uri), response.status().as_u16()));
             }
             let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            Ok(body.map_err(|_| SourceError::Body(uri.clone()))?.to_bytes())
+            Ok(body.map_err(|_| SourceError::Body(shown(uri)))?.to_bytes())
         };
-        timeout(TIMEOUT, answer).await.map_err(|_| SourceError::Timeout(uri.clone()))?
+        timeout(TIMEOUT, answer).await.map_err(|_| SourceError::Timeout(shown(uri)))?
     }
 }
 

@@ -72,7 +72,8 @@ pub enum AdminError {
     /// Not a name.
     #[error(
         "`{}` can't be the name of a token; take 1 to {MAX_NAME_LEN} printable characters that \
-         neither start with `{ID_PREFIX}` nor start or end with a blank",
+         neither start with `{ID_PREFIX}` nor start or end with a blank, and are no 8 hex digits, as \
+         fingerprints are",
         .0.escape_debug()
     )]
     BadName(String),

@@ -3,6 +3,7 @@
 use super::admin::AdminError;
 use super::row::TokenKind;
 use crate::clock::Timestamp;
+use crate::policy::credential::Fingerprint;
 use crate::policy::identity::{Binding, Narrowing};
 use crate::policy::scope::ScopeSet;
 use crate::policy::template::is_slug_or_id;
@@ -80,7 +81,32 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_LEN).contains(&name.chars().count())
         && name.trim() == name
         && !name.starts_with(ID_PREFIX)
-        && !name.chars().any(char::is_control)
+        && is_printable(name)
+        && name.parse::<Fingerprint>().is_err()
+}
+
+/// Whether a name is shown as it is: nothing in it is invisible, or turns what follows around.
+fn is_printable(name: &str) -> bool {
+    // Those are printable, and escaped all the same.
+    let name = name.replace(['\'', '"', '\\'], "x");
+    name.escape_debug().eq(name.chars()) && !name.chars().any(is_invisible)
+}
+
+/// Whether a letter, a mark or a sign has no ink (`Default_Ignorable_Code_Point` of Unicode, and the blank of
+/// Braille); formats and controls aside.
+const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
 }
 
 fn names_a_project(projects: &Binding) -> bool {
@@ -109,6 +135,49 @@ mod tests {
             ("%61cme", false),
         ] {
             assert_eq!(is_slug_or_id(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_shown_as_it_is_and_no_id_or_fingerprint() {
+        for (name, wanted) in [
+            ("ci", true),
+            ("Release build (web) #2 'a' \"b\" \\", true),
+            ("\u{fc}ber", true),
+            ("u\u{308}ber", true),
+            ("\u{65e5}\u{672c}\u{8a9e}", true),
+            ("\u{939}\u{93f}\u{902}\u{926}\u{940}", true),
+            ("0badcaf", true),
+            ("0badcafe0", true),
+            ("0badcafg", true),
+            ("", false),
+            (" ci", false),
+            ("ci\n", false),
+            ("c\u{7}i", false),
+            ("c\u{85}i", false),
+            ("tok_1", false),
+            // As a fingerprint of another token.
+            ("0badcafe", false),
+            ("0BADCAFE", false),
+            ("12345678", false),
+            // Nothing, to look at, and what turns around.
+            ("c\u{200b}i", false),
+            ("c\u{200d}i", false),
+            ("c\u{2060}i", false),
+            ("c\u{ad}i", false),
+            ("\u{feff}ci", false),
+            ("c\u{202e}i", false),
+            ("c\u{2066}i", false),
+            ("c\u{61c}i", false),
+            ("c\u{3164}i", false),
+            ("c\u{2800}i", false),
+            ("c\u{34f}i", false),
+            ("c\u{fe0f}i", false),
+            ("c\u{a0}i", false),
+            ("c\u{2028}i", false),
+            ("c\u{e0041}i", false),
+        ] {
+            assert_eq!(is_name(name), wanted, "{}", name.escape_unicode());
         }
     }
 

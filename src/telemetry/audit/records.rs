@@ -79,6 +79,8 @@ pub struct Administration<'a> {
     pub actor: Actor<'a>,
     /// The config that was in force, where that is known.
     pub config_hash: Option<&'a str>,
+    /// How many of the same this stands for that had no record, where it does.
+    pub left_out: Option<u64>,
 }
 
 /// Who did something.
@@ -169,6 +171,9 @@ struct DecisionFields<'a> {
 #[derive(Serialize)]
 struct Holds<'a> {
     issuer: &'static str,
+    /// What tells apart by what an issuer of JWTs lets in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_hash: Option<&'a str>,
     held: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     organizations: Option<Names<'a>>,
@@ -203,7 +208,7 @@ impl<'a> Names<'a> {
 }
 
 impl<'a> Holds<'a> {
-    fn of(identity: &'a Identity) -> Self {
+    fn of(identity: &'a Identity, policy: &'a Policy) -> Self {
         let bounds = &identity.bounds;
         let narrowing = bounds.narrowing();
         Self {
@@ -211,6 +216,7 @@ impl<'a> Holds<'a> {
                 Issuer::Sentry => "sentry",
                 Issuer::Gateway => "gateway",
             },
+            trust_hash: policy.issuers.of(identity).map(|issuer| &*issuer.hash),
             held: Scopes(identity.scopes),
             organizations: Names::of(bounds.organizations()),
             projects: Names::of(bounds.projects()),
@@ -259,7 +265,7 @@ pub fn write_decision(
         reason: denial.map(|denial| denial.reason.code()),
         status,
         required: scopes.map(|denial| Scopes(denial.required)),
-        holds: decision.caller.identity.as_deref().map(|held| Holds::of(held.identity())),
+        holds: decision.caller.identity.as_deref().map(|held| Holds::of(held.identity(), policy)),
         config_hash,
     };
     Line::of(Kind::Decision, decided.at, fields).write(line)
@@ -282,6 +288,8 @@ struct AdministrationFields<'a> {
     claimed_actor: Option<Text<WithoutSecrets<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<Text<ClientAddress>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     config_hash: Option<&'a str>,
 }
@@ -309,6 +317,7 @@ pub(super) fn write_administration(
         login_uid,
         claimed_actor: claimed_actor.map(|text| Text(WithoutSecrets { text, limit: MAX_CLAIM })),
         client_ip: privacy.address(client).map(Text),
+        left_out: done.left_out,
         config_hash: done.config_hash,
     };
     Line::of(Kind::Administration, done.at, fields).write(line)

@@ -120,6 +120,7 @@ fn several_may_write_and_every_line_is_whole() {
                         result: "done",
                         target: Some(&target),
                         actor,
+                        left_out: None,
                         config_hash: None,
                     };
                     trail.append(&done).unwrap();
@@ -168,6 +169,7 @@ fn a_log_is_written_when_it_ends() {
         result: "done",
         target: None,
         actor: Actor::Admin { client: Some([203, 0, 113, 7].into()), claimed: Some("ci") },
+        left_out: None,
         config_hash: Some("c0ffee00"),
     });
     assert!(matches!(recorded.0, State::Settled));

@@ -1,7 +1,11 @@
 //! Who may say who calls: the gateway, in headers that it takes off whatever clients send.
 
 use crate::client::{Connection, send};
-use crate::gate::{Gate, HOST, Options};
+use portcullis::policy::identity::Narrowing;
+use portcullis::store::portcullis::TokenKind;
+use portcullis::store::portcullis::admin::NewToken;
+
+use crate::gate::{Gate, HOST, Options, new};
 use crate::upstream::{Seen, Upstream, ok};
 
 const LINE: &str = "GET /api/0/projects/acme/web/issues/";
@@ -93,6 +97,27 @@ fn who_called_is_told_where_somebody_is_known() {
     let answer = gate.send("GET /api/0/projects/acme/web/open/", &[("X-Portcullis-Subject", "me")]);
     assert_eq!(answer.status, 200);
     assert_eq!(spoken(&gate.upstream.take_one()), []);
+}
+
+#[test]
+fn the_scopes_are_those_that_it_was_let_through_with() {
+    let (top, tables) = ("identity_headers = true".to_owned(), String::new());
+    let gate = Gate::with(Upstream::start(), &Options { top, tables, ..Options::default() });
+    let of = |name: &str, narrowing: Narrowing| {
+        gate.create(NewToken { narrowing, ..new(name, TokenKind::Bearer, "all") })
+    };
+    let reader = of("reader", Narrowing { read_only: true, ..Narrowing::NONE });
+    let profile = Some("ci-release".into());
+    let ci = of("ci", Narrowing { profile, ..Narrowing::NONE });
+    let releases = "GET /api/0/organizations/acme/releases/";
+    for (token, line, absent) in
+        [(&reader, LINE, ":write"), (&reader, LINE, ":admin"), (&ci, releases, "event:")]
+    {
+        assert_eq!(gate.bearer(line, token).status, 200, "{line}");
+        let seen = gate.upstream.take_one();
+        let scopes = seen.value("x-portcullis-scopes").unwrap();
+        assert!(!scopes.is_empty() && !scopes.contains(absent), "{line}: {scopes}");
+    }
 }
 
 #[test]

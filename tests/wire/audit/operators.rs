@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Output};
 
+use portcullis::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use super::{LINE, gate, of_kind, options, records, text, wait_for};
@@ -259,4 +260,34 @@ fn an_audit_that_can_not_be_opened_is_no_start_and_no_config() {
     let output = run(&gate, &["serve"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
+}
+
+#[test]
+fn who_has_not_the_credential_fills_no_disk_and_is_not_forgotten() {
+    let gate = gate("");
+    let asked = 200;
+    let began = SystemClock.instant();
+    for number in 0..asked {
+        let line = ["GET /unmatched", "POST /reload", "GET /tokens"][number % 3];
+        assert_eq!(gate.operator(line, &[], "").status, 401);
+    }
+    // A record with a count stands for those that had none.
+    let count = |record: &Value| record["left_out"].as_u64().unwrap_or(1);
+    let mut records = Vec::new();
+    eventually("all of them", || {
+        // Whoever asks next has what was counted recorded.
+        assert!(gate.admin("/livez").is_some());
+        let text = text(&gate);
+        records = if text.ends_with('\n') { of_kind(&text, "administration") } else { Vec::new() };
+        records.iter().map(count).sum::<u64>() == asked as u64
+    });
+    let seconds = SystemClock.instant().saturating_duration_since(began).as_secs();
+    assert!(records.len() as u64 <= seconds + 2, "{} in {seconds} s", records.len());
+    for record in records {
+        assert_eq!(
+            (&record["action"], &record["result"]),
+            (&json!("admin.access"), &json!("refused"))
+        );
+        assert_eq!(record["client_ip"], "127.0.0.1");
+    }
 }

@@ -168,7 +168,7 @@ fn an_answer_is_read_as_it_is_meant() {
         (
             active(r#"{"scope":"event:read","sub":"<b>\n\u0000ci é"}"#),
             200,
-            "<b>ci",
+            "<b>%0A%00ci%20%C3%A9",
             json!(["event:read"]),
         ),
         (

@@ -124,6 +124,25 @@ fn keys_that_are_older_than_they_may_be_verify_nothing() {
 }
 
 #[test]
+fn a_secret_in_the_query_of_a_url_is_in_no_message() {
+    let key = Key::made("one");
+    for source in ["status", "no set"] {
+        let issuer = Issuer::serving(match source {
+            "status" => Serves::Status("500 Internal Server Error"),
+            _ => Serves::Text("[]".to_owned()),
+        });
+        let url = format!("jwks_url = \"{}/keys?key=SEKRET\"\ncooldown = \"1s\"", issuer.url);
+        let mut gate = gate(&issuer.table("ci", &url));
+        let at = format!("{}/keys`", issuer.url);
+        eventually("that it is told", || gate.output().contains(&at));
+        assert_eq!(gate.bearer(super::LINE, &key.sign(&issuer.claims())).status, 503);
+        assert!(issuer.server.take().iter().any(|seen| seen.target == "/keys?key=SEKRET"));
+        gate.stop();
+        assert!(!gate.output().contains("SEKRET"), "{}", gate.output());
+    }
+}
+
+#[test]
 fn a_gateway_starts_without_its_issuer_and_says_that_it_cannot_tell() {
     let key = Key::made("one");
     let issuer = Issuer::serving(Serves::Status("500 Internal Server Error"));

@@ -9,7 +9,6 @@ use super::super::super::raw::RawIssuer;
 use super::super::super::{Store, StoreKind};
 use super::super::Compiler;
 use super::UNKNOWN_PER_SECOND;
-use crate::limit::Rates;
 use crate::policy::credential::MAX_JWT_LEN;
 use crate::policy::identity::{IdentityKind, KindSet};
 use crate::store::jwt::{
@@ -55,9 +54,9 @@ impl Compiler<'_> {
                 self.problem(at("issuer"), what, "put the trust policies of both into one");
             }
             let settings = self.issuer(&format!("issuer[{index}]"), raw);
+            let total = raw.unknown_per_second.unwrap_or(UNKNOWN_PER_SECOND);
+            let unknown = self.rates(&format!("issuer[{index}]"), total, raw.unknown_per_client);
             let Some(settings) = settings else { continue };
-            let unknown =
-                Rates { total: UNKNOWN_PER_SECOND, per_client: UNKNOWN_PER_SECOND.div_ceil(4) };
             let credentials = KindSet::EMPTY.with(IdentityKind::UserToken);
             let (name, kind) = (raw.name.clone(), StoreKind::Jwt(Box::new(settings)));
             stores.push(Store { name, kind, credentials, unknown });

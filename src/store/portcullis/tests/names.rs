@@ -56,12 +56,18 @@ async fn the_one_in_force_is_meant_and_otherwise_nobody_guesses() {
 }
 
 #[tokio::test]
-async fn what_is_the_name_of_one_and_the_fingerprint_of_another_is_ambiguous() {
+async fn what_is_the_fingerprint_of_another_is_no_name_and_ambiguous_where_it_was_written_by_hand()
+{
     let desk = Desk::new().await;
     let first = desk.create(TokenKind::Bearer, "first").await.token;
     let text = first.fingerprint().to_string();
     let later = NOW.after(Duration::from_secs(1));
-    let second = desk.store.create(new(TokenKind::Bearer, &text), later).await.unwrap().token;
+    match desk.store.create(new(TokenKind::Bearer, &text), later).await {
+        Err(AdminError::BadName(bad)) => assert_eq!(bad, text),
+        other => panic!("{other:?}"),
+    }
+    let second = desk.store.create(new(TokenKind::Bearer, "second"), later).await.unwrap().token;
+    desk.sql(&format!("UPDATE token SET name = '{text}' WHERE id = '{}'", second.id)).await;
     assert_eq!(meant(&desk, &text).await, [first.id.as_str(), second.id.as_str()]);
     desk.store.revoke(&first.id, later).await.unwrap();
     assert_eq!(meant(&desk, &text).await, [second.id.as_str()]);
