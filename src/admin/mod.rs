@@ -13,6 +13,7 @@ mod credential;
 mod jwks;
 mod status;
 mod tokens;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -109,6 +110,9 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",
             ),
+            _ if let Err(stranger) = visitor::check_page(&head.headers, &serving.admin_names) => {
+                stranger.answer()
+            }
             "/" | "/status" if read => {
                 let answer = self.status(head, &serving, granted).await;
                 match answer.status {

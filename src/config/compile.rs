@@ -4,6 +4,7 @@ mod admin;
 mod assertion;
 mod balancers;
 mod errors;
+mod head;
 mod kept;
 mod listen_tls;
 mod machine;
@@ -98,6 +99,7 @@ pub(super) fn compile(
         threads => threads,
     };
     let RawServer { stop_delay, drain, .. } = &raw.server;
+    let head = compiler.head(&raw.server);
     let server = Server { threads, stop_delay: stop_delay.0, drain: drain.0 };
     match (site, admin, upstreams, rules, profiles, log) {
         (Some(site), Some(admin), Some(upstreams), Some(rules), Some(profiles), Some(log))
@@ -106,8 +108,16 @@ pub(super) fn compile(
             let exposed = listen.iter().flat_map(|listener| listener.exposed.iter()).collect();
             let max_body = upstreams.max_bodies();
             let profiles::Compiled { profiles, credentials } = profiles;
-            let policy =
-                Policy { rules, site, max_body, exposed, session_cookie, observe_until, profiles };
+            let policy = Policy {
+                rules,
+                site,
+                max_body,
+                head,
+                exposed,
+                session_cookie,
+                observe_until,
+                profiles,
+            };
             let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(Config {
                 hash,

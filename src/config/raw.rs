@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
+use crate::policy::frame::{MAX_FIELDS, MAX_HEAD_LEN};
 
 pub(super) use assertion::{RawAlgorithm, RawAssertion};
 pub(super) use errors::RawErrors;
@@ -348,10 +349,20 @@ pub(super) struct RawServer {
     /// How long requests in flight may take to end then; both together below the time after which the
     /// process is killed, by 5 s at least.
     pub(super) drain: HumanDuration,
+    /// The largest request head, the request line with its header fields; beyond it 400. At most 1 MiB.
+    pub(super) max_head: ByteSize,
+    /// The most header fields of a request; beyond it 400. At most 256.
+    pub(super) max_headers: usize,
 }
 
 impl Default for RawServer {
     fn default() -> Self {
-        Self { threads: 0, stop_delay: seconds::<5>(), drain: seconds::<20>() }
+        Self {
+            threads: 0,
+            stop_delay: seconds::<5>(),
+            drain: seconds::<20>(),
+            max_head: ByteSize(MAX_HEAD_LEN as u64),
+            max_headers: MAX_FIELDS,
+        }
     }
 }

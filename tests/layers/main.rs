@@ -184,6 +184,12 @@ const LAYERS: &[Layer] = &[
         may_use: &["clock", "tls", "client", "policy", "rewrite", "config", "store", "stores"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "toml"]],
     },
+    // It knows of a chain what anybody outside does.
+    Layer {
+        module: "attack",
+        may_use: &["clock", "tls", "policy::site"],
+        forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "sqlx"]],
+    },
     Layer {
         module: "admin",
         may_use: &[
@@ -244,6 +250,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "client",
             "clock",
+            "tls",
             "policy",
             "directory",
             "config",
@@ -256,6 +263,7 @@ const LAYERS: &[Layer] = &[
             "explain",
             "telemetry",
             "doctor",
+            "attack",
             "server",
             "demo",
         ],
