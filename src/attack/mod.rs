@@ -25,6 +25,7 @@ pub use send::Version;
 pub use verdict::Verdict;
 
 use fill::Words;
+use http1::Reply;
 use send::{Came, Line};
 use verdict::{Baseline, judge};
 
@@ -166,7 +167,7 @@ impl Attack {
         let unreachable = |why: String| CannotRun::Unreachable(shown.clone(), why);
         self.line.learn().await.map_err(unreachable)?;
         let allowed = self.ask("{allowed}").await;
-        if !allowed.replies().first().is_some_and(|reply| reply.is_success()) {
+        if !allowed.replies().first().is_some_and(Reply::is_success) {
             return Err(match allowed {
                 Came::Failed(why) => unreachable(why),
                 Came::Replies(_) | Came::Closed | Came::Silent => {
@@ -175,7 +176,7 @@ impl Attack {
             });
         }
         let refused = self.ask("{refused}").await;
-        let nothing = self.ask("/api/0/portcullis-attack-nothing/here/").await;
+        let nothing = self.ask("{prefix}/api/0/portcullis-attack-nothing/here/").await;
         Ok(Baseline::new(refused.replies(), nothing.replies()))
     }
 
@@ -254,6 +255,9 @@ impl Attack {
         for Elsewhere { id, name, why } in &self.corpus.elsewhere {
             rows.push(Row::unsent(id, name, None, why));
         }
-        Report { rows }
+        // Whoever is shut out in the middle is refused all the rest.
+        let again = self.ask("{allowed}").await;
+        let lets_in = again.replies().first().is_some_and(Reply::is_success);
+        Report { rows, shut_out: (!lets_in).then(|| again.outline()) }
     }
 }

@@ -84,6 +84,9 @@ impl Row {
 pub struct Report {
     /// The cases.
     pub rows: Vec<Row>,
+    /// What came back when what is allowed was asked for once more, where that was no success any more: then
+    /// it is not known what the refusals before were for.
+    pub shut_out: Option<String>,
 }
 
 impl Report {
@@ -143,7 +146,10 @@ mod tests {
         let found = Found { verdict: Verdict::Through, note: "words" };
         let came = Came::Closed;
         let row = Row::judged(case, &corpus, Version::Http1, "GET /".to_owned(), found, &came);
-        let report = Report { rows: vec![row, Row::unsent("AC-058", "floods", None, "harm")] };
+        let report = Report {
+            rows: vec![row, Row::unsent("AC-058", "floods", None, "harm")],
+            shut_out: None,
+        };
         let table = report.to_string();
         assert!(table.contains("through   PC-001   HTTP/1.1  nobody asks"), "{table}");
         assert!(table.contains("unjudged  AC-058             floods: harm\n"), "{table}");

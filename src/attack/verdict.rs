@@ -110,6 +110,9 @@ pub(super) fn judge(case: &Case, came: &Came, baseline: &Baseline, marker: Optio
         let note = "what followed was answered as a request of its own";
         return Found { verdict: Verdict::Through, note };
     }
+    if matches!(first.status, 429 | 502 | 503 | 504) {
+        return Found { verdict: Verdict::Unjudged, note: "that says nothing of the case" };
+    }
     let is_marked = |marker: &str| says(first, marker);
     match (first.is_success(), case.success) {
         (false, Success::Through) if baseline.gateway && speaks(first) == Some(Speaker::Sentry) => {
@@ -162,6 +165,8 @@ mod tests {
             (case(Through), vec![reply(403, own)], Verdict::Held),
             (case(Through), vec![reply(400, "")], Verdict::Held),
             (case(Through), vec![reply(302, "")], Verdict::Held),
+            (case(Through), vec![reply(429, own)], Verdict::Unjudged),
+            (case(Through), vec![reply(503, own)], Verdict::Unjudged),
             (case(Through), vec![reply(403, sentrys)], Verdict::Noted),
             (case(Through), vec![reply(200, "<html>another")], Verdict::Noted),
             (case(Noted), vec![reply(200, data)], Verdict::Noted),

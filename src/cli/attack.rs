@@ -41,7 +41,7 @@ enum Format {
     is `unjudged` was not sent, or nothing can be told of it from outside, and it says why.\n\n\
     Nothing is sent that could change anything without `--changes`: there are GET, HEAD, OPTIONS and methods that do nothing. \
     Run it against what is yours: it looks like an attack in every log.\n\n\
-    Exit codes: 0 nothing got through, 1 something did, 2 could not run.",
+    Exit codes: 0 nothing got through, 1 something did, 2 could not run, or was shut out before the end.",
     group = clap::ArgGroup::new("credential").required(true)
 )]
 pub(super) struct AttackArgs {
@@ -124,7 +124,16 @@ pub(super) fn run(args: AttackArgs) -> anyhow::Result<Outcome> {
         Format::Table => report.to_string(),
         Format::Json => report.to_json()?,
     })?;
-    Ok(if report.held() { Outcome::Fine } else { Outcome::Negative })
+    if !report.held() {
+        return Ok(Outcome::Negative);
+    }
+    if let Some(seen) = &report.shut_out {
+        bail!(
+            "what is allowed is not let through any more ({seen}), so it is not known what the others were \
+             refused for; lift what shuts out whoever is refused often, and run it again"
+        );
+    }
+    Ok(Outcome::Fine)
 }
 
 /// Reads the credential from where it is; never from the words of the command, which every process sees.

@@ -7,10 +7,13 @@ mod admin;
 mod chain;
 mod command;
 mod corpus;
+mod fuzz;
+mod fuzz_http2;
 mod headers;
 mod keys;
 mod ledger;
 mod paths;
+mod reference;
 mod state;
 
 use crate::gate::{HOST, UPSTREAM_TOKEN};
@@ -19,6 +22,11 @@ use crate::upstream::Seen;
 /// The credential that was evaluated, and nothing else that speaks for the caller.
 fn only_the_gateway_speaks(seen: &Seen) {
     assert_eq!(seen.value("authorization"), Some(format!("Bearer {UPSTREAM_TOKEN}").as_str()));
+    nobody_else_speaks(seen);
+}
+
+/// Nothing that a client could have said of itself.
+fn nobody_else_speaks(seen: &Seen) {
     assert_eq!(seen.value("host"), Some(HOST));
     assert_eq!(seen.value("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.value("x-forwarded-proto"), Some("http"));

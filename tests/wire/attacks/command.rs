@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -159,4 +160,28 @@ fn what_can_not_be_told_is_no_success() {
         assert!(text.contains(says), "{words:?}: {text}");
         assert!(output.stdout.is_empty(), "{output:?}");
     }
+}
+
+/// A guard that shuts out whoever was refused a few times.
+#[test]
+fn to_be_shut_out_is_no_success() {
+    let gate = Gate::start();
+    let own = gate.address;
+    let refused = AtomicUsize::new(0);
+    let chain = front(move |head| {
+        let harmless = head.text.starts_with(format!("GET {ALLOWED} HTTP/1.1\r\n").as_bytes());
+        if !harmless && refused.fetch_add(1, Ordering::SeqCst) < 20
+            || refused.load(Ordering::SeqCst) < 20
+        {
+            Goes::To(own, head.text.clone())
+        } else {
+            Goes::Nowhere("403 Forbidden")
+        }
+    });
+    let output = run(chain, &gate.token("event:read"), &[]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("not let through any more (403)"), "{text}");
+    // What was seen until then is told all the same.
+    assert!(String::from_utf8_lossy(&output.stdout).contains(" 0 got through"), "{output:?}");
 }
