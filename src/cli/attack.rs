@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use super::{Outcome, print};
 use crate::attack::{Attack, Credential, Plan};
 use crate::clock::SystemClock;
+use crate::config::{Machine, Source as _};
 use crate::policy::site::BaseUrl;
 use crate::tls::Certificates;
 
@@ -145,7 +146,7 @@ fn credential(args: &AttackArgs) -> anyhow::Result<String> {
             .with_context(|| format!("`{shown}` can't be read; correct `--credential-file`"));
     }
     if let Some(name) = &args.credential_env {
-        let read = std::env::var(name).ok();
+        let read = Machine.env(name);
         return read
             .with_context(|| format!("the environment has no `{name}`; set it, or name another"));
     }

@@ -333,6 +333,7 @@ pub fn check(bytes: &[u8], read: &Result<Plain, Ambiguous>, seen: &Seen, reads: 
 }
 
 /// The seed, and how many requests; both are printed.
+#[expect(clippy::disallowed_methods, reason = "a seed is for whoever runs the test")]
 pub fn drawn(count: usize) -> (u64, usize) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seed = number("FUZZ_SEED").unwrap_or(SEED);

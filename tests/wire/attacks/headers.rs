@@ -56,3 +56,32 @@ fn the_right_most_untrusted_hop_is_the_client() {
     assert_eq!(seen.value("x-forwarded-for"), Some("203.0.113.7"));
     assert_eq!(seen.value("x-request-id"), Some("from-the-proxy"));
 }
+
+#[test]
+fn a_head_has_the_size_and_the_fields_that_the_config_says() {
+    let server = "max_head = \"2KiB\"\nmax_headers = 12".to_owned();
+    let gate = Gate::with(Upstream::start(), &Options { server, ..Options::default() });
+    let token = format!("Bearer {}", gate.token("read"));
+    let own = [("Authorization", token.as_str())];
+    let long = "x".repeat(2048);
+    // `Host` and `Authorization` are two of them.
+    let rows: [(Vec<(&str, &str)>, Option<&str>); 4] = [
+        (vec![("X-A", "b"); 10], None),
+        (vec![("X-A", "b"); 11], Some("more than 12 header fields")),
+        (vec![("X-A", &long[..1024])], None),
+        (vec![("X-A", &long)], Some("larger than 2048 bytes")),
+    ];
+    for (more, says) in rows {
+        let line = "GET /api/0/organizations/acme/issues/";
+        let reply = gate.send(line, &[&own[..], &more].concat());
+        let seen = gate.upstream.take();
+        match says {
+            None => assert_eq!((reply.status, seen.len()), (200, 1), "{reply:?}"),
+            Some(says) => {
+                assert_eq!((reply.status, &*reply.code()), (400, "malformed_request"));
+                assert!(reply.json()["detail"].as_str().unwrap().contains(says), "{reply:?}");
+                assert!(seen.is_empty(), "{seen:#?}");
+            }
+        }
+    }
+}
