@@ -12,6 +12,7 @@ mod fuzz_http2;
 mod headers;
 mod keys;
 mod ledger;
+mod nginx;
 mod paths;
 mod reference;
 mod state;

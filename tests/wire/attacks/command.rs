@@ -13,7 +13,7 @@ use crate::upstream::{Upstream, ok};
 
 const TOKEN: &str = "a-token-of-the-attacker";
 
-fn run(to: SocketAddr, token: &str, words: &[&str]) -> Output {
+pub fn run(to: SocketAddr, token: &str, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.args(["attack", "--target", &format!("http://{HOST}"), "--connect", &to.to_string()]);
     command.args(["--allowed", ALLOWED, "--refused", REFUSED, "--credential-env", "ATTACKER"]);
@@ -24,19 +24,19 @@ fn run(to: SocketAddr, token: &str, words: &[&str]) -> Output {
     output
 }
 
-fn rows(output: &Output) -> Vec<Value> {
+pub fn rows(output: &Output) -> Vec<Value> {
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The cases with a verdict.
-fn with(rows: &[Value], verdict: &str) -> Vec<String> {
+pub fn with(rows: &[Value], verdict: &str) -> Vec<String> {
     let found = rows.iter().filter(|row| row["verdict"] == verdict);
     found.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Answers with the path that it understands.
-fn sentry() -> Upstream {
+pub fn sentry() -> Upstream {
     Upstream::answering(|seen, stream| {
         ok(stream, &[], format!("{{\"path\": {:?}}}", seen.path()).as_bytes());
     })
