@@ -18,11 +18,12 @@
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
 //! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `assertion`; `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `history`, `gateway`,
-//! `explain`; `proxy`, `reload`; `stores`, `doctor`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
+//! `explain`; `proxy`, `reload`; `stores`, `doctor`, `attack`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod assertion;
+pub mod attack;
 pub mod budget;
 pub mod cli;
 pub mod client;

@@ -14,6 +14,7 @@ mod jwks;
 mod status;
 mod strangers;
 mod tokens;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -114,6 +115,9 @@ impl Admin {
                 StatusCode::NOT_FOUND,
                 "not found; this listener has /livez, /readyz, /metrics, and more with `admin.credential`",
             ),
+            _ if let Err(stranger) = visitor::check_page(&head.headers, &serving.admin_names) => {
+                stranger.answer()
+            }
             "/" | "/status" if read => {
                 let answer = self.status(head, &serving, granted).await;
                 match answer.status {

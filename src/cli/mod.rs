@@ -2,6 +2,7 @@
 //!
 //! Exit codes are the same everywhere: 0 fine, 1 a negative answer, 2 could not run.
 
+mod attack;
 mod audits;
 mod block;
 mod check;
@@ -72,6 +73,8 @@ enum Command {
     Check(ConfigArgs),
     /// Ask the gateway and the Sentry that run what operators get wrong, and say what to do
     Doctor(doctor::DoctorArgs),
+    /// Attack a chain of proxies from outside, and say what got through: exit 0 nothing, 1 something
+    Attack(Box<attack::AttackArgs>),
     /// Say whether the gateway that runs here is ready: exit 0 ready, 1 not
     Ready(ready::ReadyArgs),
     /// Say what would become of a request, and why: exit 0 allowed, 1 refused
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Attack(args) => attack::run(*args),
         Command::Ready(args) => ready::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Generate(args) => generate::run(&args),

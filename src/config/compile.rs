@@ -4,6 +4,7 @@ mod admin;
 mod assertion;
 mod balancers;
 mod errors;
+mod head;
 mod kept;
 mod listen_tls;
 mod machine;
@@ -99,6 +100,7 @@ pub(super) fn compile(
     };
     let seats = compiler.seats(&raw.server, &trusted_proxies);
     let RawServer { stop_delay, drain, .. } = &raw.server;
+    let head = compiler.head(&raw.server);
     let server = Server { threads, stop_delay: stop_delay.0, drain: drain.0, seats };
     match (site, admin, upstreams, rules, profiles, log) {
         (Some(site), Some(admin), Some(upstreams), Some(rules), Some(profiles), Some(log))
@@ -114,6 +116,7 @@ pub(super) fn compile(
                 rules,
                 site,
                 max_body,
+                head,
                 exposed,
                 session_cookie,
                 observe_until,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{Group, Kind};
 use super::value::{ByteSize, HumanDuration, PointInTime, SecretRef, TextOrSecret};
+use crate::policy::frame::{MAX_FIELDS, MAX_HEAD_LEN};
 
 pub(super) use assertion::{RawAlgorithm, RawAssertion};
 pub(super) use errors::RawErrors;
@@ -354,6 +355,10 @@ pub(super) struct RawServer {
     /// How many of them may be of one client, an IPv4 address or the /64 of an IPv6 address; one more is
     /// closed. Networks of `trusted_proxies` may have as many as there are.
     pub(super) max_connections_per_client: usize,
+    /// The largest request head, the request line with its header fields; beyond it 400. At most 1 MiB.
+    pub(super) max_head: ByteSize,
+    /// The most header fields of a request; beyond it 400. At most 256.
+    pub(super) max_headers: usize,
 }
 
 impl Default for RawServer {
@@ -364,6 +369,8 @@ impl Default for RawServer {
             drain: seconds::<20>(),
             max_connections: 8192,
             max_connections_per_client: 1024,
+            max_head: ByteSize(MAX_HEAD_LEN as u64),
+            max_headers: MAX_FIELDS,
         }
     }
 }

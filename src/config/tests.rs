@@ -133,6 +133,18 @@ fn one_problem_each() {
         ("https://sentry.example.com", "sentry.example.com", "public_url", "is not a base URL"),
         (
             "listen = [{",
+            "server = { max_head = \"2MiB\" }\nlisten = [{",
+            "server.max_head",
+            "1 MiB",
+        ),
+        (
+            "listen = [{",
+            "server = { max_headers = 300 }\nlisten = [{",
+            "server.max_headers",
+            "is 300",
+        ),
+        (
+            "listen = [{",
             "public_aliases = [\"https://b/x\"]\nlisten = [{",
             "public_aliases[0]",
             "another path prefix",

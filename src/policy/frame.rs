@@ -14,9 +14,26 @@ use super::method::Method;
 use super::reason::Reason;
 use crate::clock::Timestamp;
 
-/// The largest request head, in bytes. uWSGI reads heads into 32 KiB (`buffer-size`) and closes
-/// the connection without an answer beyond it; what the gateway adds must fit too.
+/// The largest request head, in bytes, where the config does not say. uWSGI reads heads into 32 KiB
+/// (`buffer-size`) and closes the connection without an answer beyond it; what the gateway adds must fit too.
 pub const MAX_HEAD_LEN: usize = 31 * 1024;
+/// The most header fields, where the config does not say. uWSGI has room for somewhat more (`max-vars`).
+pub const MAX_FIELDS: usize = 100;
+
+/// How much a request head may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// In all, in bytes.
+    pub bytes: usize,
+    /// Header fields.
+    pub fields: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { bytes: MAX_HEAD_LEN, fields: MAX_FIELDS }
+    }
+}
 
 /// The head of a request, as far as a decision needs it.
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +154,17 @@ pub enum BadFrame {
     /// It would take off a field that belongs to the request, not to the connection.
     #[error("the `Connection` header names a field that is not of one connection; leave it out")]
     Connection,
-    /// Over [`MAX_HEAD_LEN`].
+    /// A line that ends with a line feed alone: to some readers it goes on.
+    #[error("the request head has a line that ends without a carriage return; end each with CR LF")]
+    LineEnd,
+    /// Over [`HeadLimits::bytes`].
+    #[error("the request head is larger than {0} bytes; send less, or raise `server.max_head`")]
+    TooLarge(usize),
+    /// Over [`HeadLimits::fields`].
     #[error(
-        "the request head is larger than {MAX_HEAD_LEN} bytes, which Sentry does not read; send less"
+        "the request has more than {0} header fields; send fewer, or raise `server.max_headers`"
     )]
-    TooLarge,
+    TooManyFields(usize),
 }
 
 impl BadFrame {
@@ -160,7 +183,9 @@ impl BadFrame {
             | BadFrame::Encoding
             | BadFrame::OldEncoding
             | BadFrame::Connection
-            | BadFrame::TooLarge => Reason::MalformedRequest,
+            | BadFrame::LineEnd
+            | BadFrame::TooLarge(_)
+            | BadFrame::TooManyFields(_) => Reason::MalformedRequest,
         }
     }
 }
@@ -170,16 +195,20 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// [`BadFrame`] when it could be read in two ways.
-    pub fn parse(head: &RequestHead<'a>) -> Result<Self, BadFrame> {
+    pub fn parse(head: &RequestHead<'a>, limits: HeadLimits) -> Result<Self, BadFrame> {
         let method = Method::from_name(head.method).ok_or(BadFrame::Method)?;
         if head.target.first() != Some(&b'/') {
             return Err(BadFrame::Target);
         }
-        if head.len() > MAX_HEAD_LEN {
-            return Err(BadFrame::TooLarge);
+        if head.len() > limits.bytes {
+            return Err(BadFrame::TooLarge(limits.bytes));
+        }
+        if head.headers.len() > limits.fields {
+            return Err(BadFrame::TooManyFields(limits.fields));
         }
         if !head.raw.is_empty() {
             request_line(head)?;
+            line_ends(head.raw)?;
         }
         let host = host(head)?;
         let authorization = at_most_one(head.headers, &AUTHORIZATION)
@@ -239,6 +268,12 @@ fn request_line(head: &RequestHead<'_>) -> Result<(), BadFrame> {
         Some([b' ', b'H', ..]) => Ok(()),
         Some(_) | None => Err(BadFrame::RequestLine),
     }
+}
+
+/// The parser takes a bare line feed for the end of a line, and others take it for a blank or a letter.
+fn line_ends(raw: &[u8]) -> Result<(), BadFrame> {
+    let whole = |end: usize| end.checked_sub(1).is_some_and(|before| raw[before] == b'\r');
+    if memchr::memchr_iter(b'\n', raw).all(whole) { Ok(()) } else { Err(BadFrame::LineEnd) }
 }
 
 fn host<'a>(head: &RequestHead<'a>) -> Result<&'a str, BadFrame> {

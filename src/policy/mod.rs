@@ -40,7 +40,7 @@ use std::sync::Arc;
 use credential::{Authorization, BadCredential, Credential, Scheme};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
 use exposure::{Exposure, Exposures, Service};
-use frame::{Body, Frame, RequestHead};
+use frame::{Body, Frame, HeadLimits, RequestHead};
 use http::HeaderMap;
 use identity::IdentityKind;
 use issuers::TrustedIssuers;
@@ -71,6 +71,8 @@ pub struct Policy {
     /// The largest request body to each service, in bytes, where a rule does not say; in the order
     /// of [`Service::ALL`].
     pub max_body: [u64; Service::ALL.len()],
+    /// How much a request head may have.
+    pub head: HeadLimits,
     /// What some listener lets in.
     pub exposed: Exposures,
     /// The cookie of a browser session of Sentry's (`SESSION_COOKIE_NAME`).
@@ -138,6 +140,7 @@ impl Policy {
             site,
             sentry_hosts,
             max_body: [MAX_BODY; Service::ALL.len()],
+            head: HeadLimits::default(),
             exposed: Exposures::API,
             session_cookie: SESSION_COOKIE.into(),
             observe_until: None,
@@ -172,7 +175,7 @@ impl Policy {
             Box::new(Decision { verdict, rule, name, caller, shadow: None })
         };
         let early = |denial| refuse(None, None, denial);
-        let frame = Frame::parse(head)
+        let frame = Frame::parse(head, self.head)
             .map_err(|bad| early(Denial::new(bad.reason()).note(bad.to_string())))?;
         let name = self.site.named(frame.host);
         let name = name.ok_or_else(|| early(Denial::new(Reason::Misdirected)))?;

@@ -192,6 +192,12 @@ const LAYERS: &[Layer] = &[
         may_use: &["clock", "tls", "client", "policy", "rewrite", "config", "store", "stores"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "toml"]],
     },
+    // It knows of a chain what anybody outside does.
+    Layer {
+        module: "attack",
+        may_use: &["clock", "tls", "policy::site"],
+        forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "sqlx"]],
+    },
     Layer {
         module: "admin",
         may_use: &[
@@ -254,6 +260,7 @@ const LAYERS: &[Layer] = &[
         may_use: &[
             "client",
             "clock",
+            "tls",
             "policy",
             "directory",
             "config",
@@ -266,6 +273,7 @@ const LAYERS: &[Layer] = &[
             "explain",
             "telemetry",
             "doctor",
+            "attack",
             "server",
             "demo",
         ],

@@ -272,8 +272,12 @@ fn no_span_holds_a_secret() {
     let token = gate.token("event:read");
     let path = format!("GET /api/0/organizations/{token}/issues/?token=in-the-query&q={token}");
     gate.bearer(&path, &token);
-    let nonsense =
-        [("Authorization", "Bearer not-known-0123456789abcdef"), ("Cookie", "sid=cookie")];
+    let nonsense = [
+        ("Authorization", "Bearer not-known-0123456789abcdef"),
+        ("Cookie", "sid=cookie"),
+        ("Referer", "https://x.example/?token=in-the-referer"),
+        ("baggage", "sentry-release=1,token=in-the-baggage"),
+    ];
     gate.send(&format!("GET /unknown/{token}/"), &nonsense);
     let mut text = String::new();
     eventually("both requests", || {
@@ -283,7 +287,7 @@ fn no_span_holds_a_secret() {
         text.matches("admission").count() == 2
     });
     assert!(text.contains("portcullis.token_fp"));
-    for secret in [&*token, "in-the-query", "not-known-0123", "sid=cookie"] {
+    for secret in [&*token, "in-the-", "not-known-0123", "sid=cookie"] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
 }

@@ -153,10 +153,11 @@ pub fn each(stream: TcpStream, mut answer: impl FnMut(&Seen, &mut TcpStream)) {
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut seen = Seen::default();
     loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line).ok()? == 0 {
             return None;
         }
+        let line = String::from_utf8_lossy(&line).into_owned();
         seen.head.push_str(&line);
         let line = line.trim_end();
         if line.is_empty() {

@@ -11,7 +11,6 @@ mod model;
 #[cfg(test)]
 mod tests;
 mod up;
-mod visitor;
 
 use std::sync::{Arc, LazyLock};
 
@@ -25,14 +24,13 @@ use tokio::task::spawn_blocking;
 
 use super::answer::{Answer, detail, json};
 use super::credential::{Access, password};
-use super::{Admin, vouching};
+use super::{Admin, visitor, vouching};
 use crate::explain::Explanation;
 use crate::proxy::Serving;
 use figures::Figures;
 use form::Form;
 use html::Explained;
 use model::{Sources, Status, TOKENS, Told};
-use visitor::Stranger;
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = include_str!("page.css");
@@ -90,20 +88,8 @@ impl Admin {
 
 /// What whoever comes without a Bearer token is refused with; `None` when not at all.
 fn refusal(head: &Parts, serving: &Serving) -> Option<Answer> {
-    match visitor::check(&head.headers, &serving.admin_names) {
-        Ok(()) => {}
-        Err(Stranger::Host) => {
-            return Some(detail(
-                StatusCode::MISDIRECTED_REQUEST,
-                "this page is called by an address or `localhost`; list other names in `admin.names`",
-            ));
-        }
-        Err(Stranger::Origin) => {
-            return Some(detail(
-                StatusCode::FORBIDDEN,
-                "another page asks for this one; open it by itself",
-            ));
-        }
+    if let Err(stranger) = visitor::check(&head.headers, &serving.admin_names) {
+        return Some(stranger.answer());
     }
     match password(&head.headers, serving.admin_credential) {
         Access::Granted => None,

@@ -19,7 +19,7 @@ fn parse(raw: &str) -> Result<(Method, Body), BadFrame> {
     }
     let (target, raw) = (target.as_bytes(), raw.as_bytes());
     let head = RequestHead { raw, ..RequestHead::new(method, target, &headers) };
-    Frame::parse(&head).map(|frame| (frame.method, frame.body))
+    Frame::parse(&head, HeadLimits::default()).map(|frame| (frame.method, frame.body))
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn one_reading_or_none() {
         assert_eq!(parse(raw), *wanted, "{raw}");
     }
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(MAX_HEAD_LEN));
-    assert_eq!(parse(&large), Err(Bad::TooLarge));
+    assert_eq!(parse(&large), Err(Bad::TooLarge(MAX_HEAD_LEN)));
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn a_line_that_the_parser_changed_is_refused() {
         (b"/", b"GET / x HTTP/1.1\r\nHost: a\r\n\r\n"),
     ] {
         let head = RequestHead { raw, ..RequestHead::new("GET", target, &headers) };
-        assert_eq!(Frame::parse(&head).unwrap_err(), BadFrame::RequestLine);
+        assert_eq!(Frame::parse(&head, HeadLimits::default()).unwrap_err(), BadFrame::RequestLine);
     }
     let raw = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let head = RequestHead { raw, ..RequestHead::new("GET", b"/", &headers) };
-    assert!(Frame::parse(&head).is_ok());
+    assert!(Frame::parse(&head, HeadLimits::default()).is_ok());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_body_in_frames_is_one_of_unknown_length_unless_it_says() {
     headers.insert(HOST, HeaderValue::from_static("gw.example"));
     let body = |method, headers: &HeaderMap| {
         let head = RequestHead { streams: true, ..RequestHead::new(method, b"/", headers) };
-        Frame::parse(&head).map(|frame| frame.body)
+        Frame::parse(&head, HeadLimits::default()).map(|frame| frame.body)
     };
     assert_eq!(body("POST", &headers), Ok(Body::Chunked));
     assert_eq!(body("GET", &headers), Err(BadFrame::UnexpectedBody));
@@ -148,6 +148,38 @@ fn a_head_in_frames_is_as_large_as_it_would_be_forwarded() {
             authority: Some("gw.example"),
             ..RequestHead::new("GET", b"/", &headers)
         };
-        assert_eq!(Frame::parse(&head).is_ok(), fits, "{length}");
+        assert_eq!(Frame::parse(&head, HeadLimits::default()).is_ok(), fits, "{length}");
+    }
+}
+
+#[test]
+fn each_line_ends_with_both_characters() {
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("a"));
+    let rows: &[(&[u8], bool)] = &[
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+        (b"GET / HTTP/1.1\nHost: a\r\n\r\n", false),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r\n", false),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", false),
+        (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+    ];
+    for (raw, whole) in rows {
+        let head = RequestHead { raw, ..RequestHead::new("GET", b"/", &headers) };
+        let frame = Frame::parse(&head, HeadLimits::default());
+        let wanted = if *whole { None } else { Some(BadFrame::LineEnd) };
+        assert_eq!(frame.err(), wanted, "{}", raw.escape_ascii());
+    }
+}
+
+#[test]
+fn a_head_has_as_many_fields_as_it_may() {
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("a"));
+    let limits = HeadLimits { fields: 10, ..HeadLimits::default() };
+    for count in 2..=11 {
+        headers.append("x-a", HeaderValue::from_static("b"));
+        let head = RequestHead::new("GET", b"/", &headers);
+        let wanted = (count > 10).then_some(BadFrame::TooManyFields(10));
+        assert_eq!(Frame::parse(&head, limits).err(), wanted, "{count}");
     }
 }

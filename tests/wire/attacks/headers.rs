@@ -1,130 +1,7 @@
-//! Headers that would speak for the caller: in every spelling, from everybody but the gateway.
+//! Headers that would speak for the caller, or name another address.
 
-use super::{Nothing, One, an_issue_list, case, issues, run};
 use crate::gate::{CANONICAL, Gate, HOST, Options};
 use crate::upstream::{Upstream, ok};
-
-#[test]
-fn nobody_but_the_gateway_speaks_for_the_caller() {
-    run(vec![
-        case(
-            "underscores",
-            issues!("X_Gateway_Principal: evil", "X_Forwarded_For: 10.0.0.1"),
-            &[200],
-            One(an_issue_list),
-        ),
-        case("dots in a name", issues!("X.Gateway.Principal: evil"), &[200], One(an_issue_list)),
-        case(
-            "a header that is not always set",
-            issues!("X-Gateway-Project: 1"),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "Connection takes off what counts",
-            issues!("Connection: close, X-Gateway-Principal, X-Forwarded-For, Authorization"),
-            &[400],
-            Nothing,
-        ),
-        case(
-            "Connection takes off what does not",
-            issues!("Connection: close, X-Gateway-Principal, X-Custom", "X-Custom: evil"),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "Connection takes off the length",
-            "PUT /api/0/organizations/acme/issues/ HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {ADMIN}\r\nConnection: Content-Length\r\nContent-Length: 2\r\n\r\n{}",
-            &[400],
-            Nothing,
-        ),
-        case(
-            "fields of one connection",
-            issues!(
-                "TE: trailers",
-                "Proxy-Authorization: Basic eDp5",
-                "Keep-Alive: 9",
-                "Trailer: X",
-                "Upgrade: websocket",
-                "Connection: Upgrade"
-            ),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "another address",
-            issues!(
-                "X-Forwarded-Host: evil.example",
-                "X-Forwarded-Proto: https",
-                "Forwarded: host=evil.example;proto=https"
-            ),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "a chain of addresses",
-            issues!("X-Forwarded-For: 10.9.9.9, 203.0.113.7, 172.17.0.1"),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "names that Sentry trusts",
-            issues!(
-                "X-Sentry-Subnet-Organization: 1",
-                "X-Sentry-Relay-Id: x",
-                "X-Sentry-Relay-Signature: x",
-                "X-Sentry-Apigateway: true",
-                "X-Sentry-Trusted-Relay: 1",
-                "X-Viewer-Context: evil"
-            ),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "names that other gateways set",
-            issues!(
-                "Remote-User: root",
-                "X-Remote-User: root",
-                "X-WEBAUTH-USER: root",
-                "Remote_User: root"
-            ),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "names that other readers look at",
-            issues!(
-                "X-Original-URL: /evil/",
-                "X-Rewrite-URL: /evil/",
-                "X-Forwarded-Prefix: /evil",
-                "X-Forwarded-User: evil",
-                "X-Forwarded-Port: 6666",
-                "Via: 1.1 evil",
-                "True-Client-IP: 10.0.0.1",
-                "CF-Connecting-IP: 10.0.0.1",
-                "X-Client-IP: 10.0.0.1",
-                "X-Real-IP: 10.0.0.1",
-                "X-Authenticated-User: evil",
-                "X-Auth-Request-User: evil",
-                "Proxy: http://evil.example/"
-            ),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "several lines of one name",
-            issues!("X-Forwarded-For: evil", "x-forwarded-FOR: 10.0.0.1", "X-Request-Id: evil"),
-            &[200],
-            One(an_issue_list),
-        ),
-        case(
-            "a credential under a name that is folded",
-            issues!("Authorization_: Bearer evil", "X_Sentry_Auth: Sentry sentry_key=evil"),
-            &[200],
-            One(an_issue_list),
-        ),
-    ]);
-}
 
 #[test]
 fn what_a_client_claims_of_the_address_is_in_no_answer() {
@@ -178,4 +55,33 @@ fn the_right_most_untrusted_hop_is_the_client() {
     let seen = gate.upstream.take_one();
     assert_eq!(seen.value("x-forwarded-for"), Some("203.0.113.7"));
     assert_eq!(seen.value("x-request-id"), Some("from-the-proxy"));
+}
+
+#[test]
+fn a_head_has_the_size_and_the_fields_that_the_config_says() {
+    let server = "max_head = \"2KiB\"\nmax_headers = 12".to_owned();
+    let gate = Gate::with(Upstream::start(), &Options { server, ..Options::default() });
+    let token = format!("Bearer {}", gate.token("read"));
+    let own = [("Authorization", token.as_str())];
+    let long = "x".repeat(2048);
+    // `Host` and `Authorization` are two of them.
+    let rows: [(Vec<(&str, &str)>, Option<&str>); 4] = [
+        (vec![("X-A", "b"); 10], None),
+        (vec![("X-A", "b"); 11], Some("more than 12 header fields")),
+        (vec![("X-A", &long[..1024])], None),
+        (vec![("X-A", &long)], Some("larger than 2048 bytes")),
+    ];
+    for (more, says) in rows {
+        let line = "GET /api/0/organizations/acme/issues/";
+        let reply = gate.send(line, &[&own[..], &more].concat());
+        let seen = gate.upstream.take();
+        match says {
+            None => assert_eq!((reply.status, seen.len()), (200, 1), "{reply:?}"),
+            Some(says) => {
+                assert_eq!((reply.status, &*reply.code()), (400, "malformed_request"));
+                assert!(reply.json()["detail"].as_str().unwrap().contains(says), "{reply:?}");
+                assert!(seen.is_empty(), "{seen:#?}");
+            }
+        }
+    }
 }

@@ -91,3 +91,15 @@ fn more_requests_at_once_than_are_taken_harm_nobody() {
     let streams = (0..1000_u32).map(|number| 2 * number + 1);
     flood(streams.map(|id| frame(1, 4, id, &head(&[("x-a", "b")]))));
 }
+
+/// The same where it is the gateway that takes the requests back, because a client makes it do so (CVE-2025-8671).
+#[test]
+fn ten_thousand_streams_that_the_gateway_ends_harm_nobody() {
+    let streams = (0..10_000_u32).map(|number| 2 * number + 1);
+    // No window grows by nothing: it is an error of its stream (RFC 9113, 6.9).
+    flood(
+        streams.map(|id| {
+            [frame(1, 5, id, &head(&[])), frame(8, 0, id, &0_u32.to_be_bytes())].concat()
+        }),
+    );
+}

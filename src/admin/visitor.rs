@@ -7,9 +7,16 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
-use http::header::{HOST, ORIGIN};
+use http::StatusCode;
+use http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 
+use super::answer::{Answer, detail};
 use crate::policy::site::Authority;
+
+/// What a browser tells of the page that asks (Fetch Metadata), of pages that came securely or from this
+/// machine.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// What speaks against answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +27,28 @@ pub(super) enum Stranger {
     Origin,
 }
 
-/// Looks at `Host` and `Origin`; `names` are those of the config.
+impl Stranger {
+    /// What it is answered.
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            Stranger::Host => detail(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this listener is called by an address or `localhost`; list other names in `admin.names`",
+            ),
+            Stranger::Origin => {
+                detail(StatusCode::FORBIDDEN, "another page asks for this one; open it by itself")
+            }
+        }
+    }
+}
+
+/// The same for whoever presents a Bearer token: only a page is asked where it is from, and a program is none.
+pub(super) fn check_page(headers: &HeaderMap, names: &[String]) -> Result<(), Stranger> {
+    let is_page = headers.contains_key(ORIGIN) || headers.contains_key(SITE);
+    if is_page { check(headers, names) } else { Ok(()) }
+}
+
+/// Looks at `Host`, `Origin` and what the browser tells besides; `names` are those of the config.
 pub(super) fn check(headers: &HeaderMap, names: &[String]) -> Result<(), Stranger> {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Stranger::Host) };
@@ -34,6 +62,12 @@ pub(super) fn check(headers: &HeaderMap, names: &[String]) -> Result<(), Strange
         if !origin.is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
             return Err(Stranger::Origin);
         }
+    }
+    // Whoever follows a link from elsewhere opens it by itself.
+    let navigates = headers.get(MODE).is_some_and(|mode| mode == "navigate");
+    let own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    if !navigates && !headers.get_all(SITE).iter().all(own) {
+        return Err(Stranger::Origin);
     }
     Ok(())
 }
@@ -97,5 +131,32 @@ mod tests {
             }
             assert_eq!(check(&headers, &names), *wanted, "{hosts:?} {origins:?}");
         }
+    }
+
+    #[test]
+    fn a_page_says_where_it_is_from() {
+        let rows: &[(&[(&str, &str)], Result<(), Stranger>)] = &[
+            (&[], Ok(())),
+            (&[("sec-fetch-site", "same-origin")], Ok(())),
+            (&[("sec-fetch-site", "none")], Ok(())),
+            (&[("sec-fetch-site", "cross-site")], Err(Stranger::Origin)),
+            (&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")], Err(Stranger::Origin)),
+            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], Ok(())),
+            (&[("sec-fetch-site", "nonsense")], Err(Stranger::Origin)),
+        ];
+        for (fields, wanted) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "127.0.0.1:9090".parse().unwrap());
+            for (name, value) in *fields {
+                headers.append(HeaderName::from_static(name), value.parse().unwrap());
+            }
+            assert_eq!(check(&headers, &[]), *wanted, "{fields:?}");
+        }
+        // A program is asked for nothing but its credential.
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "portcullis.monitoring.svc:9090".parse().unwrap());
+        assert_eq!(check_page(&headers, &[]), Ok(()));
+        headers.insert(ORIGIN, "http://portcullis.monitoring.svc:9090".parse().unwrap());
+        assert_eq!(check_page(&headers, &[]), Err(Stranger::Host));
     }
 }
