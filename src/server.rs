@@ -11,6 +11,7 @@ mod connection;
 mod crowd;
 mod files;
 mod handover;
+mod limits;
 mod listener;
 mod manager;
 mod observer;
