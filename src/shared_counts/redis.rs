@@ -15,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Script};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{error::Elapsed, sleep, timeout};
@@ -266,13 +267,19 @@ impl RedisCounts {
         let made = match &self.tls {
             None => MultiplexedConnection::new_with_config(&self.login, stream, config())
                 .await
-                .map(|(connection, driver)| Connected { connection, driver: tokio::spawn(driver) }),
+                .map(|(connection, driver)| Connected {
+                    connection,
+                    driver: Handle::current().spawn(driver),
+                }),
             Some(Tls { connector, name }) => {
                 let stream = connector.connect(name.clone(), stream).await;
                 let stream =
                     stream.map_err(|error| RedisFault::Tls(self.settings.server(), error))?;
                 MultiplexedConnection::new_with_config(&self.login, stream, config()).await.map(
-                    |(connection, driver)| Connected { connection, driver: tokio::spawn(driver) },
+                    |(connection, driver)| Connected {
+                        connection,
+                        driver: Handle::current().spawn(driver),
+                    },
                 )
             }
         };

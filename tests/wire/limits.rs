@@ -4,7 +4,7 @@
 
 mod at_once;
 mod attacks;
-mod redis_server;
+pub mod redis_server;
 mod reloaded;
 mod shared;
 
@@ -281,6 +281,21 @@ fn what_sentry_says_of_its_own_limits_is_passed_on() {
         assert_eq!(reply.header("retry-after"), retry_after);
     }
     assert_eq!(refused(&gate, "tokens", "refuse"), 0.0);
+}
+
+/// An answer that is rewritten is put together by hand, and says the same as one that is not.
+#[test]
+fn an_answer_that_is_held_tells_what_is_left_too() {
+    let gate = gate("[limit.tokens]\nby = \"token\"\nper_minute = 1\nburst = 2\nin_flight = 3\n");
+    let token = gate.token("all");
+    for (remaining, line) in [(1, "GET /api/0/organizations/acme/chunk-upload/"), (0, LINE)] {
+        let reply = gate.bearer(line, &token);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!(number(&reply, "x-sentry-rate-limit-limit"), Some(2), "{line}");
+        assert_eq!(number(&reply, "x-sentry-rate-limit-remaining"), Some(remaining), "{line}");
+        assert_eq!(number(&reply, "x-sentry-rate-limit-concurrentlimit"), Some(3), "{line}");
+        assert_eq!(number(&reply, "x-sentry-rate-limit-concurrentremaining"), Some(2), "{line}");
+    }
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn what_makes_no_sense_is_said_with_its_place_and_the_fix() {
         let said = with(&format!("[limit.own]\n{lines}")).unwrap_err();
         assert_eq!(said.len(), problems.len(), "{lines}: {said:?}");
         for ((place, what), said) in problems.iter().zip(&said) {
-            assert!(said.contains(&format!("{place}")) && said.contains(what), "{lines}: {said}");
+            assert!(said.contains(place) && said.contains(what), "{lines}: {said}");
         }
     }
     let said = with("[limit.\"a b\"]\nby = \"token\"\nper_second = 1").unwrap_err();

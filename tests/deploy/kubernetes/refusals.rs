@@ -69,6 +69,7 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("api-beside", "additionalServices: [{name: internal, listenPort: 8080, clients: [{podSelector: {}}]}]".into(), "`additionalServices.internal.clients[0]` selects nothing in particular"),
         ("api-beside", "networkPolicy: {egress: []}".into(), "the config names `postgres://portcullis@sentry-sentry-postgresql.sentry/sentry`, and `networkPolicy.egress` lets nothing out to it"),
         ("api-beside", format!("{}networkPolicy: {{egress: []}}", own("[traces]\nendpoint = \"http://collector:4318/v1/traces\"")), "the config names `http://collector:4318/v1/traces`, and `networkPolicy.egress` lets nothing out"),
+        ("api-beside", format!("{}networkPolicy: {{egress: []}}", own("[redis]\nurl = \"redis://redis:6379\"\n[limit.own]\nby = \"client\"\nper_second = 1\nshared = true")), "the config names `redis://redis:6379`, and `networkPolicy.egress` lets nothing out"),
         // What the schema of the values does not know.
         ("api-beside", "replicaCount: 3".into(), "additional properties 'replicaCount' not allowed"),
         ("api-beside", "image: {name: x}".into(), "additional properties 'name' not allowed"),

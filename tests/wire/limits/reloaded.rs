@@ -1,5 +1,6 @@
 //! Limits across a reload: what was used stays used.
 
+use super::redis_server::Redis;
 use super::{LINE, is_limited};
 use crate::gate::{ADMIN, Gate, Options, eventually};
 use crate::upstream::Upstream;
@@ -59,4 +60,48 @@ fn what_was_used_of_a_limit_stays_used() {
         let metrics = String::from_utf8(gate.admin("/metrics").unwrap().body).unwrap();
         !metrics.contains("portcullis_limit_keys{limit=\"tokens\"}")
     });
+}
+
+#[test]
+fn a_redis_comes_changes_and_goes() {
+    let redis = [Redis::start(), Redis::start()];
+    let table = |redis: &Redis| {
+        format!("[redis]\nurl = \"redis://127.0.0.1:{}\"\ntimeout = \"10s\"\n", redis.port)
+    };
+    let up = |gate: &Gate, redis: &Redis| {
+        let server = format!("server=\"127.0.0.1:{}\"", redis.port);
+        eventually("Redis", || gate.metric("portcullis_redis_up", &[&server]) == 1.0);
+    };
+    let keys = |redis: &Redis| redis.cli(&["KEYS", "*"]).lines().count();
+    let admin = "credential = { file = \"admin-credential\" }".to_owned();
+    let options = Options { admin, tables: TOKENS.to_owned(), ..Options::default() };
+    let gate = Gate::with(Upstream::start(), &options);
+    let token = gate.token("all");
+    assert_eq!(gate.bearer(LINE, &token).status, 200);
+
+    let shared = format!("{TOKENS}shared = true\n");
+    reload(&gate, TOKENS, &format!("{}{shared}", table(&redis[0])));
+    up(&gate, &redis[0]);
+    // What was used before is known to the gateway alone.
+    assert_eq!(gate.bearer(LINE, &token).status, 200);
+    assert_eq!(keys(&redis[0]), 1);
+    is_limited(&gate.bearer(LINE, &token), "tokens");
+
+    // Another way to ask it is another connection, and the series stays.
+    reload(&gate, "timeout = \"10s\"", "timeout = \"9s\"");
+    up(&gate, &redis[0]);
+    reload(&gate, &redis[0].port.to_string(), &redis[1].port.to_string());
+    up(&gate, &redis[1]);
+    let metrics = || String::from_utf8(gate.admin("/metrics").unwrap().body).unwrap();
+    assert!(!metrics().contains(&format!("127.0.0.1:{}", redis[0].port)));
+    let other = gate.token("all");
+    assert_eq!(gate.bearer(LINE, &other).status, 200);
+    assert_eq!((keys(&redis[0]), keys(&redis[1])), (1, 1));
+
+    let with = table(&redis[1]).replace("10s", "9s");
+    reload(&gate, &format!("{with}{shared}"), TOKENS);
+    assert!(!metrics().contains("portcullis_redis_up{"));
+    assert_eq!(gate.bearer(LINE, &other).status, 200);
+    is_limited(&gate.bearer(LINE, &other), "tokens");
+    assert_eq!(keys(&redis[1]), 1);
 }
