@@ -9,6 +9,9 @@ use std::time::Instant;
 
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::limit::counts::Excess;
+use crate::limit::table::{Held, Limits, Outcome, Refused, Sent};
+use crate::policy::allowance::Allowance;
 use crate::policy::bound::{BodyCheck, BodyNames, BodyVerdict};
 use crate::policy::credential::Presented;
 use crate::policy::decision::{Decision, Denial, Lookup, Verdict};
@@ -19,6 +22,7 @@ use crate::policy::passing::{Passing, presented};
 use crate::policy::question::Answers;
 use crate::policy::reason::Reason;
 use crate::policy::{Pending, Policy, Screened};
+use crate::shared_counts::{Ask, SharedCounts, Told};
 use crate::store::Usage;
 use crate::store::cache::{Answer, CacheResult, Canary, Identities};
 
@@ -29,6 +33,21 @@ pub struct Gateway {
     identities: Arc<Identities>,
     clock: Arc<dyn Clock>,
     directory: Arc<dyn Directory>,
+    limits: Limits,
+    shared: Option<Arc<dyn SharedCounts>>,
+}
+
+/// What became of a request at the limits.
+#[derive(Debug, Default)]
+pub struct Limiting {
+    /// What it has taken, until it ends.
+    pub held: Held,
+    /// What its caller has left, where a limit was met.
+    pub allowance: Option<Allowance>,
+    /// The numbers of limits that are not enforced, which would refuse it.
+    pub over: Vec<(usize, Excess)>,
+    /// The number of the limit that refuses it, and the refusal.
+    pub denial: Option<(usize, Excess, Denial)>,
 }
 
 /// A decision, and where the identity behind it came from.
@@ -61,7 +80,13 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         directory: Arc<dyn Directory>,
     ) -> Self {
-        Self { policy, identities, clock, directory }
+        Self { policy, identities, clock, directory, limits: Limits::default(), shared: None }
+    }
+
+    /// With these limits, and what a fleet counts with those that it shares.
+    #[must_use]
+    pub fn limited(self, limits: Limits, shared: Option<Arc<dyn SharedCounts>>) -> Self {
+        Self { limits, shared, ..self }
     }
 
     /// Decides on a request of `client`: read it, look its caller up, judge.
@@ -155,6 +180,64 @@ impl Gateway {
         }
     }
 
+    /// Counts a request that was let through against the limits that it meets.
+    pub async fn limit(
+        &self,
+        head: &RequestHead<'_>,
+        decision: &Decision,
+        client: Option<IpAddr>,
+    ) -> Limiting {
+        let Verdict::Permit(permit) = &decision.verdict else { return Limiting::default() };
+        if self.limits.is_empty() {
+            return Limiting::default();
+        }
+        let sent = Sent::new(client, head.target, permit.prefix_len());
+        let mut outcome = self.limits.take(decision, sent, self.clock.instant());
+        if let Some(shared) = &self.shared
+            && !outcome.shared.is_empty()
+        {
+            self.share(&**shared, &mut outcome).await;
+        }
+        let denial = outcome.refused.map(|refused| {
+            let limit = self.limits.limit(refused.index);
+            (refused.index, refused.excess, limit.refusal(refused.excess, outcome.allowance))
+        });
+        let allowance = Some(outcome.allowance).filter(|allowance| !allowance.is_empty());
+        Limiting { held: outcome.held, allowance, over: outcome.told, denial }
+    }
+
+    /// Counts what was taken together with others too. When they don't answer, the own counts stand.
+    async fn share(&self, shared: &dyn SharedCounts, outcome: &mut Outcome) {
+        let limit = |index: usize| self.limits.limit(index);
+        let asks = outcome.shared.iter().map(|own| {
+            let limit = limit(own.index);
+            Ask { limit: &limit.name, whose: own.whose, rate: own.rate, enforce: limit.enforce }
+        });
+        let asks: Vec<_> = asks.collect();
+        // Before it is asked: so what is followed is never later than what it says.
+        let at = self.clock.instant();
+        let Some(told) = shared.take(&asks).await else { return };
+        let told = || outcome.shared.iter().map(|own| own.index).zip(told.iter().copied());
+        let refused = told().find(|(index, told)| told.wait.is_some() && limit(*index).enforce);
+        if refused.is_some() {
+            outcome.held.give_back();
+        }
+        for (index, told) in told() {
+            outcome.held.follow(index, told.used, at);
+            if let (Some(wait), false) = (told.wait, limit(index).enforce) {
+                outcome.told.push((index, Excess::Rate(wait)));
+            }
+            if limit(index).enforce {
+                outcome.allowance = outcome.allowance.and(limit(index).allowance_of(told.used));
+            }
+        }
+        if let Some((index, Told { wait: Some(wait), used })) = refused {
+            outcome.held = Held::default();
+            outcome.allowance = limit(index).allowance_of(used);
+            outcome.refused = Some(Refused { index, excess: Excess::Rate(wait) });
+        }
+    }
+
     /// Whether a request that was let through may have a body with these names.
     ///
     /// # Errors
@@ -189,6 +272,11 @@ impl Gateway {
     /// The rules and the public names.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The token stores and what is remembered of them.

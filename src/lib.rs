@@ -8,6 +8,7 @@
 //! 3. [`store`] answers who that is: from its cache, or from a token store.
 //! 4. [`policy`] judges scopes, bindings, expiry and origin. A refusal is a value with one reason
 //!    of a closed set; a permit can be made only there, and nothing is forwarded without one.
+//!    What is let through counts against the [`limit`]s that it meets, which refuse what is too much.
 //! 5. [`forward`] plans the upstream request's headers: remove first, then set. [`assertion`] signs, where
 //!    the config asks for it, that this request was let through.
 //! 6. [`rewrite`] makes the upstream's URLs in the answer name the address that was called.
@@ -17,7 +18,7 @@
 //! # Layers
 //!
 //! From the bottom up; nothing imports upward, and a test reads every file for it: `clock`, `budget`, `tls`, `client`, `server_tls`, `proxy_protocol`, `readiness`;
-//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `assertion`; `telemetry`, `spool`, `store`, `directory`; `config`, `routes`, `history`, `gateway`,
+//! `policy`, `rewrite`, `forward`, `peek`, `limit` (pure); `assertion`; `telemetry`, `spool`, `shared_counts`, `store`, `directory`; `config`, `routes`, `history`, `gateway`,
 //! `explain`; `proxy`, `reload`; `stores`, `doctor`, `attack`, `admin`, `server`, `demo`, `cli`. Pingora is seen by `proxy`, `server`, `admin` and `demo`.
 #![forbid(unsafe_code)]
 
@@ -48,6 +49,7 @@ pub mod routes;
 pub mod seats;
 pub mod server;
 pub mod server_tls;
+pub mod shared_counts;
 pub mod spool;
 pub mod store;
 pub mod stores;

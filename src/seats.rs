@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
-use crate::limit::network;
+use crate::limit::key::Key;
 
 /// How many there may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Seats {
     taken: AtomicUsize,
     freed: Notify,
     /// Only clients that have one: there are never more than connections.
-    clients: Mutex<HashMap<u64, usize>>,
+    clients: Mutex<HashMap<Key<'static>, usize>>,
 }
 
 impl Seats {
@@ -79,7 +79,7 @@ impl Seats {
         Seat { seats: Arc::clone(self), client: None }
     }
 
-    fn of_clients<T>(&self, act: impl FnOnce(&mut HashMap<u64, usize>) -> T) -> T {
+    fn of_clients<T>(&self, act: impl FnOnce(&mut HashMap<Key<'static>, usize>) -> T) -> T {
         act(&mut self.clients.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -88,7 +88,7 @@ impl Seats {
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    client: Option<u64>,
+    client: Option<Key<'static>>,
 }
 
 impl Seat {
@@ -99,9 +99,9 @@ impl Seat {
         if self.client.is_some() || limits.exempt.iter().any(|net| net.contains(&client)) {
             return true;
         }
-        let key = network(client);
+        let key = Key::client(client);
         let granted = self.seats.of_clients(|clients| {
-            let own = clients.entry(key).or_default();
+            let own = clients.entry(key.clone()).or_default();
             let granted = *own < limits.per_client;
             *own += usize::from(granted);
             granted
@@ -113,14 +113,14 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(key) = self.client {
+        if let Some(key) = &self.client {
             self.seats.of_clients(|clients| {
-                let left = clients.get_mut(&key).map(|own| {
+                let left = clients.get_mut(key).map(|own| {
                     *own = own.saturating_sub(1);
                     *own
                 });
                 if left == Some(0) {
-                    clients.remove(&key);
+                    clients.remove(key);
                 }
             });
         }

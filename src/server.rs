@@ -12,6 +12,7 @@ mod crowd;
 mod descriptors;
 mod files;
 mod handover;
+mod limits;
 mod listener;
 mod manager;
 mod observer;

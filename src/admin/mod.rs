@@ -189,6 +189,7 @@ impl Admin {
         metrics.shadow_until(gateway.policy().rules.shadow_until(gateway.clock().now()));
         metrics.messages_dropped(diagnostics::lost());
         metrics.cache_entries(gateway.identities().entries().await);
+        metrics.limit_keys(gateway.limits().keys());
         self.registry.gather()
     }
 

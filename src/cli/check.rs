@@ -1,9 +1,11 @@
 //! `portcullis check`: what would a start say?
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{ConfigArgs, Outcome};
-use crate::config::{Config, Machine, Own, Store, StoreKind, StoreServer};
+use crate::config::{Config, Machine, Own, Redis, Store, StoreKind, StoreServer};
+use crate::shared_counts::redis::RedisCounts;
 use crate::store::Chain;
 use crate::store::portcullis::{IfMissing, OpenError, PortcullisStore, StoreLocation};
 use crate::store::postgres::audit;
@@ -41,12 +43,22 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<Outcome> {
     if let Err(error) = config.spool.try_folder() {
         eprintln!("note: {error}");
     }
+    if let Some(settings) = &config.redis
+        && let Err(error) = runtime.block_on(ask(settings))
+    {
+        eprintln!("note: redis: {error}");
+    }
     if outcome == Outcome::Fine {
         let (rules, stores) = (config.policy.rules.len(), config.stores.len());
         let (file, sentry) = (args.config.display(), config.sentry_version);
         println!("{file}: fine ({rules} rules for Sentry {sentry}, {stores} store(s))");
     }
     Ok(outcome)
+}
+
+/// Asks Redis. A start does not, and each gateway counts for itself until it answers.
+async fn ask(settings: &Redis) -> anyhow::Result<()> {
+    Ok(RedisCounts::new(settings.clone(), Arc::new(()))?.examine().await?)
 }
 
 /// Looks at a store, and changes nothing.

@@ -11,11 +11,12 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 
 use super::{Outcome, load, print};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::explain::question::Question;
 use crate::explain::{Explanation, Vouching};
 use crate::gateway::Gateway;
+use crate::limit::table::Limits;
 use crate::store::cache::{CacheSettings, Identities};
 use crate::store::portcullis::IfMissing;
 use crate::stores::{Opened, directory};
@@ -91,7 +92,9 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
             identity_headers: config.identity_headers,
             assertion: assertion.map(|own| (&own.header, &*own.upstreams)),
         };
-        let gateway = Gateway::new(config.policy, identities, clock, directory);
+        let limits = Limits::new(config.limits, &config.policy.rules, None, clock.instant());
+        let gateway =
+            Gateway::new(config.policy, identities, clock, directory).limited(limits, None);
         let decision = question.decide(&gateway).await?;
         let told = Explanation::of(&decision, &gateway, &vouching, &question);
         print(&if args.json { serde_json::to_string(&told)? + "\n" } else { told.to_string() })?;

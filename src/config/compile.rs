@@ -6,10 +6,12 @@ mod balancers;
 mod errors;
 mod head;
 mod kept;
+mod limits;
 mod listen_tls;
 mod machine;
 mod profiles;
 mod records;
+mod redis;
 mod rules;
 mod secret;
 mod stores;
@@ -88,6 +90,11 @@ pub(super) fn compile(
     if let Some(compiled) = &profiles {
         compiler.trusted(&stores, &compiled.profiles);
     }
+    let limits = match (&rules, &profiles) {
+        (Some(rules), Some(own)) => compiler.limits(&raw.limit, rules, &own.profiles),
+        (Some(_) | None, _) => Vec::new(),
+    };
+    let redis = compiler.redis(raw.redis.as_ref(), &raw.limit);
     let cache = compiler.cache(&raw.cache);
     let spool = compiler.spool(&raw.spool);
     let log = compiler.log(&raw.log);
@@ -142,6 +149,8 @@ pub(super) fn compile(
                 assertion,
                 stores,
                 cache,
+                limits,
+                redis,
                 spool,
                 log,
                 audit,

@@ -32,6 +32,7 @@ pub use version::{BadVersion, SentryVersion};
 
 use crate::assertion::AssertionSettings;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::limit::table::Limit;
 use crate::policy::Policy;
 use crate::policy::credential::Digest;
 use crate::policy::exposure::{Exposures, Service};
@@ -40,6 +41,7 @@ use crate::policy::site::BaseUrl;
 use crate::rewrite::UrlRewriter;
 use crate::seats::SeatLimits;
 use crate::server_tls::{ServerTls, Shown};
+pub use crate::shared_counts::redis::Settings as Redis;
 use crate::spool::SpoolSettings;
 use crate::telemetry::audit::{AuditSettings, Output};
 use crate::telemetry::errors::ErrorSettings;
@@ -101,6 +103,10 @@ pub struct Config {
     pub stores: Vec<Store>,
     /// The identity cache.
     pub cache: Cache,
+    /// How often callers may send requests, and how many at once.
+    pub limits: Vec<Limit>,
+    /// Where those are counted that a fleet shares.
+    pub redis: Option<Redis>,
     /// Where request bodies are kept.
     pub spool: SpoolSettings,
     /// What is logged.

@@ -6,6 +6,7 @@
 mod assertion;
 mod errors;
 mod issuer;
+mod limit;
 mod profile;
 mod records;
 mod rule;
@@ -24,6 +25,7 @@ use crate::policy::frame::{MAX_FIELDS, MAX_HEAD_LEN};
 pub(super) use assertion::{RawAlgorithm, RawAssertion};
 pub(super) use errors::RawErrors;
 pub(super) use issuer::{RawIssuer, RawTrust};
+pub(super) use limit::{RawBy, RawLimit, RawLimits, RawRedis};
 pub(super) use profile::{RawGroup, RawProfile, RawProfiles};
 pub(super) use records::{RawAudit, RawDetail, RawPrivacy, Recorded, WhenFull};
 pub(super) use rule::{RawFile, RawOnFailure, RawRemoval, RawRewrite, RawRule};
@@ -80,6 +82,11 @@ pub(super) struct RawConfig {
     /// Named sets of rules.
     #[serde(default)]
     pub(super) group: BTreeMap<String, RawGroup>,
+    /// How often callers may send requests, and how many at once, by name; by default as they like.
+    #[serde(default)]
+    pub(super) limit: RawLimits,
+    /// Where limits with `shared = true` are counted.
+    pub(super) redis: Option<RawRedis>,
     /// Where request bodies are kept that have to be whole before they are sent on.
     #[serde(default)]
     pub(super) spool: RawSpool,

@@ -52,9 +52,12 @@ fn section(text: &mut String, path: &str, schema: &Value) {
     }
     for (key, schema) in tables {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        let (brackets, inner) = match schema["items"].is_object() {
-            true => (["[[", "]]"], &schema["items"]),
-            false => (["[", "]"], schema),
+        let (path, brackets, inner) = if schema["items"].is_object() {
+            (path, ["[[", "]]"], &schema["items"])
+        } else if is_named(schema) {
+            (format!("{path}.NAME"), ["[", "]"], &schema["additionalProperties"])
+        } else {
+            (path, ["[", "]"], schema)
         };
         // A table of nothing but tables is only a name in front of them.
         let keys = inner["properties"].as_object();
@@ -71,7 +74,12 @@ fn section(text: &mut String, path: &str, schema: &Value) {
 /// Whether it is written as a table of its own, or as several.
 fn is_table(schema: &Value) -> bool {
     let table = |schema: &Value| schema["properties"].is_object() && schema["title"] != "secret";
-    table(schema) || table(&schema["items"])
+    table(schema) || table(&schema["items"]) || is_named(schema)
+}
+
+/// Whether it is written as several tables, each with a name.
+fn is_named(schema: &Value) -> bool {
+    schema["additionalProperties"]["properties"].is_object()
 }
 
 /// The type, in words.

@@ -6,6 +6,7 @@ mod bound;
 mod edge;
 mod errors;
 mod issuers;
+mod limits;
 mod machine;
 mod profiles;
 mod records;
@@ -78,6 +79,7 @@ fn the_shipped_config_is_every_default() {
     assert_eq!(shipped.privacy, minimal.privacy);
     assert_eq!(shipped.identity_headers, minimal.identity_headers);
     assert!(shipped.assertion.is_none() && minimal.assertion.is_none());
+    assert!(shipped.limits.is_empty() && minimal.limits.is_empty());
     assert_eq!(shipped.server, minimal.server);
     assert_eq!(shipped.admin, minimal.admin);
     assert_eq!(shipped.listen, minimal.listen);

@@ -12,6 +12,7 @@ mod clocks;
 mod credential;
 mod databases;
 mod gateway;
+mod redis;
 mod sentry;
 mod upstreams;
 mod urls;
@@ -40,10 +41,11 @@ pub async fn examine(
 ) -> io::Result<Report> {
     let patient = &Patient::new(config, options, clock)?;
     progress("asking the gateway, the parts of Sentry and the databases");
-    let (mut parts, gateway, databases, bypass) = tokio::join!(
+    let (mut parts, gateway, databases, redis, bypass) = tokio::join!(
         upstreams::look_at(patient),
         gateway::look_at(patient),
         databases::look_at(patient),
+        redis::look_at(patient),
         sentry::bypass(patient),
     );
     progress("asking Sentry as the gateway does, and watching an idle connection");
@@ -75,6 +77,7 @@ pub async fn examine(
         checks.extend(told.map(|(of, answer)| clocks::of_answer(of.as_str(), Some(answer))));
     }
     checks.extend(databases);
+    checks.extend(redis);
     checks.extend(keep_alive);
     Ok(Report { checks })
 }

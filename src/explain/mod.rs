@@ -3,12 +3,14 @@
 //! **Invariant:** nothing is decided in here. What is told comes from the decision that the gateway
 //! made, and from the rule and the identity that it was made on.
 
+mod limits;
 mod print;
 pub mod question;
 mod vouching;
 
 use std::fmt;
 
+use limits::Limited;
 use print::list;
 use question::Question;
 use serde::Serialize;
@@ -45,6 +47,9 @@ pub struct Explanation<'a> {
     /// Who that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Who<'a>>,
+    /// The limits that it counts against.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limited<'a>>,
     /// What became of it.
     pub outcome: Outcome,
     /// What a rule in shadow makes of it, where that is another verdict.
@@ -227,6 +232,7 @@ impl<'a> Explanation<'a> {
             rule: rule.map(|rule| Met::of(rule, policy, target)),
             credential: scheme.map(|scheme| Presented { scheme, fingerprint }),
             identity: identity.map(|identity| Who::of(identity.identity(), now)),
+            limits: Limited::all(decision, gateway, target),
             outcome: Outcome::of(decision, policy, vouching, method, path),
             shadow: decision.shadow.as_deref().map(|shadow| InShadow::of(shadow, policy, method)),
         }

@@ -48,6 +48,14 @@ impl fmt::Display for Explanation<'_> {
                 writeln!(f, "narrowed    {}", who.narrowed.join("; "))?;
             }
         }
+        for (index, limit) in self.limits.iter().enumerate() {
+            writeln!(
+                f,
+                "{}  {}",
+                if index == 0 { "limits    " } else { "          " },
+                limit.line()
+            )?;
+        }
         if let Some(shadow) = &self.shadow {
             shadow.fmt(f)?;
         }

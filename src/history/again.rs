@@ -269,6 +269,7 @@ const fn is_rebuilt(reason: Reason) -> bool {
         | Reason::DirectoryUnavailable
         | Reason::TooLarge
         | Reason::Misdirected
+        | Reason::RateLimited
         | Reason::GuessingLimited
         | Reason::SpoolFull
         | Reason::Stopping

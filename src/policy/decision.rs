@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::allowance::Allowance;
 use super::bound::BodyCheck;
 use super::credential::{Digest, Scheme};
 use super::frame::Body;
@@ -230,13 +231,22 @@ pub struct Denial {
     pub allow: MethodSet,
     /// How long to wait before trying again, in seconds.
     pub retry_after: Option<u32>,
+    /// What is left of the limit that refuses, where one does.
+    pub allowance: Option<Box<Allowance>>,
 }
 
 impl Denial {
     /// A refusal that its reason explains.
     pub const fn new(reason: Reason) -> Self {
-        let (required, held) = (ScopeSet::EMPTY, ScopeSet::EMPTY);
-        Self { reason, note: None, required, held, allow: MethodSet::EMPTY, retry_after: None }
+        Self {
+            reason,
+            note: None,
+            required: ScopeSet::EMPTY,
+            held: ScopeSet::EMPTY,
+            allow: MethodSet::EMPTY,
+            retry_after: None,
+            allowance: None,
+        }
     }
 
     /// A body that is larger than `limit` bytes, or has turned out to be.

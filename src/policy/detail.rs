@@ -92,6 +92,7 @@ impl Denial {
                 "the `Host` header does not name this gateway; call it by its public address, or \
                  have the operator add the name to `public_aliases`"
             }
+            Reason::RateLimited => "a limit of the gateway is used up; try again later",
             Reason::GuessingLimited => {
                 "too many tokens that the gateway does not know came in the last second, so it did \
                  not look this one up; try again"
@@ -151,6 +152,7 @@ impl Denial {
             | Reason::MethodNotAllowed
             | Reason::TooLarge
             | Reason::Misdirected
+            | Reason::RateLimited
             | Reason::GuessingLimited
             | Reason::SpoolFull
             | Reason::SpoolUnavailable

@@ -273,10 +273,10 @@ impl State {
 
 /// The name by which logs and people know a credential; not secret. A row of Sentry's is its number,
 /// because there may be a million.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Id(Named);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Named {
     Text(Box<str>),
     /// The place of its kind in [`IdentityKind::ALL`] above the bits of its number.

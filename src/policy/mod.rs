@@ -7,6 +7,7 @@
 //! **Invariant:** no I/O, no clock, no async, no logging, no serde and no pingora in here, and no
 //! secret leaves [`credential`]. A [`Permit`] can be made only here.
 
+pub mod allowance;
 pub mod bound;
 pub mod certificate;
 pub mod credential;

@@ -28,6 +28,20 @@ impl RuleMethods {
         self
     }
 
+    /// What of this is not in `other`.
+    #[must_use]
+    pub fn without(mut self, other: &RuleMethods) -> Self {
+        for (own, methods) in self.0.iter_mut().zip(&other.0) {
+            *own = own.iter().filter(|method| !methods.contains(*method)).collect();
+        }
+        self
+    }
+
+    /// Whether there is no rule in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|methods| methods.is_empty())
+    }
+
     /// Whether `method` of `rule` is in it; `HEAD` follows `GET`.
     pub fn contains(&self, rule: RuleId, method: Method) -> bool {
         self.0.get(rule.index()).is_some_and(|own| own.contains(method.governed_by()))

@@ -80,6 +80,8 @@ reasons! {
     TooLarge = "too_large", 413;
     /// A `Host` that is not ours.
     Misdirected = "misdirected", 421;
+    /// A limit of the config is used up.
+    RateLimited = "rate_limited", 429;
     /// Too many credentials that nobody knows came in a second.
     GuessingLimited = "guessing_limited", 429;
     /// There is no room to keep the body until it is whole.
@@ -122,6 +124,7 @@ impl Reason {
             | Reason::MethodNotAllowed
             | Reason::TooLarge
             | Reason::Misdirected
+            | Reason::RateLimited
             | Reason::GuessingLimited
             | Reason::SpoolFull
             | Reason::SpoolUnavailable
@@ -160,6 +163,7 @@ impl Reason {
             | Reason::DirectoryUnavailable
             | Reason::Origin
             | Reason::Misdirected
+            | Reason::RateLimited
             | Reason::GuessingLimited
             | Reason::SpoolFull
             | Reason::SpoolUnavailable
@@ -331,6 +335,7 @@ mod tests {
             ("method_not_allowed", 405),
             ("too_large", 413),
             ("misdirected", 421),
+            ("rate_limited", 429),
             ("guessing_limited", 429),
             ("spool_full", 503),
             ("stopping", 503),

@@ -19,6 +19,8 @@ use super::upstream::Attempt;
 use super::vouch::Confided;
 use crate::clock::Timestamp;
 use crate::forward::{Origin, X_REQUEST_ID, client_address};
+use crate::limit::table::Held;
+use crate::policy::allowance::Allowance;
 use crate::policy::decision::{Decision, Denial, Standing};
 use crate::policy::reason::UpstreamFailure;
 use crate::store::Usage;
@@ -66,6 +68,10 @@ pub struct Context {
     pub(super) usage: Option<Usage>,
     /// The token that nobody is to use, if one came.
     pub(super) canary: Option<Arc<Canary>>,
+    /// What it has taken of limits.
+    pub(super) held: Held,
+    /// What its caller has left of them.
+    pub(super) allowance: Option<Allowance>,
     /// What it has of the upstream's pool.
     pub(super) attempt: Attempt,
     /// What became of it upstream.
@@ -121,6 +127,7 @@ pub(super) struct Part {
     serving: Arc<Serving>,
     request_id: HeaderValue,
     decision: Option<Arc<Decision>>,
+    allowance: Option<Allowance>,
     traced: Option<Traced>,
     client: Option<IpAddr>,
     whole: oneshot::Sender<Progress>,
@@ -136,6 +143,8 @@ impl Context {
             cache: None,
             usage: None,
             canary: None,
+            held: Held::default(),
+            allowance: None,
             attempt: Attempt::default(),
             progress: Progress::default(),
             waited: Duration::ZERO,
@@ -159,8 +168,9 @@ impl Context {
         let (whole, progress) = oneshot::channel();
         let (serving, decision) = (Arc::clone(&self.serving), self.decision.clone());
         let (request_id, client) = (self.request_id.clone(), self.client);
-        let traced = self.traced;
-        (Part { head, serving, request_id, decision, traced, client, whole }, progress)
+        let (allowance, traced) = (self.allowance, self.traced);
+        let part = Part { head, serving, request_id, decision, allowance, traced, client, whole };
+        (part, progress)
     }
 
     /// Becomes a part, and gives the head that it forwards.
@@ -168,6 +178,7 @@ impl Context {
         self.serving = part.serving;
         self.request_id = part.request_id;
         self.decision = part.decision;
+        self.allowance = part.allowance;
         self.traced = part.traced;
         self.client = part.client;
         self.whole = Some(part.whole);

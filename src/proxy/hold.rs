@@ -130,7 +130,7 @@ async fn refuse(
 ) -> Result<bool> {
     audit::refused(session, ctx, denial);
     if let Some(decision) = &ctx.decision {
-        respond::local(session, decision, &ctx.request_id, serving.gateway.policy()).await?;
+        respond::local(session, decision, &ctx.request_id, &serving.gateway).await?;
     }
     Ok(true)
 }
@@ -160,7 +160,7 @@ async fn kept(
         Err(denial) => {
             audit::refused(session, ctx, denial);
             if let Some(decision) = &ctx.decision {
-                respond::last(session, decision, &ctx.request_id, policy).await?;
+                respond::last(session, decision, &ctx.request_id, &serving.gateway).await?;
             }
             Ok(None)
         }

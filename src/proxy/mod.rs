@@ -16,6 +16,7 @@ mod head;
 mod held;
 mod hold;
 mod keep;
+mod limited;
 mod listeners;
 mod pace;
 mod respond;
@@ -100,6 +101,7 @@ impl ProxyHttp for Proxy {
         let (framing, exposed) = (head::take(session)?, serving.listeners.exposed(session));
         let head = head::of(session, exposed, &framing, serving.gateway.clock().now());
         let admission = serving.gateway.admit(&head, ctx.client()).await;
+        let admission = limited::count(&serving, &head, admission, ctx).await;
         ctx.cache = admission.cache;
         ctx.usage = admission.usage;
         ctx.canary = admission.canary;
@@ -114,8 +116,7 @@ impl ProxyHttp for Proxy {
         match &decision.verdict {
             Verdict::Permit(_) => hold::hold(&serving, session, ctx, &self.readiness).await,
             Verdict::Deny(_) | Verdict::Options(_) => {
-                let policy = serving.gateway.policy();
-                respond::local(session, &decision, &ctx.request_id, policy).await?;
+                respond::local(session, &decision, &ctx.request_id, &serving.gateway).await?;
                 Ok(true)
             }
         }
@@ -239,6 +240,9 @@ impl ProxyHttp for Proxy {
                 return Error::e_explain(ErrorType::HTTPStatus(401), "of the gateway's credential");
             }
             Forward::Exchange(_) => response::exchanged(response, &session.req_header().headers)?,
+        }
+        if let Some(allowance) = ctx.allowance {
+            limited::tell(response, allowance, serving.gateway.clock().now())?;
         }
         response.insert_header(crate::forward::X_REQUEST_ID, ctx.request_id.clone())
     }

@@ -16,10 +16,11 @@ use pingora::proxy::{FailToProxy, Session};
 use serde::Serialize;
 
 use super::context::Context;
+use super::limited;
 use super::response::allow_origin;
 use super::upstream;
 use crate::forward::X_REQUEST_ID;
-use crate::policy::Policy;
+use crate::gateway::Gateway;
 use crate::policy::decision::{Decision, Denial, Verdict};
 use crate::policy::method::MethodSet;
 use crate::policy::reason::Busy;
@@ -60,11 +61,11 @@ pub(super) async fn local(
     session: &mut Session,
     decision: &Decision,
     request_id: &HeaderValue,
-    policy: &Policy,
+    gateway: &Gateway,
 ) -> Result<()> {
     match &decision.verdict {
         Verdict::Deny(denial) => {
-            let (head, body) = refusal(session, denial, decision, request_id, policy)?;
+            let (head, body) = refusal(session, denial, decision, request_id, gateway)?;
             settle(session, denial.closes()).await;
             write(session, head, body).await?;
         }
@@ -97,9 +98,9 @@ fn refusal(
     denial: &Denial,
     decision: &Decision,
     request_id: &HeaderValue,
-    policy: &Policy,
+    gateway: &Gateway,
 ) -> Result<(ResponseHeader, Bytes)> {
-    let (rule, rules) = (decision.rule, &policy.rules);
+    let (rule, rules, now) = (decision.rule, &gateway.policy().rules, gateway.clock().now());
     let method = session.req_header().method.as_str();
     let required = denial.required;
     let scopes = |set: ScopeSet| set.iter().map(|scope| scope.as_str()).collect();
@@ -121,6 +122,9 @@ fn refusal(
     }
     if let Some(seconds) = denial.retry_after {
         head.insert_header(RETRY_AFTER, seconds.to_string())?;
+    }
+    if let Some(allowance) = &denial.allowance {
+        limited::refused(&mut head, **allowance, denial.retry_after.unwrap_or_default(), now)?;
     }
     allow_origin(&mut head, &session.req_header().headers)?;
     Ok((head, body))
@@ -190,9 +194,9 @@ pub(super) async fn last(
     session: &mut Session,
     decision: &Decision,
     request_id: &HeaderValue,
-    policy: &Policy,
+    gateway: &Gateway,
 ) -> Result<()> {
-    local(session, decision, request_id, policy).await?;
+    local(session, decision, request_id, gateway).await?;
     let client = session.as_downstream_mut();
     client.finish_body().await?;
     client.set_total_drain_timeout(Some(DRAIN_TIME));
@@ -225,8 +229,8 @@ pub(super) async fn failure(
     {
         session.set_keepalive(None);
         if !started {
-            let policy = ctx.serving.gateway.policy();
-            last(session, decision, &ctx.request_id, policy).await.unwrap_or_default();
+            let gateway = &ctx.serving.gateway;
+            last(session, decision, &ctx.request_id, gateway).await.unwrap_or_default();
         }
         return FailToProxy { error_code: denial.reason.status(), can_reuse_downstream };
     }

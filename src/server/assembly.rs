@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::AccessSink;
 use super::callers::Callers;
+use super::limits::Shared;
 use super::stores::Stores;
 use crate::assertion::Assertion;
 use crate::budget::Budget;
@@ -24,6 +25,7 @@ use crate::config::{self, Cache, Config, Listen, Problem, SentryVersion, Store};
 use crate::directory::SentryDirectory;
 use crate::forward::Outbound;
 use crate::gateway::Gateway;
+use crate::limit::table::Limits;
 use crate::policy::exposure::Service;
 use crate::proxy::{Listeners, Pool, Serving, Upstreams};
 use crate::spool::Spool;
@@ -65,6 +67,7 @@ pub(super) struct Assembly {
     kept_up: Vec<Kept>,
     /// Who knows what names stand for.
     directory: Option<Arc<SentryDirectory>>,
+    redis: Option<Shared>,
     errors: Option<Arc<Errors>>,
 }
 
@@ -145,7 +148,8 @@ impl Ground {
         }
         let fixed = Fixed::of(&config);
         let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-        let metrics = Arc::new(self.families.of(&config.policy, &names));
+        let limits: Vec<&str> = config.limits.iter().map(|limit| &*limit.name).collect();
+        let metrics = Arc::new(self.families.of(&config.policy, &names, &limits));
         let same =
             before.filter(|before| before.stores == config.stores && before.cache == config.cache);
         let (callers, stores) = match same {
@@ -184,14 +188,17 @@ impl Ground {
         let spool = before.map(|before| &before.serving.spool);
         let spool = spool.filter(|spool| *spool.settings() == config.spool).map(Arc::clone);
         let (identities, clock) = (Arc::clone(&callers.identities), Arc::clone(&self.clock));
+        let limits = before.map(|before| before.serving.gateway.limits());
+        let limits = Limits::new(config.limits, &config.policy.rules, limits, self.clock.instant());
+        let redis = before.and_then(|before| before.redis.as_ref());
+        let redis = config.redis.map(|own| Shared::new(own, redis, &self.families, &self.clock));
+        let redis = redis.transpose()?;
+        let shared = redis.as_ref().map(|redis| Arc::clone(&redis.counts) as _);
+        let gateway = Gateway::new(config.policy, identities, clock, asked(directory.as_ref()))
+            .limited(limits, shared);
         let serving = Serving {
             config_hash: config.hash.into(),
-            gateway: Arc::new(Gateway::new(
-                config.policy,
-                identities,
-                clock,
-                asked(directory.as_ref()),
-            )),
+            gateway: Arc::new(gateway),
             listeners: exposed(&self.addresses, &config.listen)?,
             upstreams,
             outbound,
@@ -225,6 +232,7 @@ impl Ground {
             upstreams: config.upstreams,
             kept_up,
             directory,
+            redis,
             errors,
         };
         Ok((assembly, Awaited { stores, upstreams: awaited }))
@@ -307,6 +315,17 @@ impl Assembly {
     pub(super) async fn retire(self, next: &Self, ground: &Ground) {
         let names: Vec<_> = self.stores.iter().map(|store| store.name.clone()).collect();
         next.close_other_stores(&names, ground);
+        let kept = next.serving.gateway.limits();
+        for limit in self.serving.gateway.limits().iter() {
+            if !kept.iter().any(|kept| kept.name == limit.name) {
+                ground.families.limit_closed(&limit.name);
+            }
+        }
+        let server =
+            |assembly: &Self| assembly.redis.as_ref().map(|redis| redis.counts.settings().server());
+        if let Some(own) = server(&self).filter(|own| server(next).as_ref() != Some(own)) {
+            ground.families.redis_closed(&own);
+        }
         for (service, upstream) in self.upstreams.iter() {
             let next = next.upstreams.iter().find(|(other, _)| *other == service);
             for url in &upstream.urls {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::shared_counts::{Asked, CountsObserver};
 use crate::store::{LookupResult, Observer};
-use crate::telemetry::metrics::{Metrics, StoreResult};
+use crate::telemetry::metrics::{Metrics, RedisMetrics, RedisResult, StoreResult};
 
 /// Metrics as the observer of the stores, which know nothing of metrics.
 #[derive(Debug)]
@@ -45,5 +46,23 @@ impl Observer for MetricsObserver {
 
     fn revocation_lag(&self, lag: Duration) {
         self.0.revocation_lag(lag);
+    }
+}
+
+impl CountsObserver for RedisMetrics {
+    fn asked(&self, asked: Asked) {
+        RedisMetrics::asked(
+            self,
+            match asked {
+                Asked::Answered => RedisResult::Answered,
+                Asked::Late => RedisResult::Late,
+                Asked::Failed => RedisResult::Error,
+                Asked::Skipped => RedisResult::Skipped,
+            },
+        );
+    }
+
+    fn can_be_asked(&self, so: bool) {
+        self.up(so);
     }
 }

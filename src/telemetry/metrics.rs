@@ -6,6 +6,7 @@
 mod ended;
 mod families;
 mod keys;
+mod limits;
 mod listen;
 mod register;
 mod results;
@@ -18,6 +19,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 pub use ended::{ErrorMetrics, ErrorResult, SpanMetrics, SpanResult};
 pub use families::{Families, ReloadResult};
+pub use limits::{Excessive, LimitTerm, RedisMetrics, RedisResult};
 pub use listen::{ConnectionLimit, HandshakeFailure, ListenMetrics, Open, ProxyFailure};
 pub use results::{JsonResult, LinkResult, StoreResult};
 pub use upstream::UpstreamMetrics;
@@ -31,6 +33,7 @@ use crate::policy::decision::{Denial, Verdict};
 use crate::policy::exposure::Service;
 use crate::policy::reason::Reason;
 use keys::{KeyFamilies, KeyHandles};
+use limits::{LimitFamilies, LimitHandles};
 use up::Up;
 
 /// A metric: what the table in the documentation is made of.
@@ -91,6 +94,14 @@ metrics! {
         "Decisions by scheme of the credential, `allow`, `observe` (let through, though it would be refused), `shadow` (let through, though a rule in shadow would refuse it), `refuse` or `answer`, and reason (`none` when allowed).";
     REFUSALS: "counter" "refusals_total" ["route", "decision", "reason"],
         "Refusals by template of the route (`unmatched` without one), `refuse`, `observe` or `shadow`, and reason.";
+    RATE_LIMITED: "counter" "rate_limited_total" ["limit", "term", "decision"],
+        "Requests that were too many for a limit of the config, by `rate` or `in_flight`: `refuse`, or `shadow` where the limit is not enforced.";
+    LIMIT_KEYS: "gauge" "limit_keys" ["limit"],
+        "Callers that have a count of their own of a limit; at `max_keys` new ones share one.";
+    REDIS_REQUESTS: "counter" "redis_requests_total" ["result"],
+        "Requests for which Redis was to count shared limits: `answered`; `late` or `error`, so that this gateway counted for itself; `skipped`, because it did not answer before.";
+    REDIS_UP: "gauge" "redis_up" ["server"],
+        "Whether the Redis that counts shared limits answers.";
     OBSERVE_UNTIL: "gauge" "observe_until_timestamp_seconds" [],
         "Until when `mode = \"observe\"` lets through what a scope or a binding would refuse, in seconds since the epoch; 0 when everything is enforced.";
     SHADOW_UNTIL: "gauge" "shadow_until_timestamp_seconds" [],
@@ -197,6 +208,7 @@ pub struct Metrics {
     cache: Vec<(&'static str, IntCounter)>,
     cache_entries: IntGauge,
     stores: Vec<StoreHandles>,
+    limits: Vec<LimitHandles>,
     canary_uses: IntCounter,
     revocation_lag: Histogram,
     messages_dropped: IntCounter,

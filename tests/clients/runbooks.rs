@@ -128,6 +128,13 @@ const ROWS: &[Row] = &[
     Row { web: "max_body = \"10B\"", ..row("too_large", NEW) },
     Row { host: "localhost", ..row("misdirected", LIST) },
     Row {
+        spool: "[limit.tokens]\nby = \"token\"\nin_flight = 1",
+        other: "GET /api/0/organizations/silent/projects/ HTTP/1.1\r\nHost: HOST\r\n\
+                Authorization: Bearer TOKEN\r\n\r\n",
+        others: 1,
+        ..row("rate_limited", LIST)
+    },
+    Row {
         token: Token::Unknown,
         store: FEW,
         other: GUESSES,

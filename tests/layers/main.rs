@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "forward", may_use: &["policy", "rewrite"], forbidden: PURE },
     // It reads JSON.
     Layer { module: "peek", may_use: &["policy"], forbidden: PURE_BUT_JSON },
-    Layer { module: "limit", may_use: &[], forbidden: PURE },
+    Layer { module: "limit", may_use: &["policy"], forbidden: PURE },
     // Who waits for a connection to end is told.
     Layer {
         module: "seats",
@@ -77,6 +77,11 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "spool",
         may_use: &["budget"],
+        forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["serde", "toml", "prometheus"]],
+    },
+    Layer {
+        module: "shared_counts",
+        may_use: &["clock", "tls", "limit"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["serde", "toml", "prometheus"]],
     },
     Layer {
@@ -111,6 +116,7 @@ const LAYERS: &[Layer] = &[
             "telemetry::spans::Settings",
             "seats::SeatLimits",
             "spool::SpoolSettings",
+            "shared_counts::redis::Settings",
             "store::introspection::Protocol",
             "store::jwt",
             "store::portcullis::StoreLocation",
@@ -133,7 +139,7 @@ const LAYERS: &[Layer] = &[
     // The story of a request.
     Layer {
         module: "gateway",
-        may_use: &["policy", "store", "clock", "directory"],
+        may_use: &["policy", "store", "clock", "directory", "limit", "shared_counts"],
         forbidden: &[
             PINGORA,
             STORAGE,
@@ -144,7 +150,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "explain",
-        may_use: &["gateway", "policy", "clock"],
+        may_use: &["gateway", "policy", "clock", "limit"],
         forbidden: &[PINGORA, STORAGE, INPUT_OUTPUT, READS_A_CLOCK],
     },
     // The adapter to pingora. It asks the gateway, never a store.
@@ -156,6 +162,7 @@ const LAYERS: &[Layer] = &[
             "assertion",
             "budget",
             "policy",
+            "limit",
             "forward",
             "rewrite",
             "telemetry",
@@ -189,7 +196,17 @@ const LAYERS: &[Layer] = &[
     // It asks a gateway and its Sentry from outside, so it knows no part that serves.
     Layer {
         module: "doctor",
-        may_use: &["clock", "tls", "client", "policy", "rewrite", "config", "store", "stores"],
+        may_use: &[
+            "clock",
+            "tls",
+            "client",
+            "policy",
+            "rewrite",
+            "config",
+            "shared_counts",
+            "store",
+            "stores",
+        ],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["prometheus", "toml"]],
     },
     // It knows of a chain what anybody outside does.
@@ -235,12 +252,14 @@ const LAYERS: &[Layer] = &[
             "seats",
             "reload",
             "policy",
+            "limit",
             "rewrite",
             "forward",
             "assertion",
             "telemetry",
             "config",
             "spool",
+            "shared_counts",
             "store",
             "directory",
             "stores",
@@ -262,9 +281,11 @@ const LAYERS: &[Layer] = &[
             "clock",
             "tls",
             "policy",
+            "limit",
             "directory",
             "config",
             "spool",
+            "shared_counts",
             "store",
             "stores",
             "gateway",

@@ -89,6 +89,14 @@ impl Connection {
         }
     }
 
+    /// Whether anything of an answer has come. Waits a moment for it.
+    pub fn has_come(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let come = !self.read.is_empty() || self.fill_or_end().is_some();
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        come
+    }
+
     /// Reads the head of an answer; `None` when the connection ended without one.
     pub fn read_head(&mut self) -> Option<(u16, Vec<(String, String)>)> {
         let end = loop {

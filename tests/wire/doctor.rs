@@ -4,6 +4,7 @@ mod pair;
 
 use pair::{CREDENTIAL, Options, PUBLIC, Pair, Sentry, Told};
 
+use crate::limits::redis_server::Redis;
 use crate::upstream::{Upstream, ok};
 
 /// Asks of a pair, and sees that exactly these checks are problems, each with something to do.
@@ -55,6 +56,33 @@ fn with_a_token_the_way_of_a_client_is_seen() {
     let told = pair.ask(&[], &pair.token_named("other", &["event:read"]));
     problems(&told, &[]);
     assert!(told.with("skipped").contains(&"link_rewritten"), "{}", told.text);
+}
+
+#[test]
+fn a_redis_that_counts_and_one_that_does_not() {
+    let mut redis = Redis::start();
+    let redis_at = redis.port;
+    let top = format!(
+        "redis = {{ url = \"redis://127.0.0.1:{redis_at}\", timeout = \"10s\" }}\n\
+         limit = {{ own = {{ by = \"client\", per_second = 100, shared = true }} }}\n"
+    );
+    let pair = Pair::start(Sentry::default(), Options { top, ..Options::default() });
+    let told = pair.ask(&[], "");
+    problems(&told, &[]);
+    assert_eq!(told.check("redis")["verdict"], "ok", "{}", told.text);
+    redis.kill();
+    let told = pair.ask(&[], "");
+    problems(&told, &["redis"]);
+    let seen = told.check("redis")["seen"].as_str().unwrap();
+    assert!(seen.starts_with(&format!("`127.0.0.1:{redis_at}` can't be reached: ")), "{seen}");
+    assert!(fix(&told, "redis").contains("each gateway counts for itself"), "{}", told.text);
+    // To check the config it is a note, as a start goes on without it.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    let config = pair.folder.path().join("portcullis.toml");
+    let checked = command.args(["check", "--config"]).arg(config).output().unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{checked:?}");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(said.contains("note: redis: `127.0.0.1:"), "{said}");
 }
 
 /// Each row: what is wrong with Sentry, what alone is a problem, and what the fix says.

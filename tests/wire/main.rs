@@ -29,6 +29,7 @@ mod gate;
 mod history;
 mod introspection;
 mod jwt;
+mod limits;
 mod machine;
 mod outage;
 mod pool;

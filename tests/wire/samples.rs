@@ -48,13 +48,13 @@ impl Machine {
     }
 }
 
-/// The TOML of the README: a config, two other stores for it, what makes it observe, assertions, a file of
-/// rules, and where spans and audit records go.
-fn readme_blocks() -> [String; 9] {
+/// The TOML of the README: a config, two other stores for it, what makes it observe, limits of one and of many, assertions, a
+/// file of rules, and where spans and audit records go.
+fn readme_blocks() -> [String; 11] {
     let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let blocks = text.split("```toml\n").skip(1);
     let blocks: Vec<_> = blocks.map(|b| b.split("```").next().unwrap().to_owned()).collect();
-    blocks.try_into().expect("the README has a config, seven additions to it, and a file of rules")
+    blocks.try_into().expect("the README has a config, nine additions to it, and a file of rules")
 }
 
 fn readme() -> String {
@@ -129,7 +129,7 @@ fn the_shipped_rules_are_a_rule_file_like_any_other() {
 #[test]
 fn the_rules_of_the_readme_go_on_top() {
     let machine = Machine::new();
-    let [config, _, _, _, _, rules, ..] = readme_blocks();
+    let [config, _, _, _, _, _, _, rules, ..] = readme_blocks();
     machine.write("own.toml", &rules);
     let config = format!("{config}\n[rules]\nfiles = [\"own.toml\"]\n");
     let output = portcullis(&["check"], &machine.write("portcullis.toml", &config));
@@ -139,14 +139,17 @@ fn the_rules_of_the_readme_go_on_top() {
 #[test]
 fn the_additions_of_the_readme_fit_its_config() {
     let machine = Machine::new();
-    let [config, store, endpoint, observe, assertion, _, traces, errors, audit] = readme_blocks();
+    let [config, store, endpoint, observe, limits, shared, assertion, _, traces, errors, audit] =
+        readme_blocks();
     let check = |text: String| portcullis(&["check"], &machine.write("portcullis.toml", &text));
     let output = check(format!("{observe}\n{config}"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("note: mode: "), "{output:?}");
     let dsn = machine.folder.path().join("run/secrets/portcullis-dsn");
     fs::write(dsn, "http://a94a8fe5ccb19ba61c4c0873d391e987@relay:3000/1\n").unwrap();
-    let output = check(format!("{config}\n{assertion}\n{traces}\n{errors}\n{audit}"));
+    fs::write(machine.folder.path().join("run/secrets/redis"), "a-password\n").unwrap();
+    let output =
+        check(format!("{config}\n{limits}\n{shared}\n{assertion}\n{traces}\n{errors}\n{audit}"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     // All is well with it but that there is no such host.
     fs::write(machine.folder.path().join("run/secrets/sentry-db"), "a-password\n").unwrap();

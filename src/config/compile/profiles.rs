@@ -158,7 +158,7 @@ impl Compiler<'_> {
     }
 
     /// What a token of the command line can name.
-    fn name(&mut self, at: &str, name: &str) {
+    pub(super) fn name(&mut self, at: &str, name: &str) {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if name.is_empty() || name.len() > 64 || !name.bytes().all(known) {
             let what = format!("`{}` is no name", name.escape_debug());
@@ -199,7 +199,8 @@ fn select(line: &str, table: &RuleTable, selected: &mut RuleMethods) -> Option<u
         names => names.split(',').map(Method::from_name).collect::<Option<_>>()?,
     };
     let mut found = 0;
-    for (id, rule) in table.iter() {
+    // Those in shadow too: a rule keeps its place when it takes over.
+    for (id, rule) in table.all() {
         if rule.template.as_str() != path || rule.access == Access::NotExposed {
             continue;
         }

@@ -13,10 +13,10 @@ use super::{
     ACCESS_LOG_DROPPED, AUDIT_DROPPED, AUDIT_RECORDS, BUILD_INFO, CACHE, CACHE_ENTRIES,
     CACHE_RESULTS, CANARY_USES, CONFIG_INFO, CONFIG_LOADED, CONFIG_REFUSED, CONFIG_RELOADS,
     DECISIONS, DURATION, ErrorMetrics, FINE, IN_FLIGHT, JSON, JsonResult, KeyFamilies, LINKS,
-    LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD, REFUSALS,
-    REQUESTS, REVOCATION_LAG, RULES, SECONDS, SHADOW_UNTIL, STORE, STORE_DURATION, STORE_LOOKUPS,
-    STORE_UP, SpanMetrics, StoreHandles, UPSTREAM, UPSTREAM_FAILURES, USE_WRITES, Up, seconds,
-    upstream,
+    LimitFamilies, LinkResult, ListenMetrics, MESSAGES_DROPPED, Metrics, OBSERVE_UNTIL, OVERHEAD,
+    REFUSALS, REQUESTS, REVOCATION_LAG, RULES, RedisMetrics, SECONDS, SHADOW_UNTIL, STORE,
+    STORE_DURATION, STORE_LOOKUPS, STORE_UP, SpanMetrics, StoreHandles, UPSTREAM,
+    UPSTREAM_FAILURES, USE_WRITES, Up, seconds, upstream,
 };
 use crate::clock::Timestamp;
 use crate::policy::Policy;
@@ -51,6 +51,7 @@ pub struct Families {
     use_writes: IntCounterVec,
     canary_uses: IntCounter,
     keys: KeyFamilies,
+    limits: LimitFamilies,
     revocation_lag: Histogram,
     access_log_dropped: IntCounter,
     audit: AuditCounters,
@@ -131,6 +132,7 @@ impl Families {
             use_writes: counter_vec(registry, USE_WRITES)?,
             canary_uses: counter(registry, CANARY_USES)?,
             keys: KeyFamilies::register(registry)?,
+            limits: LimitFamilies::register(registry)?,
             revocation_lag: histogram(registry, REVOCATION_LAG, STORE)?,
             access_log_dropped: counter(registry, ACCESS_LOG_DROPPED)?,
             audit,
@@ -145,9 +147,9 @@ impl Families {
         })
     }
 
-    /// The series of a config with these rules and these token stores, ready to be told of events. What
-    /// was counted under another one goes on.
-    pub fn of(&self, policy: &Policy, stores: &[&str]) -> Metrics {
+    /// The series of a config with these rules, these token stores and these limits, ready to be told of
+    /// events. What was counted under another one goes on.
+    pub fn of(&self, policy: &Policy, stores: &[&str], limits: &[&str]) -> Metrics {
         let by_outcome = |scheme: &str| {
             let refusals = Reason::ALL.iter().map(|reason| ("refuse", reason.code()));
             let outcomes = [("allow", "none"), ("answer", "none")].into_iter().chain(refusals);
@@ -187,6 +189,7 @@ impl Families {
             cache: cache.map(|name| (*name, self.cache.with_label_values(&[name]))).collect(),
             cache_entries: self.cache_entries.clone(),
             stores: stores.iter().map(|store| self.store(store)).collect(),
+            limits: limits.iter().map(|limit| self.limits.of(limit)).collect(),
             canary_uses: self.canary_uses.clone(),
             revocation_lag: self.revocation_lag.clone(),
             messages_dropped: self.messages_dropped.clone(),
@@ -217,6 +220,21 @@ impl Families {
         // It is gone already, if so.
         self.store_up.remove_label_values(&[store]).unwrap_or_default();
         self.keys.closed(store);
+    }
+
+    /// The series of the Redis that counts shared limits at this address.
+    pub fn redis(&self, server: &str) -> RedisMetrics {
+        self.limits.redis(server)
+    }
+
+    /// That Redis is no longer asked.
+    pub fn redis_closed(&self, server: &str) {
+        self.limits.redis_closed(server);
+    }
+
+    /// A limit is no longer there.
+    pub fn limit_closed(&self, limit: &str) {
+        self.limits.closed(limit);
     }
 
     /// A URL of an upstream is no longer used.

@@ -86,6 +86,7 @@ fn rows() -> Vec<(&'static str, String, &'static str)> {
         ("api-beside", own(&format!("{ISSUER}\njwks_url = \"https://keys.example:8443/a:1\"")), "the issuer `https://keys.example:8443/a:1` of the config is asked for its keys, and `networkPolicy.egress` lets nothing out to port 8443"),
         ("api-beside", format!("{}{}", own(ISSUER), egress("{protocol: UDP, port: 443}")), "lets nothing out to port 443"),
         ("api-beside", format!("{}{}", own(ISSUER), egress("{port: 444, endPort: 500}")), "lets nothing out to port 443"),
+        ("api-beside", format!("{}networkPolicy: {{egress: []}}", own("[redis]\nurl = \"redis://redis:6379\"\n[limit.own]\nby = \"client\"\nper_second = 1\nshared = true")), "the config names `redis://redis:6379`, and `networkPolicy.egress` lets nothing out"),
         // What the schema of the values does not know.
         ("api-beside", "replicaCount: 3".into(), "additional properties 'replicaCount' not allowed"),
         ("api-beside", "image: {name: x}".into(), "additional properties 'name' not allowed"),

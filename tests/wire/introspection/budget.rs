@@ -77,6 +77,8 @@ impl Guarded {
     }
 }
 
+/// AC-096: guesses are refused before the store is asked, and who is known at the same address is not shut
+/// out by them.
 #[test]
 fn who_guesses_leaves_the_others_theirs() {
     let guarded = Guarded::new();

@@ -46,7 +46,8 @@ path = "/api/0/organizations/{organization_id_or_slug}/kept/"
 pub struct Fleet {
     /// Nothing, but for its upstream now and then.
     fine: Gate,
-    /// It is asked for few tokens that nobody knows.
+    /// It is asked for few tokens that nobody knows, and lets few requests through of those that are; its
+    /// Redis is away.
     guessed: Gate,
     /// It has nowhere to keep chunked bodies, and believes an issuer of JWTs.
     without_folder: Gate,
@@ -90,6 +91,10 @@ impl Fleet {
             }),
             guessed: with(Options {
                 store: "unknown_per_second = 2\nunknown_per_client = 1\n".to_owned(),
+                // Nobody listens there.
+                tables: "[redis]\nurl = \"redis://127.0.0.1:9\"\n[limit.tokens]\nby = \"token\"\n\
+                         per_minute = 1\nshared = true\n"
+                    .to_owned(),
                 ..Options::default()
             }),
             without_folder: with(Options {
@@ -283,6 +288,9 @@ impl Fleet {
     }
 
     fn stores(&self) {
+        let token = self.guessed.token("read");
+        assert_eq!(self.guessed.bearer(ISSUES, &token).status, 200);
+        is(&self.guessed.bearer(ISSUES, &token), "rate_limited");
         eventually("too many guesses", || {
             let address = self.guessed.address;
             let ask = |number| {

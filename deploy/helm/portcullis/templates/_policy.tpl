@@ -63,7 +63,7 @@
 {{- end -}}
 {{- include "portcullis.checkPeers" (dict "of" (printf "additionalServices.%s.clients" .name) "peers" .clients "pods" false) -}}
 {{- end -}}
-{{- $outside := dig "traces" "endpoint" "" $config -}}
+{{- $outside := dig "traces" "endpoint" (dig "redis" "url" "" $config) $config -}}
 {{- range $config.store -}}
 {{- if or (hasPrefix "postgres" (toString .url)) (eq "rfc7662" (toString .protocol)) -}}
 {{- $outside = .url -}}

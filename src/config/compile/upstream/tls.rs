@@ -39,9 +39,14 @@ impl Compiler<'_> {
                 }
             }
         }
+        self.client_tls(at, tls)
+    }
+
+    /// How a client speaks TLS.
+    pub(in super::super) fn client_tls(&mut self, at: &str, tls: &RawUpstreamTls) -> ClientTls {
         ClientTls {
             authorities: tls.ca.as_ref().and_then(|path| self.certificates(at, "ca", path)),
-            server_name: server_name.map(Into::into),
+            server_name: tls.server_name.as_deref().map(Into::into),
             identity: self.identity(at, tls),
             certificate: tls.certificate.as_deref().map(Into::into),
         }

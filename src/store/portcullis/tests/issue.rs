@@ -53,7 +53,10 @@ async fn what_was_asked_for_is_what_is_found_listed_and_shown() {
         let bound = (identity.bounds.organizations(), identity.bounds.projects());
         assert_eq!(bound, (&organizations, &projects));
         assert_eq!(identity.expires_at.time(), expires_at);
-        assert_eq!(*identity.bounds.allowed_origins(), ["https://example.com".into(), "*".into()]);
+        assert_eq!(
+            *identity.bounds.allowed_origins(),
+            ["https://example.com", "*"].map(Box::<str>::from)
+        );
         assert_same(&desk.store.token(&token.id).await.unwrap().unwrap(), token);
         all.push(issued);
     }
