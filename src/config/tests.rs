@@ -11,6 +11,7 @@ mod machine;
 mod profiles;
 mod records;
 mod rules;
+mod server;
 mod shipped;
 mod stores;
 mod traces;
@@ -135,18 +136,6 @@ fn one_problem_each() {
         ("https://sentry.example.com", "sentry.example.com", "public_url", "is not a base URL"),
         (
             "listen = [{",
-            "server = { max_head = \"2MiB\" }\nlisten = [{",
-            "server.max_head",
-            "1 MiB",
-        ),
-        (
-            "listen = [{",
-            "server = { max_headers = 300 }\nlisten = [{",
-            "server.max_headers",
-            "is 300",
-        ),
-        (
-            "listen = [{",
             "public_aliases = [\"https://b/x\"]\nlisten = [{",
             "public_aliases[0]",
             "another path prefix",
@@ -156,18 +145,6 @@ fn one_problem_each() {
             "trusted_proxies = [\"10.0.0.0/33\"]\nlisten = [{",
             "trusted_proxies[0]",
             "is not a network",
-        ),
-        (
-            "listen = [{",
-            "server = { max_connections = 15 }\nlisten = [{",
-            "server.max_connections",
-            "is below 16",
-        ),
-        (
-            "listen = [{",
-            "server = { max_connections_per_client = 0 }\nlisten = [{",
-            "server.max_connections_per_client",
-            "lets nobody connect",
         ),
         ("0.0.0.0:8080", "0.0.0.0", "listen[0].address", "is not an IP address with a port"),
         (

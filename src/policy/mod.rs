@@ -16,6 +16,7 @@ mod detail;
 pub mod escaped;
 pub mod exposure;
 pub mod frame;
+mod given;
 pub mod identity;
 pub mod issuers;
 pub mod judge;
@@ -36,58 +37,27 @@ pub mod site;
 pub mod template;
 pub mod token;
 
-use std::sync::Arc;
+pub use given::{Policy, SESSION_COOKIE};
 
 use credential::{Authorization, BadCredential, Credential, Scheme};
 use decision::{Caller, Decision, Denial, Forward, Permit, Verdict};
-use exposure::{Exposure, Exposures, Service};
-use frame::{Body, Frame, HeadLimits, RequestHead};
+use exposure::{Exposure, Exposures};
+use frame::{Body, Frame, RequestHead};
 use http::HeaderMap;
 use identity::IdentityKind;
-use issuers::TrustedIssuers;
 use judge::wrong_kind;
 use method::Method;
 use passing::Passing;
 use path::Target;
-use profile::Profiles;
 use reason::Reason;
-use rules::{Access, Found, Rule, RuleId, RuleTable};
+use rules::{Access, Found, Rule, RuleId};
 use shadow::InShadow;
-use site::{NameId, Site};
-
-use crate::clock::Timestamp;
+use site::NameId;
 
 /// The header by which SDKs present a project key. Sentry's web API does not read it.
 const SENTRY_AUTH: &str = "x-sentry-auth";
 /// The query parameter by which SDKs present a project key.
 const SENTRY_KEY: &str = "sentry_key";
-
-/// Everything that a decision depends on besides the request, the identity and the time.
-#[derive(Debug)]
-pub struct Policy {
-    /// The rules.
-    pub rules: RuleTable,
-    /// The public names.
-    pub site: Site,
-    /// The largest request body to each service, in bytes, where a rule does not say; in the order
-    /// of [`Service::ALL`].
-    pub max_body: [u64; Service::ALL.len()],
-    /// How much a request head may have.
-    pub head: HeadLimits,
-    /// What some listener lets in.
-    pub exposed: Exposures,
-    /// The cookie of a browser session of Sentry's (`SESSION_COOKIE_NAME`).
-    pub session_cookie: Box<str>,
-    /// Until when what is only about entitlement is let through and told, instead of refused; never
-    /// when `None`.
-    pub observe_until: Option<Timestamp>,
-    /// What tokens may be narrowed to, by name.
-    pub profiles: Profiles,
-    /// The hosts that Sentry is called by, in lower case.
-    pub sentry_hosts: Arc<[Box<str>]>,
-    /// Whose JWTs are for the gateway alone.
-    pub issuers: TrustedIssuers,
-}
 
 /// The first half of a decision.
 #[derive(Debug)]
@@ -127,41 +97,7 @@ struct Request<'a> {
     shadow: Option<InShadow<'a>>,
 }
 
-/// The largest request body where nothing says otherwise.
-const MAX_BODY: u64 = 100 << 20;
-/// The cookie of Sentry's browser sessions, as self-hosted names it.
-pub const SESSION_COOKIE: &str = "sentrysid";
-
 impl Policy {
-    /// A policy that lets in the Web API, by these rules, under these names.
-    pub fn new(rules: RuleTable, site: Site) -> Self {
-        let sentry_hosts = site.names().iter().map(|name| name.host().into()).collect();
-        Self {
-            rules,
-            site,
-            sentry_hosts,
-            max_body: [MAX_BODY; Service::ALL.len()],
-            head: HeadLimits::default(),
-            exposed: Exposures::API,
-            session_cookie: SESSION_COOKIE.into(),
-            observe_until: None,
-            profiles: Profiles::default(),
-            issuers: TrustedIssuers::default(),
-        }
-    }
-
-    /// Until when refusals that are only about entitlement are told and not made, if they are at
-    /// `now`.
-    pub fn observing(&self, now: Timestamp) -> Option<Timestamp> {
-        self.observe_until.filter(|until| now < *until)
-    }
-
-    /// The largest request body that a rule takes, in bytes.
-    pub fn max_body(&self, rule: RuleId) -> u64 {
-        let rule = self.rules.rule(rule);
-        rule.max_body.unwrap_or(self.max_body[rule.service as usize])
-    }
-
     /// Reads the request: frame, host, path, route, credential, in this order.
     pub fn screen<'a>(&'a self, head: &RequestHead<'a>) -> Screened<'a> {
         match self.route(head) {

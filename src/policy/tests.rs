@@ -9,8 +9,10 @@ use super::identity::{
     Binding, Bound, Bounds, Expiry, Identity, Issuer, KindSet, Narrowing, State,
 };
 use super::method::MethodSet;
+use super::rules::RuleTable;
 use super::scope::{Scope, ScopeSet};
 use super::site::BaseUrl;
+use super::site::Site;
 use super::*;
 use crate::clock::Timestamp;
 use settle::{forwarded, settled};
