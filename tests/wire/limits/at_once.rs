@@ -228,5 +228,6 @@ fn a_websocket_is_under_way_until_it_ends() {
     drop(first);
     eventually("room", || gate.bearer(LINE, &token).status == 200);
     drop(second);
+    gate.counts("portcullis_requests_in_flight", &[], 0.0);
     let (_third, _) = open();
 }
