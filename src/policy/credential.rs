@@ -183,6 +183,13 @@ pub struct Presented<'a> {
     pub client: Option<IpAddr>,
 }
 
+impl Presented<'_> {
+    /// What a JWT may be known by besides: [`Digest::of_other_form`].
+    pub fn other_form(&self) -> Option<Digest> {
+        Digest::of_other_form(bearer_token(self.authorization?)?)
+    }
+}
+
 impl<'a> From<&'a Credential> for Presented<'a> {
     fn from(credential: &'a Credential) -> Self {
         Self { credential, authorization: None, client: None }

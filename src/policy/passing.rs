@@ -133,6 +133,7 @@ fn authorized(value: &str, found: &mut Vec<(Scheme, Digest)>) {
     listed(value, found);
     for part in value.split([' ', '\t']).filter(|part| !part.is_empty()) {
         found.push((Scheme::Bearer, Digest::of_bearer(part)));
+        found.extend(Digest::of_other_form(part).map(|digest| (Scheme::Bearer, digest)));
         let pair = STANDARD_NO_PAD.decode(part.trim_end_matches('='));
         if let Some(pair) = pair.ok().and_then(|pair| String::from_utf8(pair).ok()) {
             let name = pair.split(':').next().unwrap_or_default();

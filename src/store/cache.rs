@@ -129,7 +129,7 @@ impl Identities {
     ) -> Answer {
         let presented = presented.into();
         let credential = presented.credential;
-        let lookup = match self.blocked.lists(credential.digest.fingerprint()) {
+        let lookup = match self.listed_in_any_form(presented) {
             Listed::No => None,
             Listed::Yes => Some(Lookup::Blocked),
             Listed::Unread => Some(Lookup::Unavailable),

@@ -34,16 +34,26 @@ impl Digest {
     /// of the curve less `s` in place of `s`, and it is as good: both are one credential, and the one with
     /// the smaller number is digested.
     pub fn of_bearer(token: &str) -> Self {
-        match with_smaller_s(token) {
-            Some(token) => Self::of(&token),
-            None => Self::of(token),
+        match twin(token) {
+            Some((twin, Ordering::Less)) => Self::of(&twin),
+            Some((_, Ordering::Equal | Ordering::Greater)) | None => Self::of(token),
+        }
+    }
+
+    /// The digest of the one with the larger number, if a Bearer token has one: who has only the text of it
+    /// may know it by that.
+    pub fn of_other_form(token: &str) -> Option<Self> {
+        let (twin, order) = twin(token)?;
+        match order {
+            Ordering::Less => Some(Self::of(token)),
+            Ordering::Equal | Ordering::Greater => Some(Self::of(&twin)),
         }
     }
 }
 
-/// The twin of a token, if that is the one with the smaller `s`. By how long a signature is it may be one of
-/// ECDSA; of what is none, no twin is authentic.
-fn with_smaller_s(token: &str) -> Option<String> {
+/// The same token with the other `s`, and whether that is the smaller one. By how long a signature is it may be
+/// one of ECDSA; of what is none, no twin is authentic.
+fn twin(token: &str) -> Option<(String, Ordering)> {
     if !has_form_of_jwt(token) {
         return None;
     }
@@ -55,8 +65,9 @@ fn with_smaller_s(token: &str) -> Option<String> {
         _ => return None,
     };
     let (r, s) = signature.split_at(signature.len() / 2);
-    let twin = difference(order, s).filter(|twin| twin.as_slice().cmp(s) == Ordering::Less)?;
-    Some(format!("{message}.{}", URL_SAFE_NO_PAD.encode([r, &twin].concat())))
+    let other = difference(order, s)?;
+    let compared = other.as_slice().cmp(s);
+    Some((format!("{message}.{}", URL_SAFE_NO_PAD.encode([r, &other].concat())), compared))
 }
 
 /// One number less another, of as many bytes; `None` if it is the smaller one.
@@ -92,6 +103,9 @@ mod tests {
             assert_ne!(small, large);
             assert_eq!(Digest::of_bearer(&small), Digest::of(&small));
             assert_eq!(Digest::of_bearer(&large), Digest::of(&small));
+            for form in [&small, &large] {
+                assert_eq!(Digest::of_other_form(form), Some(Digest::of(&large)));
+            }
             // Another `r`, and another message.
             let other = token(&[vec![8; order.len()], one(order.len())].concat());
             assert_ne!(Digest::of_bearer(&other), Digest::of_bearer(&small));

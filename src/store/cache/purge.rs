@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Identities;
 use super::entry::{Key, Known};
 use crate::clock::Timestamp;
-use crate::policy::credential::{Digest, Fingerprint, Scheme};
+use crate::policy::credential::{Digest, Fingerprint, Presented, Scheme};
 use crate::policy::decision::Listed;
 
 /// How many identities are asked about again in a row, and how long is waited after so many.
@@ -31,6 +31,16 @@ impl Identities {
     /// Whether a credential of this digest is on a block list.
     pub fn listed(&self, digest: &Digest) -> Listed {
         self.blocked.lists(digest.fingerprint())
+    }
+
+    /// Whether what is presented is, by anything that it is known by.
+    pub(super) fn listed_in_any_form(&self, presented: Presented<'_>) -> Listed {
+        match self.listed(&presented.credential.digest) {
+            Listed::No if !self.blocks_nobody() => {
+                presented.other_form().map_or(Listed::No, |digest| self.listed(&digest))
+            }
+            listed => listed,
+        }
     }
 
     /// Whether no credential at all is.
