@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use portcullis::clock::{Clock as _, SystemClock};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use client::{Connection, request};
@@ -82,10 +83,10 @@ impl Target<'_> {
 
     /// One after the other, so often in a second.
     fn paced(&self, per_second: u32, mut act: impl FnMut(u32)) {
-        let (start, every) = (Instant::now(), Duration::from_secs(1) / per_second);
+        let (start, every) = (SystemClock.instant(), Duration::from_secs(1) / per_second);
         let mut count = 0;
         while self.goes_on() {
-            thread::sleep((every * count).saturating_sub(start.elapsed()));
+            thread::sleep((every * count).saturating_sub(since(start)));
             act(count);
             count += 1;
         }
@@ -220,21 +221,25 @@ fn measure(name: &str, attack: Attack) {
 fn neighbour(gate: &Gate, ask: &[u8]) -> f64 {
     let mut connection = Connection::open(gate.address);
     let mut took = Vec::with_capacity(ASKS);
-    let start = Instant::now();
+    let start = SystemClock.instant();
     for count in 0..ASKS {
         let due = EVERY * u32::try_from(count).unwrap();
-        thread::sleep(due.saturating_sub(start.elapsed()));
-        let begun = Instant::now();
+        thread::sleep(due.saturating_sub(since(start)));
+        let begun = SystemClock.instant();
         connection.write(ask);
         let reply = connection.read_reply("GET").expect("an answer");
         assert_eq!(reply.status, 200);
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        took.push(since(begun).as_secs_f64() * 1e3);
         if reply.closed {
             connection = Connection::open(gate.address);
         }
     }
     took.sort_by(f64::total_cmp);
     took[ASKS * 99 / 100]
+}
+
+fn since(start: Instant) -> Duration {
+    SystemClock.instant().saturating_duration_since(start)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
