@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
-use crate::limit::key::Key;
+use crate::limit::key::network;
 
 /// How many there may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Seats {
     taken: AtomicUsize,
     freed: Notify,
     /// Only clients that have one: there are never more than connections.
-    clients: Mutex<HashMap<Key<'static>, usize>>,
+    clients: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Seats {
@@ -79,7 +79,7 @@ impl Seats {
         Seat { seats: Arc::clone(self), client: None }
     }
 
-    fn of_clients<T>(&self, act: impl FnOnce(&mut HashMap<Key<'static>, usize>) -> T) -> T {
+    fn of_clients<T>(&self, act: impl FnOnce(&mut HashMap<IpAddr, usize>) -> T) -> T {
         act(&mut self.clients.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -88,7 +88,7 @@ impl Seats {
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
-    client: Option<Key<'static>>,
+    client: Option<IpAddr>,
 }
 
 impl Seat {
@@ -99,28 +99,28 @@ impl Seat {
         if self.client.is_some() || limits.exempt.iter().any(|net| net.contains(&client)) {
             return true;
         }
-        let key = Key::client(client);
+        let client = network(client);
         let granted = self.seats.of_clients(|clients| {
-            let own = clients.entry(key.clone()).or_default();
+            let own = clients.entry(client).or_default();
             let granted = *own < limits.per_client;
             *own += usize::from(granted);
             granted
         });
-        self.client = granted.then_some(key);
+        self.client = granted.then_some(client);
         granted
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(key) = &self.client {
+        if let Some(client) = self.client {
             self.seats.of_clients(|clients| {
-                let left = clients.get_mut(key).map(|own| {
+                let left = clients.get_mut(&client).map(|own| {
                     *own = own.saturating_sub(1);
                     *own
                 });
                 if left == Some(0) {
-                    clients.remove(key);
+                    clients.remove(&client);
                 }
             });
         }

@@ -3,9 +3,11 @@
 //! **Invariant:** what is not recorded at once is counted, and the count is recorded later.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::limit::key::network;
 
 /// How often one client is recorded at most.
 const QUIET: Duration = Duration::from_secs(1);
@@ -59,14 +61,6 @@ impl Strangers {
 impl Noted {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.at) >= QUIET
-    }
-}
-
-/// Who has one IPv6 address has the network.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -4,7 +4,6 @@ mod admin;
 mod assertion;
 mod balancers;
 mod errors;
-mod head;
 mod kept;
 mod limits;
 mod listen_tls;
@@ -14,6 +13,7 @@ mod records;
 mod redis;
 mod rules;
 mod secret;
+mod server;
 mod stores;
 mod traces;
 mod upstream;
@@ -32,6 +32,7 @@ use stores::PORTCULLIS;
 
 use crate::clock::Timestamp;
 use crate::policy::Policy;
+use crate::policy::credential::hex;
 use crate::policy::exposure::{Exposure, Exposures};
 use crate::policy::rules::RuleTable;
 use crate::policy::site::{BaseUrl, Site};
@@ -131,7 +132,7 @@ pub(super) fn compile(
                 sentry_hosts,
                 issuers,
             };
-            let hash = hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = hex(&hash.finalize()[..4]);
             Ok(Config {
                 hash,
                 policy,

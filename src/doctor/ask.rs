@@ -18,6 +18,7 @@ use super::answer::Answer;
 use crate::client::{AGENT, CLOSE, HttpClient, NOBODY, Speaks, client};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::forward::{X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::policy::exposure::Service;
 use crate::policy::site::{BaseUrl, HttpScheme};
 use crate::rewrite::UrlRewriter;
@@ -32,8 +33,6 @@ const WHOLE: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 16 << 20;
 
 const ANY_JSON: HeaderValue = HeaderValue::from_static("application/json, */*;q=0.5");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What a caller would present to the gateway. Prints nothing.
 pub struct CallerToken {

@@ -28,8 +28,8 @@ pub(super) const NAMES: [HeaderName; 6] =
 /// The longest value, in bytes. A longer one is left out: the start of a name is another name.
 const MAX_LEN: usize = 1024;
 
-/// The identity headers of a request of this caller that this rule let through with these scopes, forwarded to `path`. One that does
-/// not apply is left out, all of them where nobody is known.
+/// The identity headers of a request of this caller that this rule let through with these scopes, forwarded
+/// to `path`. One that does not apply is left out, all of them where nobody is known.
 pub fn identity_headers(
     caller: &Caller,
     scopes: ScopeSet,

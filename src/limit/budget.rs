@@ -128,19 +128,28 @@ mod tests {
         Some(Ipv4Addr::new(10, 0, 0, last).into())
     }
 
+    /// How many of so many tries take one, so many milliseconds after the start.
+    fn taken(
+        budget: &Budget,
+        client: Option<IpAddr>,
+        start: Instant,
+        at: u64,
+        tries: usize,
+    ) -> usize {
+        let now = start + Duration::from_millis(at);
+        let takes = |_: &usize| {
+            let used_up = budget.is_used_up(client, now);
+            assert_eq!(budget.take(client, now), !used_up);
+            !used_up
+        };
+        (0..tries).filter(takes).count()
+    }
+
     #[test]
     fn a_second_gives_what_the_rate_says() {
         let start = SystemClock.instant();
         let budget = Budget::new(Rates { total: 10, per_client: 4 }, start);
-        let taken = |client, at: u64, tries: usize| {
-            let now = start + Duration::from_millis(at);
-            let takes = |_: &usize| {
-                let used_up = budget.is_used_up(client, now);
-                assert_eq!(budget.take(client, now), !used_up);
-                !used_up
-            };
-            (0..tries).filter(takes).count()
-        };
+        let taken = |client, at, tries| taken(&budget, client, start, at, tries);
         // One guesser gets its own, and leaves the others theirs.
         assert_eq!(taken(client(1), 0, 100), 4);
         assert_eq!(taken(client(2), 0, 2), 2);
@@ -160,15 +169,7 @@ mod tests {
         for (budget, reserved) in
             [(Budget::new(rates, start), 0), (Budget::new(rates, start).with_reserve(), 1)]
         {
-            let taken = |client, at: u64, tries: usize| {
-                let now = start + Duration::from_millis(at);
-                let takes = |_: &usize| {
-                    let used_up = budget.is_used_up(client, now);
-                    assert_eq!(budget.take(client, now), !used_up);
-                    !used_up
-                };
-                (0..tries).filter(takes).count()
-            };
+            let taken = |client, at, tries| taken(&budget, client, start, at, tries);
             assert_eq!(taken(None, 0, 100), 8);
             for last in [1, 2] {
                 assert_eq!(taken(client(last), 0, 100), reserved);

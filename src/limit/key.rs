@@ -71,13 +71,18 @@ impl Key<'_> {
 
     /// The client at this address.
     pub fn client(address: IpAddr) -> Self {
-        Key::Client(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
-        })
+        Key::Client(network(address))
+    }
+}
+
+/// Whom an address stands for: who has one IPv6 address has the network, which its first stands for.
+pub fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        address @ IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
     }
 }
 

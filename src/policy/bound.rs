@@ -272,13 +272,10 @@ impl Scope<'_> {
     /// The same of what may be the name of a project, or nothing.
     fn admits_mention(self, name: &str) -> Result<(), Unsettled> {
         let Some(organization) = self.organization.filter(|_| is_slug(name)) else { return Ok(()) };
-        let question =
-            Question::Project { organization: organization.into(), project: name.into() };
-        if self.projects.admits(name) || matches!(self.answers.to(&question), Some(Learnt::Nothing))
+        let (organization, project) = (organization.into(), name.into());
+        if self.projects.admits(name)
+            || self.admits_or_nothing(Question::Project { organization, project })?
         {
-            return Ok(());
-        }
-        if admits_all(self.projects, learnt(self.answers, question)?) {
             return Ok(());
         }
         Err(resolves_another(name).into())
@@ -288,12 +285,17 @@ impl Scope<'_> {
     fn admits_resolved(self, number: &str) -> Result<(), Unsettled> {
         let organization = self.organization.filter(|_| is_digits(number));
         let Some(organization) = organization else { return Err(resolves_another(number).into()) };
-        let question = Question::Issue { organization: organization.into(), issue: number.into() };
-        let is_none = matches!(self.answers.to(&question), Some(Learnt::Nothing));
-        if is_none || admits_all(self.projects, learnt(self.answers, question)?) {
+        let (organization, issue) = (organization.into(), number.into());
+        if self.admits_or_nothing(Question::Issue { organization, issue })? {
             return Ok(());
         }
         Err(resolves_another(number).into())
+    }
+
+    /// Whether there is no such thing, or it is of projects alone that the token is bound to.
+    fn admits_or_nothing(self, question: Question) -> Result<bool, Unsettled> {
+        let is_none = matches!(self.answers.to(&question), Some(Learnt::Nothing));
+        Ok(is_none || admits_all(self.projects, learnt(self.answers, question)?))
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod jwt;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -68,7 +68,7 @@ impl Digest {
 
     /// Its 64 hex digits.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 
     /// The 32 bytes.
@@ -86,6 +86,16 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({}..)", self.fingerprint())
     }
+}
+
+/// Bytes in hex digits, two of each, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        write!(digits, "{byte:02x}").unwrap_or_default();
+    }
+    digits
 }
 
 /// The start of a [`Digest`], for logs and lists.

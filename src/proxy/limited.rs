@@ -34,22 +34,21 @@ pub(super) async fn count(
     let Limiting { held, allowance, over, denial } =
         gateway.limit(head, &admission.decision, ctx.client()).await;
     for (limit, excess) in over {
-        let term = match excess {
-            Excess::Rate(_) => LimitTerm::Rate,
-            Excess::InFlight => LimitTerm::InFlight,
-        };
-        serving.metrics.limited(limit, term, Excessive::Told);
+        serving.metrics.limited(limit, term(excess), Excessive::Told);
     }
     (ctx.held, ctx.allowance) = (held, allowance);
     if let Some((limit, excess, denial)) = denial {
-        let term = match excess {
-            Excess::Rate(_) => LimitTerm::Rate,
-            Excess::InFlight => LimitTerm::InFlight,
-        };
-        serving.metrics.limited(limit, term, Excessive::Refused);
+        serving.metrics.limited(limit, term(excess), Excessive::Refused);
         admission.decision = admission.decision.refused(denial);
     }
     admission
+}
+
+const fn term(excess: Excess) -> LimitTerm {
+    match excess {
+        Excess::Rate(_) => LimitTerm::Rate,
+        Excess::InFlight => LimitTerm::InFlight,
+    }
 }
 
 /// Tells a client what it has left, unless the upstream does.

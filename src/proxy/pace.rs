@@ -18,11 +18,17 @@ const MIN_RATE: u64 = 16 << 10;
 /// The client's, when it comes too slowly.
 pub(super) fn keeps_up(piece: Option<&Bytes>, ctx: &mut Context) -> Result<()> {
     let serving = &ctx.serving;
-    let rule = serving.rule(permit(ctx)?);
-    let silent = serving.upstreams.of(rule.service)?.timeout(rule.timeout);
     let now = serving.gateway.clock().instant();
-    let pace = ctx.pace.get_or_insert_with(|| Pace::new(now, silent));
-    pace.came(now, piece.map(|piece| piece.len() as u64))
+    let mut pace = match ctx.pace {
+        Some(pace) => pace,
+        None => {
+            let rule = serving.rule(permit(ctx)?);
+            Pace::new(now, serving.upstreams.of(rule.service)?.timeout(rule.timeout))
+        }
+    };
+    pace.came(now, piece.map(|piece| piece.len() as u64))?;
+    ctx.pace = Some(pace);
+    Ok(())
 }
 
 /// How fast a body comes.

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Script};
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -262,28 +263,27 @@ impl RedisCounts {
         let unreachable = |error| RedisFault::Unreachable(self.settings.server(), error);
         let stream = TcpStream::connect((&**host, *port)).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        // How long an answer may take is decided where it is waited for.
-        let config = || AsyncConnectionConfig::new().set_response_timeout(None);
         let made = match &self.tls {
-            None => MultiplexedConnection::new_with_config(&self.login, stream, config())
-                .await
-                .map(|(connection, driver)| Connected {
-                    connection,
-                    driver: Handle::current().spawn(driver),
-                }),
+            None => self.log_in_over(stream).await,
             Some(Tls { connector, name }) => {
                 let stream = connector.connect(name.clone(), stream).await;
                 let stream =
                     stream.map_err(|error| RedisFault::Tls(self.settings.server(), error))?;
-                MultiplexedConnection::new_with_config(&self.login, stream, config()).await.map(
-                    |(connection, driver)| Connected {
-                        connection,
-                        driver: Handle::current().spawn(driver),
-                    },
-                )
+                self.log_in_over(stream).await
             }
         };
         made.map_err(|error| RedisFault::Refused(self.settings.server(), error))
+    }
+
+    async fn log_in_over<S>(&self, stream: S) -> Result<Connected, RedisError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        // How long an answer may take is decided where it is waited for.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let made = MultiplexedConnection::new_with_config(&self.login, stream, config).await;
+        let (connection, driver) = made?;
+        Ok(Connected { connection, driver: Handle::current().spawn(driver) })
     }
 
     async fn run(

@@ -9,6 +9,7 @@ use redis::{Script, ScriptInvocation};
 
 use super::{Ask, Told};
 use crate::limit::rate::Rate;
+use crate::policy::credential::hex;
 
 /// `KEYS` are the counts; `ARGV` has of each the interval, the burst, and whether it refuses. The answer
 /// has of each how long to wait (-1 where it was taken or could have been), and what is used.
@@ -48,7 +49,7 @@ pub(super) fn script() -> Script {
 
 /// Adds what is asked of one limit.
 pub(super) fn ask(invocation: &mut ScriptInvocation<'_>, prefix: &str, ask: &Ask<'_>) {
-    let whose: String = ask.whose.iter().map(|byte| format!("{byte:02x}")).collect();
+    let whose = hex(&ask.whose);
     // What is in braces decides where a cluster keeps it: all in one place.
     invocation.key(format!("{{{prefix}}}:{}:{whose}", ask.limit));
     invocation.arg(micros(ask.rate)).arg(ask.rate.burst()).arg(u8::from(ask.enforce));

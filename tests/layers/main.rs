@@ -81,7 +81,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "shared_counts",
-        may_use: &["clock", "tls", "limit"],
+        may_use: &["clock", "tls", "limit", "policy::credential::hex"],
         forbidden: &[PINGORA, STORAGE, READS_A_CLOCK, &["serde", "toml", "prometheus"]],
     },
     Layer {
@@ -200,6 +200,8 @@ const LAYERS: &[Layer] = &[
             "clock",
             "tls",
             "client",
+            "forward::X_FORWARDED_FOR",
+            "forward::X_FORWARDED_PROTO",
             "policy",
             "rewrite",
             "config",
@@ -225,6 +227,7 @@ const LAYERS: &[Layer] = &[
             "readiness",
             "reload",
             "clock",
+            "limit::key::network",
             "policy::credential::Digest",
             "policy::path::decoded",
             "policy::method::Method",

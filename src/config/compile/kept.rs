@@ -1,15 +1,9 @@
-//! What is kept: identities, bodies, and connections.
+//! What is kept: identities, and bodies.
 
 use super::super::Cache;
-use ipnet::IpNet;
-
-use super::super::raw::{RawCache, RawServer, RawSpool};
+use super::super::raw::{RawCache, RawSpool};
 use super::Compiler;
-use crate::seats::SeatLimits;
 use crate::spool::SpoolSettings;
-
-/// As few connections as there may be in all.
-const FEWEST: usize = 16;
 
 impl Compiler<'_> {
     pub(super) fn cache(&mut self, raw: &RawCache) -> Cache {
@@ -40,18 +34,5 @@ impl Compiler<'_> {
             max_body: raw.max_body.0,
             budget: raw.budget.0,
         }
-    }
-
-    pub(super) fn seats(&mut self, raw: &RawServer, trusted_proxies: &[IpNet]) -> SeatLimits {
-        let (total, per_client) = (raw.max_connections, raw.max_connections_per_client);
-        if total < FEWEST {
-            let what = format!("is below {FEWEST}, so a browser or two would fill it");
-            self.problem("server.max_connections", what, "raise it, or delete the line");
-        }
-        if per_client == 0 {
-            let help = "raise it, or delete the line";
-            self.problem("server.max_connections_per_client", "lets nobody connect", help);
-        }
-        SeatLimits { total, per_client, exempt: trusted_proxies.to_vec() }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::super::decision::Denial;
 use super::super::identity::Identity;
 use super::super::naming::{Naming, Place};
-use super::super::question::{Answers, Learnt, Question};
+use super::super::question::{Answers, Question};
 use super::super::reason::Reason;
-use super::{Scope, Unsettled, admits_all, learnt, unnamed};
+use super::{Scope, Unsettled, unnamed};
 
 /// What the body of a request must not name. Who reads it refuses the request otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,8 +142,7 @@ impl BodyCheck {
         let (organization, version) = (self.organization.clone(), version.into());
         let question = Question::Release { organization, version };
         // One that is not there yet is made.
-        let is_new = matches!(answers.to(&question), Some(Learnt::Nothing));
-        if is_new || admits_all(projects, learnt(answers, question)?) {
+        if scope.admits_or_nothing(question)? {
             return Ok(());
         }
         let note = "the token is bound to a project or more, and there is a release of this version that \

@@ -11,7 +11,7 @@ use super::new_token::{ID_PREFIX, MAX_NAME_LEN};
 use super::row::{self, Token, TokenKind};
 use super::{PortcullisStore, StoreError};
 use crate::clock::Timestamp;
-use crate::policy::credential::Digest;
+use crate::policy::credential::{Digest, hex};
 use crate::policy::identity::Binding;
 use crate::policy::token;
 use crate::store::narrow;
@@ -367,10 +367,6 @@ fn random<const N: usize>() -> Result<[u8; N], AdminError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| AdminError::NoRandomness)?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A binding that is not known can't be written: none, rather than any.

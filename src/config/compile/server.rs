@@ -1,8 +1,11 @@
-//! How much a request head may have.
+//! How much there may be: of a request head, and of connections.
+
+use ipnet::IpNet;
 
 use super::{Compiler, Problem};
 use crate::config::raw::RawServer;
 use crate::policy::frame::HeadLimits;
+use crate::seats::SeatLimits;
 
 /// What pingora reads at most, in bytes and in fields.
 const PARSER: HeadLimits = HeadLimits { bytes: 1 << 20, fields: 256 };
@@ -10,6 +13,8 @@ const PARSER: HeadLimits = HeadLimits { bytes: 1 << 20, fields: 256 };
 const LEAST: HeadLimits = HeadLimits { bytes: 1 << 10, fields: 8 };
 /// What uWSGI reads as Sentry runs it.
 const UWSGI: usize = 32 << 10;
+/// As few connections as there may be in all.
+const FEWEST: usize = 16;
 
 impl Compiler<'_> {
     pub(super) fn head(&mut self, raw: &RawServer) -> HeadLimits {
@@ -30,5 +35,18 @@ impl Compiler<'_> {
             self.problem("server.max_headers", what, "delete the line to take the default");
         }
         HeadLimits { bytes, fields }
+    }
+
+    pub(super) fn seats(&mut self, raw: &RawServer, trusted_proxies: &[IpNet]) -> SeatLimits {
+        let (total, per_client) = (raw.max_connections, raw.max_connections_per_client);
+        if total < FEWEST {
+            let what = format!("is below {FEWEST}, so a browser or two would fill it");
+            self.problem("server.max_connections", what, "raise it, or delete the line");
+        }
+        if per_client == 0 {
+            let help = "raise it, or delete the line";
+            self.problem("server.max_connections_per_client", "lets nobody connect", help);
+        }
+        SeatLimits { total, per_client, exempt: trusted_proxies.to_vec() }
     }
 }
