@@ -4,36 +4,38 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that can't be set up may panic")]
 #![allow(clippy::disallowed_methods, reason = "time is what is measured")]
 
+#[path = "common/everyone.rs"]
+mod everyone;
+#[path = "common/shipped.rs"]
+mod shipped;
+
 use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue};
 use portcullis::clock::SystemClock;
-use portcullis::config::{Config, Machine};
 use portcullis::directory::{SentryDirectory, Settings};
 use portcullis::gateway::Gateway;
 use portcullis::peek;
-use portcullis::policy::Policy;
 use portcullis::policy::bound::BodyCheck;
-use portcullis::policy::credential::Presented;
+use portcullis::policy::credential::Digest;
 use portcullis::policy::decision::{Decision, Permit, Verdict};
 use portcullis::policy::frame::RequestHead;
-use portcullis::policy::identity::{
-    Binding, Bound, Expiry, Identity, IdentityKind, Issuer, KindSet, State,
-};
+use portcullis::policy::identity::{Binding, Bound, Expiry, Identity, IdentityKind, Issuer, State};
 use portcullis::policy::scope::ScopeSet;
 use portcullis::store::cache::{CacheSettings, Identities};
-use portcullis::store::{Found, StoreError, TokenStore, Usage};
+use portcullis::store::{Found, TokenStore, Usage};
 use portcullis::tls::ClientTls;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
+
+use everyone::Everyone;
+use shipped::shipped;
 
 /// As the gateway itself has it.
 #[global_allocator]
@@ -44,34 +46,20 @@ const TOKEN: &str = "Bearer cccccccccccccccccccccccccccccccccccccccccccccccccccc
 const VERSION: &str = "web@1.0.0";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A store that knows every token, as one for the project 42 of the organization 1.
-#[derive(Debug)]
-struct Everyone;
-
-#[async_trait]
-impl TokenStore for Everyone {
-    fn name(&self) -> &str {
-        "everyone"
-    }
-
-    fn takes(&self) -> KindSet {
-        KindSet::DEFAULT
-    }
-
-    async fn find(&self, _: Presented<'_>) -> Result<Option<Found>, StoreError> {
-        let only = |id: &str| Binding::Only([id.into()].into());
-        let (organizations, projects) = (only("1"), only("42"));
-        let identity = Identity {
-            id: "1".into(),
-            kind: IdentityKind::UserToken,
-            issuer: Issuer::Gateway,
-            state: State::Active,
-            scopes: ScopeSet::ALL,
-            bounds: Bound { organizations, projects, ..Bound::default() }.into(),
-            expires_at: Expiry::NEVER,
-        };
-        Ok(Some(Found { identity, usage: Some(Usage::default()) }))
-    }
+/// One for the project 42 of the organization 1.
+fn bound_to_one(_: &Digest) -> Found {
+    let only = |id: &str| Binding::Only([id.into()].into());
+    let (organizations, projects) = (only("1"), only("42"));
+    let identity = Identity {
+        id: "1".into(),
+        kind: IdentityKind::UserToken,
+        issuer: Issuer::Gateway,
+        state: State::Active,
+        scopes: ScopeSet::ALL,
+        bounds: Bound { organizations, projects, ..Bound::default() }.into(),
+        expires_at: Expiry::NEVER,
+    };
+    Found { identity, usage: Some(Usage::default()) }
 }
 
 /// A Sentry that is asked over a socket, once for each name. Its threads end with the process.
@@ -105,21 +93,10 @@ fn answer(mut stream: TcpStream) {
     stream.write_all((head + &body).as_bytes()).unwrap();
 }
 
-/// The shipped rules, as a config loads them.
-fn shipped() -> Policy {
-    let text = r#"
-        public_url = "https://sentry.example.com"
-        listen = [{ address = "127.0.0.1:8080" }]
-        store = [{ kind = "portcullis", url = "sqlite:///tokens.db" }]
-        upstream.web = { urls = ["http://web:9000"], credential = { env = "PATH" } }
-    "#;
-    Config::parse(Path::new("bench.toml"), text, &Machine).unwrap().policy
-}
-
 fn gateway(runtime: &Runtime) -> Gateway {
     let clock = Arc::new(SystemClock);
     let settings = CacheSettings { ttl: HOUR, ..CacheSettings::default() };
-    let store: Arc<dyn TokenStore> = Arc::new(Everyone);
+    let store: Arc<dyn TokenStore> = Arc::new(Everyone(bound_to_one));
     let (stores, background) = (vec![store.into()], runtime.handle().clone());
     let identities = Identities::new(stores, settings, clock.clone(), Arc::new(()), background);
     let _entered = runtime.enter();

@@ -11,16 +11,12 @@
     reason = "a bench fails by panicking, and its helpers are those of the tests"
 )]
 
-#[path = "../tests/wire/client.rs"]
-mod client;
-#[path = "../tests/wire/gate.rs"]
-mod gate;
-#[path = "../tests/wire/process.rs"]
-mod process;
-#[path = "../tests/wire/upstream.rs"]
-mod upstream;
+#[path = "common/gates.rs"]
+mod gates;
 
 use std::thread;
+
+use gates::{client, gate, process, upstream};
 
 use client::{Connection, request};
 use gate::{Gate, Options, eventually};

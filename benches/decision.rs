@@ -4,70 +4,56 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't be set up may panic")]
 #![allow(clippy::disallowed_methods, reason = "time is what is measured")]
 
+#[path = "common/everyone.rs"]
+mod everyone;
+#[path = "common/shipped.rs"]
+mod shipped;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName};
 use portcullis::assertion::{Algorithm, Asserted, Assertion, AssertionSettings, KeySource};
 use portcullis::clock::{Clock as _, SystemClock};
-use portcullis::config::{Config, Machine};
 use portcullis::directory::NoDirectory;
 use portcullis::gateway::Gateway;
 use portcullis::policy::Policy;
-use portcullis::policy::credential::Presented;
+use portcullis::policy::credential::Digest;
 use portcullis::policy::decision::Verdict;
 use portcullis::policy::exposure::Service;
 use portcullis::policy::frame::RequestHead;
-use portcullis::policy::identity::{
-    Binding, Bound, Expiry, Identity, IdentityKind, Issuer, KindSet, State,
-};
+use portcullis::policy::identity::{Binding, Bound, Expiry, Identity, IdentityKind, Issuer, State};
 use portcullis::policy::method::Method;
 use portcullis::policy::rules::{Access, Rule, RuleTable};
 use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::policy::site::{BaseUrl, Site};
 use portcullis::store::cache::{CacheSettings, Identities};
-use portcullis::store::{Found, StoreError, TokenStore, Usage};
+use portcullis::store::{Found, TokenStore, Usage};
 use portcullis::telemetry::audit::{Decided, write_decision};
 use portcullis::telemetry::privacy::{Detail, Privacy};
 use tokio::runtime::{Builder, Runtime};
 
+use everyone::Everyone;
+use shipped::shipped;
+
 const HOST: &str = "sentry.example.com";
 
-/// A store that knows every token, as one that may read issues of one organization.
-#[derive(Debug)]
-struct Everyone;
-
-#[async_trait]
-impl TokenStore for Everyone {
-    fn name(&self) -> &str {
-        "everyone"
-    }
-
-    fn takes(&self) -> KindSet {
-        KindSet::DEFAULT
-    }
-
-    async fn find(&self, _: Presented<'_>) -> Result<Option<Found>, StoreError> {
-        let identity = Identity {
-            id: "1".into(),
-            kind: IdentityKind::UserToken,
-            issuer: Issuer::Gateway,
-            state: State::Active,
-            scopes: [Scope::EventRead].into_iter().collect(),
-            bounds: Bound {
-                organizations: Binding::Only(["acme".into()].into()),
-                ..Bound::default()
-            }
+/// One that may read issues of one organization.
+fn reader(_: &Digest) -> Found {
+    let identity = Identity {
+        id: "1".into(),
+        kind: IdentityKind::UserToken,
+        issuer: Issuer::Gateway,
+        state: State::Active,
+        scopes: [Scope::EventRead].into_iter().collect(),
+        bounds: Bound { organizations: Binding::Only(["acme".into()].into()), ..Bound::default() }
             .into(),
-            expires_at: Expiry::NEVER,
-        };
-        Ok(Some(Found { identity, usage: Some(Usage::default()) }))
-    }
+        expires_at: Expiry::NEVER,
+    };
+    Found { identity, usage: Some(Usage::default()) }
 }
 
 /// Where requests come from.
@@ -78,7 +64,7 @@ fn client() -> Option<IpAddr> {
 fn gateway(policy: Policy, runtime: &Runtime) -> Gateway {
     let clock = Arc::new(SystemClock);
     let settings = CacheSettings { ttl: Duration::from_secs(3600), ..CacheSettings::default() };
-    let store: Arc<dyn TokenStore> = Arc::new(Everyone);
+    let store: Arc<dyn TokenStore> = Arc::new(Everyone(reader));
     let (stores, background) = (vec![store.into()], runtime.handle().clone());
     let identities = Identities::new(stores, settings, clock.clone(), Arc::new(()), background);
     Gateway::new(policy, identities, clock, Arc::new(NoDirectory))
@@ -103,17 +89,6 @@ fn policy_of(count: usize) -> Policy {
     }));
     let site = Site::new(BaseUrl::parse(&format!("https://{HOST}")).unwrap(), Vec::new());
     Policy::new(RuleTable::build(rules).unwrap(), site)
-}
-
-/// The shipped rules, as a config loads them.
-fn shipped() -> Policy {
-    let text = r#"
-        public_url = "https://sentry.example.com"
-        listen = [{ address = "127.0.0.1:8080" }]
-        store = [{ kind = "portcullis", url = "sqlite:///tokens.db" }]
-        upstream.web = { urls = ["http://web:9000"], credential = { env = "PATH" } }
-    "#;
-    Config::parse(Path::new("bench.toml"), text, &Machine).unwrap().policy
 }
 
 fn headers(authorization: Option<&str>) -> HeaderMap {

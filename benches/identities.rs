@@ -7,22 +7,26 @@
     reason = "a benchmark measures time, and fails by panicking"
 )]
 
+#[path = "common/everyone.rs"]
+mod everyone;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::clock::{Clock as _, SystemClock};
-use portcullis::policy::credential::{Credential, Digest, Presented, Scheme};
+use portcullis::policy::credential::{Credential, Digest, Scheme};
 use portcullis::policy::decision::Lookup;
 use portcullis::policy::identity::{
     Binding, Bound, Bounds, Id, Identity, IdentityKind, Issuer, KindSet, State,
 };
 use portcullis::policy::scope::{Scope, ScopeSet};
 use portcullis::store::cache::{CacheSettings, Identities};
-use portcullis::store::{Found, StoreError, TokenStore};
+use portcullis::store::{Found, TokenStore};
 use tokio::runtime::Builder;
+
+use everyone::Everyone;
 
 /// As the gateway itself has it.
 #[global_allocator]
@@ -33,42 +37,25 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Far more than any cache of the processor holds, and prime, so that all are visited.
 const STRIDE: u64 = 611_953;
 
-/// A store that knows every token: every other one is bound to an organization, by id and by slug, as
-/// tokens of integrations and organizations are.
-#[derive(Debug)]
-struct Everyone {
-    /// Whether each expires, at a time of its own.
-    expire: bool,
-}
-
-#[async_trait]
-impl TokenStore for Everyone {
-    fn name(&self) -> &str {
-        "everyone"
-    }
-
-    fn takes(&self) -> KindSet {
-        KindSet::DEFAULT
-    }
-
-    async fn find(&self, presented: Presented<'_>) -> Result<Option<Found>, StoreError> {
-        let bytes = presented.credential.digest.as_bytes();
-        let number = u32::from_le_bytes(bytes[..4].try_into().unwrap());
-        let identity = Identity {
-            id: Id::row(IdentityKind::UserToken, i64::from(number % 10_000_000)),
-            kind: IdentityKind::UserToken,
-            issuer: Issuer::Sentry,
-            state: State::Active,
-            scopes: ScopeSet::EMPTY.with(Scope::EventRead),
-            bounds: if number % 2 == 0 { bound(number) } else { Bounds::NONE },
-            expires_at: match self.expire {
-                true => Some(SystemClock.now().after(DAY + Duration::from_millis(number.into()))),
-                false => None,
-            }
-            .into(),
-        };
-        Ok(Some(Found { identity, usage: None }))
-    }
+/// Every other one is bound to an organization, by id and by slug, as tokens of integrations and
+/// organizations are; each expires at a time of its own, if any does.
+fn integration(digest: &Digest, expires: bool) -> Found {
+    let bytes = digest.as_bytes();
+    let number = u32::from_le_bytes(bytes[..4].try_into().unwrap());
+    let identity = Identity {
+        id: Id::row(IdentityKind::UserToken, i64::from(number % 10_000_000)),
+        kind: IdentityKind::UserToken,
+        issuer: Issuer::Sentry,
+        state: State::Active,
+        scopes: ScopeSet::EMPTY.with(Scope::EventRead),
+        bounds: if number % 2 == 0 { bound(number) } else { Bounds::NONE },
+        expires_at: match expires {
+            true => Some(SystemClock.now().after(DAY + Duration::from_millis(number.into()))),
+            false => None,
+        }
+        .into(),
+    };
+    Found { identity, usage: None }
 }
 
 /// To one of a thousand organizations.
@@ -92,15 +79,16 @@ fn resident() -> u64 {
 }
 
 fn identities(criterion: &mut Criterion) {
-    population(criterion, "a million", Everyone { expire: false });
-    population(criterion, "a million that expire", Everyone { expire: true });
+    population(criterion, "a million", false);
+    population(criterion, "a million that expire", true);
 }
 
-fn population(criterion: &mut Criterion, name: &str, store: Everyone) {
+fn population(criterion: &mut Criterion, name: &str, expires: bool) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let credentials: Vec<Credential> = (0..COUNT).map(credential).collect();
     let settings = CacheSettings { ttl: DAY, capacity: 2 * COUNT, ..CacheSettings::default() };
-    let store: Arc<dyn TokenStore> = Arc::new(store);
+    let store: Arc<dyn TokenStore> =
+        Arc::new(Everyone(move |digest: &Digest| integration(digest, expires)));
     let (clock, background) = (Arc::new(SystemClock), runtime.handle().clone());
     let identities = Identities::new(vec![store.into()], settings, clock, Arc::new(()), background);
     let before = resident();

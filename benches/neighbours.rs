@@ -14,14 +14,8 @@
     reason = "a bench fails by panicking, and its helpers are those of the tests"
 )]
 
-#[path = "../tests/wire/client.rs"]
-mod client;
-#[path = "../tests/wire/gate.rs"]
-mod gate;
-#[path = "../tests/wire/process.rs"]
-mod process;
-#[path = "../tests/wire/upstream.rs"]
-mod upstream;
+#[path = "common/gates.rs"]
+mod gates;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -31,6 +25,8 @@ use std::time::{Duration, Instant};
 
 use portcullis::clock::{Clock as _, SystemClock};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+
+use gates::{client, gate, process, upstream};
 
 use client::{Connection, request};
 use gate::{Gate, Options};

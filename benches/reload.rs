@@ -11,14 +11,8 @@
     reason = "a bench fails by panicking, and its helpers are those of the tests"
 )]
 
-#[path = "../tests/wire/client.rs"]
-mod client;
-#[path = "../tests/wire/gate.rs"]
-mod gate;
-#[path = "../tests/wire/process.rs"]
-mod process;
-#[path = "../tests/wire/upstream.rs"]
-mod upstream;
+#[path = "common/gates.rs"]
+mod gates;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +20,8 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis::clock::{Clock as _, SystemClock};
+
+use gates::{client, gate, process, upstream};
 
 use client::{Connection, request};
 use gate::{ADMIN, Gate, Options};

@@ -81,6 +81,9 @@ const GONE: &str = "connect_timeout = \"1s\"";
 const GUESSES: &str = "GET /api/0/organizations/ HTTP/1.1\r\nHost: HOST\r\n\
     Authorization: Bearer sntryu_guess-NUMBER\r\n\r\n";
 const OWN: &str = "kind = \"portcullis\"\nurl = \"sqlite://tokens.db\"";
+/// Of somebody whose request takes its time.
+const SILENT: &str = "GET /api/0/organizations/silent/projects/ HTTP/1.1\r\nHost: HOST\r\n\
+    Authorization: Bearer TOKEN\r\n\r\n";
 /// Nobody listens there.
 const AWAY: &str = "kind = \"introspection\"\nurl = \"http://127.0.0.1:9/api/0/\"";
 const FEW: &str = "kind = \"portcullis\"\nurl = \"sqlite://tokens.db\"\n\
@@ -129,8 +132,7 @@ const ROWS: &[Row] = &[
     Row { host: "localhost", ..row("misdirected", LIST) },
     Row {
         spool: "[limit.tokens]\nby = \"token\"\nin_flight = 1",
-        other: "GET /api/0/organizations/silent/projects/ HTTP/1.1\r\nHost: HOST\r\n\
-                Authorization: Bearer TOKEN\r\n\r\n",
+        other: SILENT,
         others: 1,
         ..row("rate_limited", LIST)
     },
@@ -162,8 +164,7 @@ const ROWS: &[Row] = &[
     row("rewrite_failed", &["debug-files", "upload", "libboom.so"]),
     Row {
         web: "max_in_flight = 1\nmax_waiting = 0",
-        other: "GET /api/0/organizations/silent/projects/ HTTP/1.1\r\nHost: HOST\r\n\
-                Authorization: Bearer TOKEN\r\n\r\n",
+        other: SILENT,
         others: 1,
         ..row("upstream_busy", LIST)
     },

@@ -304,7 +304,7 @@ fn send(address: SocketAddr, bytes: &[u8], whole: bool) -> Vec<u8> {
 }
 
 /// What arrived is what was sent.
-pub fn check(bytes: &[u8], read: &Result<Plain, Ambiguous>, seen: &Seen, reads: &str) {
+fn check(bytes: &[u8], read: &Result<Plain, Ambiguous>, seen: &Seen, reads: &str) {
     let shown = bytes.escape_ascii();
     let plain = match read {
         Ok(plain) => plain,
@@ -332,6 +332,35 @@ pub fn check(bytes: &[u8], read: &Result<Plain, Ambiguous>, seen: &Seen, reads: 
     assert!(plain.host.to_ascii_lowercase().starts_with(HOST), "{shown}");
 }
 
+/// What has arrived, and arrives until the gateway has stopped, is what was sent, each once at most: each as it
+/// is shown, and how it is read.
+pub fn all_arrived_as_sent(
+    mut gate: Gate,
+    mut arrived: Vec<Seen>,
+    sent: &[(Vec<u8>, Result<Plain, Ambiguous>)],
+    reads: &str,
+) {
+    gate.stop();
+    arrived.extend(gate.upstream.take());
+    let mut numbers = BTreeSet::new();
+    for seen in &arrived {
+        let number = seen.values("x-number").first().and_then(|text| text.parse::<usize>().ok());
+        let number = number.unwrap_or_else(|| panic!("nobody sent this: {seen:#?}"));
+        assert!(numbers.insert(number), "one request, twice: {seen:#?}");
+        let (bytes, read) = &sent[number];
+        check(bytes, read, seen, reads);
+    }
+    let (arrived, count) = (arrived.len(), sent.len());
+    let plain = sent.iter().filter(|(_, read)| read.is_ok()).count();
+    println!("{plain} of {count} could be read in one way, {arrived} arrived");
+    // It is no test if nothing arrives, or everything does.
+    assert!(arrived * 20 > count && plain < count, "{arrived} {plain}");
+    let output = gate.output();
+    for word in ["panicked", "portcullis_t_"] {
+        assert!(!output.contains(word), "{word}: {output}");
+    }
+}
+
 /// The seed, and how many requests; both are printed.
 #[expect(clippy::disallowed_methods, reason = "a seed is for whoever runs the test")]
 pub fn drawn(count: usize) -> (u64, usize) {
@@ -345,7 +374,7 @@ pub fn drawn(count: usize) -> (u64, usize) {
 #[test]
 fn whatever_comes_what_arrives_was_read_in_one_way() {
     let (seed, count) = drawn(COUNT);
-    let mut gate = Gate::start();
+    let gate = Gate::start();
     let (reads, writes) = (gate.token("event:read"), gate.token("all"));
     let mut random = Random(seed);
     let (mut sent, mut arrived) = (Vec::new(), Vec::new());
@@ -359,22 +388,5 @@ fn whatever_comes_what_arrives_was_read_in_one_way() {
         sent.push((bytes, read));
         arrived.extend(gate.upstream.take());
     }
-    gate.stop();
-    arrived.extend(gate.upstream.take());
-    let mut numbers = BTreeSet::new();
-    for seen in &arrived {
-        let number = seen.values("x-number").first().and_then(|text| text.parse::<usize>().ok());
-        let number = number.unwrap_or_else(|| panic!("nobody sent this: {seen:#?}"));
-        assert!(numbers.insert(number), "one request, twice: {seen:#?}");
-        let (bytes, read) = &sent[number];
-        check(bytes, read, seen, &reads);
-    }
-    let (arrived, plain) = (arrived.len(), sent.iter().filter(|(_, read)| read.is_ok()).count());
-    println!("{plain} of {count} could be read in one way, {arrived} arrived");
-    // It is no test if nothing arrives, or everything does.
-    assert!(arrived * 20 > count && plain < count, "{arrived} {plain}");
-    let output = gate.output();
-    for word in ["panicked", "portcullis_t_"] {
-        assert!(!output.contains(word), "{word}: {output}");
-    }
+    all_arrived_as_sent(gate, arrived, &sent, &reads);
 }

@@ -2,41 +2,24 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{INDEX, LINE, ask_bearer, is_outage, sentry_store};
 use crate::gate::{Gate, Options};
+use crate::tls::authority::{Authority, Made};
 use crate::upstream::Upstream;
-
-/// Makes a root, and a certificate of it for a name. What the machine's own settings of OpenSSL say does
-/// not count.
-const RUN: &str = r#"
-set -e
-cd "$1"
-new() { openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config "$@" 2>&1; }
-printf '[req]\ndistinguished_name = n\nprompt = no\n[n]\nCN = %s\n[x]\nbasicConstraints = critical, CA:true\nkeyUsage = critical, keyCertSign\n' "${1##*/}" >root
-new root -x509 -extensions x -days 2 -keyout root.key -out root.pem
-printf '[req]\ndistinguished_name = n\nprompt = no\n[n]\nCN = leaf\n[x]\nsubjectAltName = %s\n' "$2" >leaf
-new leaf -keyout leaf.key -out leaf.csr
-openssl x509 -req -in leaf.csr -CA root.pem -CAkey root.key -CAcreateserial -days 2 \
-    -extfile leaf -extensions x -out leaf.pem 2>&1
-"#;
 
 const HERE: &str = "IP:127.0.0.1";
 
-fn authority(name: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let made = Command::new("sh").args(["-c", RUN, "sh"]).arg(folder.path()).arg(name).output();
-    let made = made.unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    folder
+/// Somebody with a certificate for these names, and who vouches for it.
+fn somebody(name: &str, names: &str) -> (Authority, Made) {
+    let authority = Authority::new(name);
+    let made = authority.certificate(names);
+    (authority, made)
 }
 
 /// A Sentry behind TLS that knows everybody.
@@ -48,15 +31,8 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn start(authority: &tempfile::TempDir) -> Self {
-        let path = |name: &str| authority.path().join(name);
-        let chain = CertificateDer::pem_file_iter(path("leaf.pem")).unwrap();
-        let chain: Vec<_> = chain.collect::<Result<_, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_file(path("leaf.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider);
-        let config = config.with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    fn start(made: &Made) -> Self {
+        let config = made.served();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let connections = Arc::new(AtomicUsize::new(0));
@@ -97,9 +73,9 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<String>>
 }
 
 /// A gateway that believes this authority alone.
-fn gate(store: String, believed: &tempfile::TempDir) -> Gate {
-    let root = believed.path().join("root.pem").display().to_string();
-    let nowhere = believed.path().join("nowhere").display().to_string();
+fn gate(store: String, believed: &Authority) -> Gate {
+    let root = believed.root_path();
+    let nowhere = format!("{root}.nowhere");
     let environment =
         vec![("SSL_CERT_FILE".to_owned(), root), ("SSL_CERT_DIR".to_owned(), nowhere)];
     let options = Options { stores: Some(store), environment, ..Options::default() };
@@ -108,8 +84,8 @@ fn gate(store: String, believed: &tempfile::TempDir) -> Gate {
 
 #[test]
 fn an_endpoint_that_proves_who_it_is_is_asked() {
-    let ours = authority(HERE);
-    let endpoint = Endpoint::start(&ours);
+    let (ours, made) = somebody("ours", HERE);
+    let endpoint = Endpoint::start(&made);
     let gate = gate(endpoint.store(), &ours);
     assert_eq!(ask_bearer(&gate, "sntryu_good").status, 200);
     let seen = gate.upstream.take_one();
@@ -121,11 +97,12 @@ fn an_endpoint_that_proves_who_it_is_is_asked() {
 
 #[test]
 fn an_endpoint_that_does_not_is_sent_nothing() {
-    let (ours, other, elsewhere) =
-        (authority(HERE), authority(HERE), authority("DNS:elsewhere.example"));
+    let (_, ours) = somebody("ours", HERE);
+    let (other, _) = somebody("other", HERE);
+    let (elsewhere, made) = somebody("elsewhere", "DNS:elsewhere.example");
     let rows = [
         ("another root", Endpoint::start(&ours), &other, "UnknownIssuer"),
-        ("another name", Endpoint::start(&elsewhere), &elsewhere, "not valid for name"),
+        ("another name", Endpoint::start(&made), &elsewhere, "not valid for name"),
     ];
     for (what, endpoint, believed, cause) in rows {
         let gate = gate(endpoint.store(), believed);
@@ -142,11 +119,11 @@ fn an_endpoint_that_does_not_is_sent_nothing() {
 
 #[test]
 fn tls_and_plain_text_do_not_meet() {
-    let ours = authority(HERE);
+    let (ours, made) = somebody("ours", HERE);
     // What answers in plain text where TLS is asked for, and the other way round.
     let plain = super::sentry();
     let https = sentry_store(plain.address, "").replace("http://", "https://");
-    let over_tls = Endpoint::start(&ours);
+    let over_tls = Endpoint::start(&made);
     for store in [https, sentry_store(over_tls.address, "")] {
         let gate = gate(store.clone(), &ours);
         is_outage(&gate.bearer(LINE, "sntryu_good"), &store);

@@ -1,6 +1,11 @@
 //! Certificates, made with the `openssl` command.
 
 use std::process::Command;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Whoever holds it makes certificates that its own is the root of.
 pub struct Authority {
@@ -12,6 +17,19 @@ pub struct Authority {
 pub struct Made {
     pub certificate: String,
     pub key: String,
+}
+
+impl Made {
+    /// How a server speaks TLS that has it, and asks clients for none.
+    pub fn served(&self) -> Arc<ServerConfig> {
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes());
+        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        config.with_no_client_auth().with_single_cert(chain, key).unwrap().into()
+    }
 }
 
 /// With a P-256 key each. What the machine's own settings of OpenSSL say does not count.
